@@ -1,0 +1,167 @@
+# spiked: build, test and run. `make help` lists the targets; everything is written below build/.
+# Nothing here runs a compiler or pkg-config while the file is read: `make run` and `make test`
+# install the packages first (deploy/setup.sh) and then call make again.
+
+PORT ?= 8080
+DATA_DIR ?= data
+BUILD ?= build
+CC = gcc
+CFLAGS ?= -O2 -g
+SANITIZE ?=
+export SPIKED_TEST_DATA ?= $(wildcard $(abspath ../shared/data))
+export SPIKED_TEST_GOLDEN ?= $(wildcard $(abspath ../shared/golden))
+
+VERSION = 0.1.0
+STRICT = -Wall -Wextra -Wshadow -Wconversion -Werror
+BASE = -std=gnu11 -D_GNU_SOURCE -I. -I$(BUILD)/gen -ffp-contract=off -fno-math-errno -MMD -MP $(SANITIZE)
+PKG = pkg-config
+COMMON_LIBS = -lcjson -lsodium -lzstd -lpthread -lm
+WORKER_LIBS = -lopenblas -lcurl -lz $(COMMON_LIBS)
+SERVER_LIBS = -lmicrohttpd -luv -lsqlite3 $(COMMON_LIBS)
+TEST_LIBS = -lcriterion -lcurl
+
+MACHINE = $(shell uname -m)
+ISAS = generic $(if $(filter x86_64,$(MACHINE)),avx2 avx512)
+ISA_FLAGS_generic =
+ISA_FLAGS_avx2 = -mavx2 -mfma
+ISA_FLAGS_avx512 = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mprefer-vector-width=512
+
+common_src = $(wildcard common/*.c)
+isa_src = $(wildcard worker/*/isa_*.c)
+worker_src = $(filter-out $(isa_src),$(wildcard worker/*/*.c worker/*.c))
+server_src = $(wildcard server/*/*.c server/*.c)
+
+obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+common_obj = $(call obj,$(common_src))
+isa_obj = $(foreach isa,$(ISAS),$(patsubst %.c,$(BUILD)/obj/%.$(isa).o,$(isa_src)))
+worker_obj = $(call obj,$(worker_src)) $(isa_obj)
+server_obj = $(call obj,$(server_src)) $(BUILD)/obj/gen/migrations.o $(BUILD)/obj/gen/web_files.o
+
+.PHONY: all help run test check prove bench install format tidy fuzz clean setup units stories web
+all: $(BUILD)/spiked $(BUILD)/spiked-worker ## build the daemon, the worker and the page
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: ## install the packages that build, run and tests need
+	@sh deploy/setup.sh
+
+run: ## set up, build, start the daemon and train the quick start (PORT=8080, DATA_DIR=data)
+	@sh deploy/setup.sh build run
+	@$(MAKE) --no-print-directory -j2 all
+	@sh deploy/run.sh '$(PORT)' '$(DATA_DIR)'
+
+test: ## set up, build and run every test; the last line counts them
+	@sh deploy/setup.sh build run test
+	@bash tests/run.sh all
+
+check: ## build, tidy and unit tests, in under a minute
+	@bash tests/run.sh check
+
+prove: ## the long proofs, figures for docs/proofs.md
+	@bash tests/run.sh prove
+
+bench: all $(BUILD)/bench_kernels ## time kernels and whole steps
+	@sh bench/run.sh
+
+install: all ## install below PREFIX (default /usr/local)
+	install -D -m 755 $(BUILD)/spiked $(DESTDIR)$(or $(PREFIX),/usr/local)/bin/spiked
+	install -D -m 755 $(BUILD)/spiked-worker $(DESTDIR)$(or $(PREFIX),/usr/local)/bin/spiked-worker
+
+format: ## format the C files
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+tidy: ## check include rules, banned calls and limits
+	@sh tests/tidy/check_tree.sh
+	@sh tests/tidy/test_check_tree.sh
+
+clean: ## remove everything built
+	rm -rf $(BUILD)
+
+# ---- programs -----------------------------------------------------------------------------------
+$(BUILD)/spiked: $(server_obj) $(common_obj)
+	$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(SERVER_LIBS)
+$(BUILD)/spiked-worker: $(worker_obj) $(common_obj)
+	$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(WORKER_LIBS)
+
+build_id = $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+$(BUILD)/gen/build_id.h: .FORCE
+	@mkdir -p $(@D)
+	@printf '#define SPIKED_VERSION "%s"\n#define SPIKED_BUILD "%s"\n' '$(VERSION)' '$(build_id)' >$@.new
+	@cmp -s $@.new $@ || cp $@.new $@; rm -f $@.new
+.FORCE:
+
+$(BUILD)/obj/worker/kernels/%.o $(BUILD)/obj/worker/neurons/%.o: kernel_opt = -O3
+$(BUILD)/obj/%.o: %.c | $(BUILD)/gen/build_id.h
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(kernel_opt) $(STRICT) $(BASE) -c -o $@ $<
+define isa_rule
+$(BUILD)/obj/%.$(1).o: %.c
+	@mkdir -p $$(@D)
+	$(CC) $(CFLAGS) -O3 $(STRICT) -Wno-psabi $(BASE) $(ISA_FLAGS_$(1)) -DSPIKED_ISA_NAME=$(1) -c -o $$@ $$<
+endef
+$(foreach isa,generic avx2 avx512,$(eval $(call isa_rule,$(isa))))
+
+# ---- generated: migrations and the page, compiled in ---------------------------------------------
+$(BUILD)/gen/migrations.c: deploy/build/migrations.sh $(wildcard migrations/*.sql)
+	@mkdir -p $(@D)
+	sh deploy/build/migrations.sh migrations >$@.new && mv $@.new $@
+$(BUILD)/gen/web_files.c: deploy/build/web_files.sh $(BUILD)/web/.stamp
+	@mkdir -p $(@D)
+	sh deploy/build/web_files.sh $(BUILD)/web >$@.new && mv $@.new $@
+$(BUILD)/obj/gen/%.o: $(BUILD)/gen/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(STRICT) $(BASE) -c -o $@ $<
+
+web: $(BUILD)/web/.stamp
+web/node_modules/.stamp: web/package-lock.json web/package.json
+	@command -v npm >/dev/null || { echo "npm is missing; run: make setup" >&2; exit 1; }
+	cd web && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+$(BUILD)/web/.stamp: $(wildcard web/*.js web/*.css web/*.html examples/*.json) web/node_modules/.stamp
+	@mkdir -p $(@D)
+	web/node_modules/.bin/esbuild web/main.js --bundle --minify --format=esm --target=es2020 --legal-comments=none --log-level=warning --outfile=$(@D)/app.js
+	web/node_modules/.bin/esbuild web/app.css --bundle --minify --legal-comments=none --log-level=warning --outfile=$(@D)/app.css
+	cp web/*.html $(@D)/
+	@touch $@
+
+# ---- tests: one Criterion program for each file, linked with its layer ---------------------------
+unit_src = $(wildcard tests/unit/*/test_*.c tests/unit/*/*/test_*.c)
+story_src = $(wildcard tests/integration/test_*.c)
+support_obj = $(call obj,$(wildcard tests/support/*.c))
+unit_bin = $(patsubst tests/%.c,$(BUILD)/tests/%,$(unit_src))
+story_bin = $(patsubst tests/%.c,$(BUILD)/tests/%,$(story_src))
+TEST_STRICT = -Wall -Wextra -Wshadow -Werror
+worker_lib_obj = $(filter-out $(BUILD)/obj/worker/worker_main.o,$(worker_obj))
+server_lib_obj = $(filter-out $(BUILD)/obj/server/server_main.o,$(server_obj))
+
+units: $(unit_bin)
+stories: $(story_bin)
+$(BUILD)/obj/tests/%.o: tests/%.c | $(BUILD)/gen/build_id.h
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(TEST_STRICT) $(BASE) -c -o $@ $<
+$(BUILD)/tests/unit/common/%: $(BUILD)/obj/tests/unit/common/%.o $(common_obj) $(support_obj)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS)
+$(BUILD)/tests/unit/server/%: $(BUILD)/obj/tests/unit/server/%.o $(server_lib_obj) $(common_obj) $(support_obj)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(TEST_LIBS) $(SERVER_LIBS)
+$(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(worker_lib_obj) $(common_obj) $(support_obj)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(TEST_LIBS) $(WORKER_LIBS)
+$(BUILD)/tests/integration/%: $(BUILD)/obj/tests/integration/%.o $(common_obj) $(support_obj)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS)
+$(BUILD)/bench_kernels: $(BUILD)/obj/bench/bench_kernels.o $(worker_lib_obj) $(common_obj)
+	$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(WORKER_LIBS)
+
+fuzz_bin = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+fuzz: $(fuzz_bin) ## run every fuzzer for FUZZ_SECONDS (default 10)
+	@bash tests/fuzz/run.sh
+$(BUILD)/fuzz/%: tests/fuzz/%.c $(common_src)
+	@mkdir -p $(@D)
+	clang -g -O1 -std=gnu11 -D_GNU_SOURCE -I. -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -o $@ $^ $(COMMON_LIBS)
+
+.PRECIOUS: $(BUILD)/obj/%.o $(BUILD)/gen/%.c
+.SECONDARY:
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

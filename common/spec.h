@@ -1,0 +1,253 @@
+/* spec: a validated experiment spec as a struct (design 4). Any thread; read-only after parsing.
+ *
+ * One field table (spec_fields.c) makes the parser, the normalised spec, the JSON Schema and
+ * docs/spec.md. Unknown fields are faults; all faults are reported at once, each with its pointer.
+ * Used by the server (accept or refuse, normalise, hash) and by the worker (build, train). */
+#ifndef COMMON_SPEC_H
+#define COMMON_SPEC_H
+
+#include "common/digest.h"
+#include "common/err.h"
+#include "common/json.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SPEC_VERSION 1
+#define SPEC_BYTES_MAX (1024 * 1024)
+#define SPEC_NAME_MAX 128
+#define SPEC_PATH_MAX 128
+#define SPEC_TAGS_MAX 16
+#define SPEC_LAYERS_MAX 2000 /* all nested layers together */
+#define SPEC_TRANSFORMS_MAX 16
+#define SPEC_MONITORS_MAX 32
+#define SPEC_CHANNELS_NORM_MAX 8
+#define SPEC_NEURON_PARAMS_MAX 16
+#define SPEC_SURROGATE_PARAMS_MAX 4
+#define SPEC_TIME_STEPS_MAX 1024
+
+/* ---- neurons and surrogates: rows of spec_neurons.def and spec_surrogates.def ----------------
+ * A row names the model, its parameters with defaults and bounds, and (for the worker) the ops
+ * table: adding a neuron is one file in worker/neurons and one row there. */
+struct spec_param {
+    const char *name; /* "tau" */
+    double fallback, min, max;
+    bool min_open; /* min itself is not allowed */
+    const char *meaning;
+};
+struct spec_surrogate_kind {
+    const char *name; /* "atan" */
+    const struct spec_param *params;
+    size_t n_params;
+    const char *meaning;
+};
+struct spec_surrogate {
+    int kind; /* index into the table = order of spec_surrogates.def */
+    double params[SPEC_SURROGATE_PARAMS_MAX];
+};
+struct spec_neuron_model {
+    const char *name; /* "plif" */
+    const struct spec_param *params; /* beyond those that all serial neurons share */
+    size_t n_params;
+    bool serial; /* has threshold, reset and state; false for the PSN family */
+    const char *meaning;
+};
+struct spec_neuron {
+    int model; /* index into the table = order of spec_neurons.def */
+    double v_threshold;
+    double v_reset;
+    bool soft_reset; /* "v_reset": null */
+    bool detach_reset;
+    bool decay_input;
+    struct spec_surrogate surrogate;
+    double params[SPEC_NEURON_PARAMS_MAX]; /* in the order of the model's table */
+};
+const struct spec_neuron_model *spec_neuron_models(size_t *count);
+const struct spec_surrogate_kind *spec_surrogate_kinds(size_t *count);
+/* Value of a parameter by name; the name must exist in the model (assert). */
+double spec_neuron_param(const struct spec_neuron *n, const char *name);
+
+/* ---- layers ---------------------------------------------------------------------------------- */
+enum spec_layer_type {
+    SPEC_CONV2D,
+    SPEC_LINEAR,
+    SPEC_BATCH_NORM,
+    SPEC_NEURON,
+    SPEC_MAX_POOL2D,
+    SPEC_AVG_POOL2D,
+    SPEC_FLATTEN,
+    SPEC_DROPOUT,
+    SPEC_VOTING,
+    SPEC_LAYER_TYPE_COUNT
+};
+const char *spec_layer_type_name(enum spec_layer_type t); /* "conv2d" */
+
+struct spec_conv2d {
+    int64_t out_channels, kernel_size[2], stride[2], padding[2], dilation[2], groups; /* [h, w] */
+    bool bias;
+};
+struct spec_pool2d {
+    int64_t kernel_size[2], stride[2], padding[2]; /* stride defaults to kernel_size */
+    bool ceil_mode, count_include_pad;
+};
+struct spec_layer {
+    enum spec_layer_type type;
+    char path[SPEC_PATH_MAX]; /* "0", "stem.conv"; names parameters, monitors, series (design 4) */
+    char pointer[160];        /* "/network/layers/3" */
+    union {
+        struct spec_conv2d conv2d;
+        struct {
+            int64_t out_features;
+            bool bias;
+        } linear;
+        struct {
+            double eps, momentum;
+        } batch_norm;
+        struct spec_neuron neuron; /* network.neuron's defaults already merged in */
+        struct spec_pool2d pool;
+        struct {
+            double p;
+        } dropout;
+        struct {
+            int64_t size;
+        } voting;
+    } u;
+};
+
+/* ---- the other parts ------------------------------------------------------------------------- */
+enum spec_transform_type { SPEC_RANDOM_CROP, SPEC_HORIZONTAL_FLIP };
+struct spec_transform {
+    enum spec_transform_type type;
+    int64_t padding; /* random_crop: zeros around, then a crop of the old size */
+    double p;        /* horizontal_flip */
+};
+enum spec_encoder { SPEC_ENCODER_DIRECT, SPEC_ENCODER_POISSON };
+struct spec_dataset {
+    char name[64];       /* built-in, or a folder of the data directory: [a-z0-9][a-z0-9_-]* */
+    int64_t train_limit; /* 0 = all */
+    int64_t test_limit;
+    double validation_fraction; /* cut from the training data per class by hash of index */
+    struct spec_transform transforms[SPEC_TRANSFORMS_MAX];
+    size_t n_transforms;
+    double mean[SPEC_CHANNELS_NORM_MAX], std[SPEC_CHANNELS_NORM_MAX]; /* pixel values in [0, 1] */
+    size_t n_normalize; /* 0 = none, 1 = same for every channel, else one per channel */
+    enum spec_encoder encoder;
+};
+
+enum spec_optimizer_type { SPEC_SGD, SPEC_ADAM };
+struct spec_optimizer {
+    enum spec_optimizer_type type;
+    double lr, weight_decay;
+    double momentum, dampening; /* sgd */
+    bool nesterov;              /* sgd */
+    double beta1, beta2, eps;   /* adam: "betas": [b1, b2] */
+};
+enum spec_schedule_type { SPEC_SCHEDULE_CONSTANT, SPEC_SCHEDULE_COSINE, SPEC_SCHEDULE_STEP };
+struct spec_schedule {
+    enum spec_schedule_type type;
+    int64_t t_max;     /* cosine, in epochs; default = train.epochs */
+    double eta_min;    /* cosine */
+    int64_t step_size; /* step, in epochs */
+    double gamma;      /* step */
+};
+enum spec_loss_type { SPEC_LOSS_MSE, SPEC_LOSS_CROSS_ENTROPY };
+enum spec_numerics { SPEC_NUMERICS_FAST, SPEC_NUMERICS_EXACT };
+struct spec_train {
+    int64_t epochs, batch_size;
+    struct spec_optimizer optimizer;
+    struct spec_schedule schedule;
+    enum spec_loss_type loss;
+    double label_smoothing; /* cross entropy only */
+    int64_t shards;         /* power of two */
+    enum spec_numerics numerics;
+    int64_t max_steps;  /* 0 = no limit; the schedule still counts epochs */
+    double grad_clip;   /* 2-norm over all parameters; 0 = off */
+    bool drop_last;
+    int64_t eval_every; /* epochs between evaluations on the validation split */
+};
+
+enum spec_monitor_type {
+    SPEC_MONITOR_FIRING_RATE,
+    SPEC_MONITOR_RASTER,
+    SPEC_MONITOR_MEMBRANE,
+    SPEC_MONITOR_TIME_CONSTANT,
+    SPEC_MONITOR_PSN_WEIGHT,
+    SPEC_MONITOR_GRAD_NORM
+};
+struct spec_monitor {
+    enum spec_monitor_type type;
+    char layers[16][SPEC_PATH_MAX]; /* globs over layer paths; "*" = all that fit */
+    size_t n_layers;
+    int64_t every_steps;  /* 0 = not by steps */
+    int64_t every_epochs; /* 0 = not by epochs */
+    int64_t samples;      /* raster: validation samples 0..samples-1 */
+    int64_t neurons;      /* raster, membrane: at most this many, evenly spread */
+};
+
+struct spec {
+    int64_t version;
+    char name[SPEC_NAME_MAX];
+    char tags[SPEC_TAGS_MAX][64];
+    size_t n_tags;
+    int64_t priority; /* -100..100 */
+    uint64_t seed;    /* JSON integer 0 .. 2^53 */
+    int64_t time_steps;
+    struct spec_dataset dataset;
+    struct spec_layer *layers; /* owned; network.layers in order */
+    size_t n_layers;
+    struct spec_train train;
+    struct spec_monitor monitors[SPEC_MONITORS_MAX];
+    size_t n_monitors;
+    int64_t checkpoint_every_steps, checkpoint_keep;
+    int64_t threads, memory_mib, time_limit_s; /* memory_mib 0 = the machine's */
+    int64_t max_attempts;
+};
+
+/* Fills *out from JSON; on faults *out stays empty and e says how many ("3 fields are wrong").
+ * Checks fields, bounds, cross-field rules, duplicate paths, monitor globs that match no layer and,
+ * when the dataset's shape is known without reading files, every layer's shape (spec_shapes).
+ * Errors: ERR_SPEC (see faults), ERR_NOMEM. */
+int spec_parse(const cJSON *json, struct spec *out, struct json_faults *faults, struct err *e);
+/* json_parse + spec_parse + size limit. Errors also ERR_SYNTAX, ERR_TOO_LARGE. */
+int spec_parse_text(const char *text, size_t length, struct spec *out, struct json_faults *faults,
+                    struct err *e);
+void spec_deinit(struct spec *s); /* safe on a zeroed spec and when repeated */
+
+/* Every effective value, defaults filled in; parsing it again gives the same spec.
+ * Caller owns the result; NULL when out of memory. */
+cJSON *spec_normalize(const struct spec *s);
+/* SHA-256 over the result fields only (design 4, identity of a spec): label and execution fields
+ * do not change it. The hash of the data is added by whoever knows it. Errors: ERR_NOMEM. */
+int spec_result_hash(const struct spec *s, uint8_t out[DIGEST_BYTES], struct err *e);
+/* JSON Schema 2020-12 of version 1. Caller owns; NULL when out of memory. */
+cJSON *spec_schema(void);
+/* docs/spec.md's tables, as Markdown. Caller frees with mem_free. */
+char *spec_docs(void);
+
+/* ---- shapes: pure arithmetic, shared by refusal at submission and by the net builder ---------- */
+struct spec_shape {
+    int64_t c, h, w; /* features: c with h = w = 1 */
+};
+struct spec_dataset_info {
+    const char *name;
+    struct spec_shape shape;
+    int64_t classes;
+    int64_t train_count, test_count; /* official or default numbers */
+    bool built_in;                   /* generated, needs no files */
+    const char *meaning;
+};
+/* NULL for a user's folder: its shape is known only when it is opened. */
+const struct spec_dataset_info *spec_dataset_find(const char *name);
+const struct spec_dataset_info *spec_datasets(size_t *count);
+/* Output shape of one layer; 0, or ERR_SPEC with what is wrong ("kernel 5 does not fit ..."). */
+int spec_layer_shape(const struct spec_layer *l, struct spec_shape in, struct spec_shape *out,
+                     struct err *e);
+/* Walks all layers from `in`; adds a fault at the first layer that does not fit and one when the
+ * last output is not `classes` wide. shapes: NULL or n_layers entries. */
+void spec_shapes(const struct spec *s, struct spec_shape in, int64_t classes,
+                 struct spec_shape *shapes, struct json_faults *faults);
+/* "*", "?" and literal text against a layer path. */
+bool spec_glob(const char *glob, const char *path);
+
+#endif

@@ -1,0 +1,324 @@
+/* spec_fields: every field of an experiment spec, in one place. See spec_table.h. */
+#include "common/spec_table.h"
+
+#define LENGTH(a) (sizeof(a) / sizeof(a)[0])
+#define AT(type, member) offsetof(struct type, member)
+#define UNLIMITED 9007199254740992.0 /* 2^53: what JSON holds exactly */
+
+/* ---- layers ------------------------------------------------------------------------------------ */
+#define L(member) AT(spec_layer, u.member)
+static const struct spec_field conv2d_fields[] = {
+    { "out_channels", FIELD_INT, SPEC_RESULT, L(conv2d.out_channels), .min = 1, .max = 65536,
+      .required = true, .meaning = "output channels" },
+    { "kernel_size", FIELD_PAIR, SPEC_RESULT, L(conv2d.kernel_size), .min = 1, .max = 64,
+      .required = true, .meaning = "taps; a number or [height, width]" },
+    { "stride", FIELD_PAIR, SPEC_RESULT, L(conv2d.stride), 1, 1, 64, .meaning = "step of the window" },
+    { "padding", FIELD_PAIR, SPEC_RESULT, L(conv2d.padding), 0, 0, 64, .meaning = "zeros around" },
+    { "dilation", FIELD_PAIR, SPEC_RESULT, L(conv2d.dilation), 1, 1, 64,
+      .meaning = "distance of taps" },
+    { "groups", FIELD_INT, SPEC_RESULT, L(conv2d.groups), 1, 1, 65536,
+      .meaning = "independent groups of channels" },
+    { "bias", FIELD_BOOL, SPEC_RESULT, L(conv2d.bias), 1, .meaning = "learned offset per channel" },
+};
+static const struct spec_field linear_fields[] = {
+    { "out_features", FIELD_INT, SPEC_RESULT, L(linear.out_features), .min = 1, .max = 1048576,
+      .required = true, .meaning = "output features" },
+    { "bias", FIELD_BOOL, SPEC_RESULT, L(linear.bias), 1, .meaning = "learned offset per feature" },
+};
+static const struct spec_field batch_norm_fields[] = {
+    { "eps", FIELD_NUMBER, SPEC_RESULT, L(batch_norm.eps), 1e-5, 0, 1, true,
+      .meaning = "added to the variance" },
+    { "momentum", FIELD_NUMBER, SPEC_RESULT, L(batch_norm.momentum), 0.1, 0, 1,
+      .meaning = "share of the batch in the running statistics" },
+};
+static const struct spec_field max_pool_fields[] = {
+    { "kernel_size", FIELD_PAIR, SPEC_RESULT, L(pool.kernel_size), .min = 1, .max = 256,
+      .required = true, .meaning = "window; a number or [height, width]" },
+    { "stride", FIELD_PAIR, SPEC_RESULT, L(pool.stride), 0, 0, 256,
+      .meaning = "step of the window; 0 = kernel_size" },
+    { "padding", FIELD_PAIR, SPEC_RESULT, L(pool.padding), 0, 0, 128, .meaning = "border that never wins" },
+    { "ceil_mode", FIELD_BOOL, SPEC_RESULT, L(pool.ceil_mode), 0, .meaning = "keep cut windows" },
+};
+static const struct spec_field avg_pool_fields[] = {
+    { "kernel_size", FIELD_PAIR, SPEC_RESULT, L(pool.kernel_size), .min = 1, .max = 256,
+      .required = true, .meaning = "window; a number or [height, width]" },
+    { "stride", FIELD_PAIR, SPEC_RESULT, L(pool.stride), 0, 0, 256,
+      .meaning = "step of the window; 0 = kernel_size" },
+    { "padding", FIELD_PAIR, SPEC_RESULT, L(pool.padding), 0, 0, 128, .meaning = "zeros around" },
+    { "ceil_mode", FIELD_BOOL, SPEC_RESULT, L(pool.ceil_mode), 0, .meaning = "keep cut windows" },
+    { "count_include_pad", FIELD_BOOL, SPEC_RESULT, L(pool.count_include_pad), 1,
+      .meaning = "padding counts in the divisor" },
+};
+static const struct spec_field dropout_fields[] = {
+    { "p", FIELD_NUMBER, SPEC_RESULT, L(dropout.p), 0.5, 0, 0.999,
+      .meaning = "share of values set to zero; one mask for all time-steps" },
+};
+static const struct spec_field voting_fields[] = {
+    { "size", FIELD_INT, SPEC_RESULT, L(voting.size), 10, 1, 65536, .meaning = "outputs a class" },
+};
+static const struct spec_variant layer_variants[] = {
+    [SPEC_CONV2D] = { "conv2d", conv2d_fields, LENGTH(conv2d_fields), "2-d convolution" },
+    [SPEC_LINEAR] = { "linear", linear_fields, LENGTH(linear_fields), "fully connected" },
+    [SPEC_BATCH_NORM] = { "batch_norm", batch_norm_fields, LENGTH(batch_norm_fields),
+                          "normalisation over time, batch and space" },
+    [SPEC_NEURON] = { "neuron", NULL, 0, "spiking neurons; see Neurons" },
+    [SPEC_MAX_POOL2D] = { "max_pool2d", max_pool_fields, LENGTH(max_pool_fields), "maximum of windows" },
+    [SPEC_AVG_POOL2D] = { "avg_pool2d", avg_pool_fields, LENGTH(avg_pool_fields), "mean of windows" },
+    [SPEC_FLATTEN] = { "flatten", NULL, 0, "image to features" },
+    [SPEC_DROPOUT] = { "dropout", dropout_fields, LENGTH(dropout_fields), "dropout" },
+    [SPEC_VOTING] = { "voting", voting_fields, LENGTH(voting_fields), "mean over groups of outputs" },
+};
+const struct spec_object spec_object_layer = {
+    "layer", "type", AT(spec_layer, type), -1, layer_variants, LENGTH(layer_variants), NULL, 0
+};
+const char *spec_layer_type_name(enum spec_layer_type t) { return layer_variants[t].name; }
+
+/* ---- dataset ----------------------------------------------------------------------------------- */
+static const struct spec_field crop_fields[] = {
+    { "padding", FIELD_INT, SPEC_RESULT, AT(spec_transform, padding), 4, 1, 64,
+      .meaning = "zeros around, then a crop of the old size at a random place" },
+};
+static const struct spec_field flip_fields[] = {
+    { "p", FIELD_NUMBER, SPEC_RESULT, AT(spec_transform, p), 0.5, 0, 1, .meaning = "how often" },
+};
+static const struct spec_variant transform_variants[] = {
+    [SPEC_RANDOM_CROP] = { "random_crop", crop_fields, LENGTH(crop_fields), "random crop" },
+    [SPEC_HORIZONTAL_FLIP] = { "horizontal_flip", flip_fields, LENGTH(flip_fields), "mirror" },
+};
+static const struct spec_object transform_object = {
+    "transform", "type", AT(spec_transform, type), -1, transform_variants,
+    LENGTH(transform_variants), NULL, 0
+};
+static const struct spec_field validation_fields[] = {
+    { "fraction", FIELD_NUMBER, SPEC_RESULT, AT(spec_dataset, validation_fraction), 0.1, 0, 0.5,
+      .meaning = "share of the training data, cut per class by hash of index" },
+};
+static const struct spec_object validation_object = {
+    "dataset.validation", NULL, 0, 0, NULL, 0, validation_fields, LENGTH(validation_fields)
+};
+static const struct spec_field normalize_fields[] = {
+    { "mean", FIELD_NUMBERS, SPEC_RESULT, AT(spec_dataset, mean), 0, -1e6, 1e6, .required = true,
+      .size = SPEC_CHANNELS_NORM_MAX, .count_at = AT(spec_dataset, n_normalize),
+      .meaning = "of pixel values in [0, 1]; one number, or one a channel" },
+    { "std", FIELD_NUMBERS, SPEC_RESULT, AT(spec_dataset, std), 1, 0, 1e6, true, .required = true,
+      .size = SPEC_CHANNELS_NORM_MAX, .count_at = AT(spec_dataset, n_normalize),
+      .meaning = "as many as mean" },
+};
+static const struct spec_object normalize_object = {
+    "dataset.normalize", NULL, 0, 0, NULL, 0, normalize_fields, LENGTH(normalize_fields)
+};
+static const struct spec_variant encoder_variants[] = {
+    [SPEC_ENCODER_DIRECT] = { "direct", NULL, 0, "the image itself at every time-step" },
+    [SPEC_ENCODER_POISSON] = { "poisson", NULL, 0, "a spike with the pixel's value as probability" },
+};
+static const struct spec_object encoder_object = {
+    "dataset.encoder", "type", AT(spec_dataset, encoder), SPEC_ENCODER_DIRECT, encoder_variants,
+    LENGTH(encoder_variants), NULL, 0
+};
+static const struct spec_field dataset_fields[] = {
+    { "name", FIELD_STRING, SPEC_RESULT, AT(spec_dataset, name), .required = true,
+      .size = sizeof(((struct spec_dataset *)0)->name),
+      .meaning = "a built-in dataset or a folder of the data directory" },
+    { "train_limit", FIELD_INT, SPEC_RESULT, AT(spec_dataset, train_limit), 0, 0, UNLIMITED,
+      .meaning = "use the first n training samples; 0 = all" },
+    { "test_limit", FIELD_INT, SPEC_RESULT, AT(spec_dataset, test_limit), 0, 0, UNLIMITED,
+      .meaning = "use the first n test samples; 0 = all" },
+    { "validation", FIELD_OBJECT, SPEC_RESULT, 0, .object = &validation_object,
+      .meaning = "split that selects the best weights" },
+    { "transforms", FIELD_OBJECTS, SPEC_RESULT, AT(spec_dataset, transforms),
+      .max = SPEC_TRANSFORMS_MAX, .size = sizeof(struct spec_transform),
+      .count_at = AT(spec_dataset, n_transforms), .object = &transform_object,
+      .meaning = "of training samples, in this order" },
+    { "normalize", FIELD_OBJECT, SPEC_RESULT, 0, .object = &normalize_object,
+      .count_at = AT(spec_dataset, n_normalize), .meaning = "(value - mean) / std; absent = none" },
+    { "encoder", FIELD_OBJECT, SPEC_RESULT, 0, .object = &encoder_object,
+      .meaning = "how an image becomes T time-steps" },
+};
+static const struct spec_object dataset_object = {
+    "dataset", NULL, 0, 0, NULL, 0, dataset_fields, LENGTH(dataset_fields)
+};
+
+/* ---- train ------------------------------------------------------------------------------------- */
+#define O(member) AT(spec_optimizer, member)
+static const struct spec_field sgd_fields[] = {
+    { "momentum", FIELD_NUMBER, SPEC_RESULT, O(momentum), 0, 0, 1, .meaning = "of the gradient" },
+    { "dampening", FIELD_NUMBER, SPEC_RESULT, O(dampening), 0, 0, 1, .meaning = "of the new gradient" },
+    { "nesterov", FIELD_BOOL, SPEC_RESULT, O(nesterov), 0, .meaning = "look ahead" },
+};
+static const struct spec_field adam_fields[] = {
+    { "betas", FIELD_NUMBERS, SPEC_RESULT, O(beta1), 0, 0, 0.9999999, .size = 2,
+      .choices = "0.9|0.999", .meaning = "decay of the first and second moment" },
+    { "eps", FIELD_NUMBER, SPEC_RESULT, O(eps), 1e-8, 0, 1, true, .meaning = "added to the root" },
+};
+static const struct spec_field optimizer_fields[] = {
+    { "lr", FIELD_NUMBER, SPEC_RESULT, O(lr), 1e-3, 0, 1000, true, .meaning = "learning rate" },
+    { "weight_decay", FIELD_NUMBER, SPEC_RESULT, O(weight_decay), 0, 0, 1,
+      .meaning = "added to the gradient, times the weight" },
+};
+static const struct spec_variant optimizer_variants[] = {
+    [SPEC_SGD] = { "sgd", sgd_fields, LENGTH(sgd_fields), "stochastic gradient descent" },
+    [SPEC_ADAM] = { "adam", adam_fields, LENGTH(adam_fields), "Adam" },
+};
+static const struct spec_object optimizer_object = {
+    "train.optimizer", "type", O(type), SPEC_ADAM, optimizer_variants, LENGTH(optimizer_variants),
+    optimizer_fields, LENGTH(optimizer_fields)
+};
+static const struct spec_field cosine_fields[] = {
+    { "t_max", FIELD_INT, SPEC_RESULT, AT(spec_schedule, t_max), 0, 0, 1e6,
+      .meaning = "epochs to the lowest rate; 0 = train.epochs" },
+    { "eta_min", FIELD_NUMBER, SPEC_RESULT, AT(spec_schedule, eta_min), 0, 0, 1000,
+      .meaning = "lowest rate" },
+};
+static const struct spec_field step_fields[] = {
+    { "step_size", FIELD_INT, SPEC_RESULT, AT(spec_schedule, step_size), .min = 1, .max = 1e6,
+      .required = true, .meaning = "epochs between drops" },
+    { "gamma", FIELD_NUMBER, SPEC_RESULT, AT(spec_schedule, gamma), 0.1, 0, 1, true,
+      .meaning = "factor of a drop" },
+};
+static const struct spec_variant schedule_variants[] = {
+    [SPEC_SCHEDULE_CONSTANT] = { "constant", NULL, 0, "always lr" },
+    [SPEC_SCHEDULE_COSINE] = { "cosine", cosine_fields, LENGTH(cosine_fields), "cosine annealing" },
+    [SPEC_SCHEDULE_STEP] = { "step", step_fields, LENGTH(step_fields), "drops by a factor" },
+};
+static const struct spec_object schedule_object = {
+    "train.schedule", "type", AT(spec_schedule, type), SPEC_SCHEDULE_CONSTANT, schedule_variants,
+    LENGTH(schedule_variants), NULL, 0
+};
+static const struct spec_field cross_entropy_fields[] = {
+    { "label_smoothing", FIELD_NUMBER, SPEC_RESULT, AT(spec_train, label_smoothing), 0, 0, 0.999,
+      .meaning = "share of the target spread over all classes" },
+};
+static const struct spec_variant loss_variants[] = {
+    [SPEC_LOSS_MSE] = { "mse", NULL, 0, "mean squared error to the one-hot target" },
+    [SPEC_LOSS_CROSS_ENTROPY] = { "cross_entropy", cross_entropy_fields,
+                                  LENGTH(cross_entropy_fields), "cross entropy" },
+};
+static const struct spec_object loss_object = {
+    "train.loss", "type", AT(spec_train, loss), SPEC_LOSS_MSE, loss_variants, LENGTH(loss_variants),
+    NULL, 0
+};
+#define T(member) AT(spec_train, member)
+static const struct spec_field train_fields[] = {
+    { "epochs", FIELD_INT, SPEC_RESULT, T(epochs), 10, 1, 100000, .meaning = "passes over the data" },
+    { "batch_size", FIELD_INT, SPEC_RESULT, T(batch_size), 64, 1, 65536,
+      .meaning = "samples an update" },
+    { "optimizer", FIELD_OBJECT, SPEC_RESULT, T(optimizer), .object = &optimizer_object,
+      .meaning = "update rule" },
+    { "schedule", FIELD_OBJECT, SPEC_RESULT, T(schedule), .object = &schedule_object,
+      .meaning = "learning rate by epoch" },
+    { "loss", FIELD_OBJECT, SPEC_RESULT, 0, .object = &loss_object,
+      .meaning = "of the mean output over time" },
+    { "readout", FIELD_ONLY, SPEC_RESULT, .choices = "mean", .meaning = "output of the network" },
+    { "shards", FIELD_INT, SPEC_RESULT, T(shards), 1, 1, 1024,
+      .meaning = "parts of a batch summed as a tree; a power of two" },
+    { "numerics", FIELD_CHOICE, SPEC_RESULT, T(numerics), SPEC_NUMERICS_FAST, .choices = "fast|exact",
+      .meaning = "fast: same bits on one CPU type; exact: on every CPU" },
+    { "max_steps", FIELD_INT, SPEC_RESULT, T(max_steps), 0, 0, UNLIMITED,
+      .meaning = "stop after so many updates; 0 = no limit" },
+    { "grad_clip", FIELD_NUMBER, SPEC_RESULT, T(grad_clip), 0, 0, 1e9,
+      .meaning = "largest 2-norm of all gradients; 0 = off" },
+    { "drop_last", FIELD_BOOL, SPEC_RESULT, T(drop_last), 0, .meaning = "leave out a partial batch" },
+    { "eval_every", FIELD_INT, SPEC_RESULT, T(eval_every), 1, 1, 100000,
+      .meaning = "epochs between validations" },
+};
+static const struct spec_object train_object = {
+    "train", NULL, 0, 0, NULL, 0, train_fields, LENGTH(train_fields)
+};
+
+/* ---- monitors ---------------------------------------------------------------------------------- */
+#define M(member) AT(spec_monitor, member)
+#define MONITOR_TIMES(steps, epochs)                                                              \
+    { "every_steps", FIELD_INT, SPEC_LABEL, M(every_steps), steps, 0, 1e9,                         \
+      .meaning = "updates between records; 0 = not by steps" },                                    \
+    { "every_epochs", FIELD_INT, SPEC_LABEL, M(every_epochs), epochs, 0, 1e6,                      \
+      .meaning = "epochs between records; 0 = not by epochs" }
+static const struct spec_field series_monitor_fields[] = { MONITOR_TIMES(20, 0) };
+static const struct spec_field matrix_monitor_fields[] = { MONITOR_TIMES(0, 1) };
+static const struct spec_field raster_fields[] = {
+    MONITOR_TIMES(0, 1),
+    { "samples", FIELD_INT, SPEC_LABEL, M(samples), 1, 1, 16, .meaning = "validation samples" },
+    { "neurons", FIELD_INT, SPEC_LABEL, M(neurons), 256, 1, 10000,
+      .meaning = "at most so many of a layer, evenly spread" },
+};
+static const struct spec_field membrane_fields[] = {
+    MONITOR_TIMES(0, 1),
+    { "neurons", FIELD_INT, SPEC_LABEL, M(neurons), 8, 1, 1000,
+      .meaning = "at most so many of a layer, evenly spread" },
+};
+static const struct spec_field monitor_fields[] = {
+    { "layers", FIELD_STRINGS, SPEC_LABEL, M(layers), .max = 16, .size = SPEC_PATH_MAX,
+      .count_at = M(n_layers), .meaning = "paths or globs; default \"*\"" },
+};
+static const struct spec_variant monitor_variants[] = {
+    [SPEC_MONITOR_FIRING_RATE] = { "firing_rate", series_monitor_fields,
+                                   LENGTH(series_monitor_fields), "mean spikes of a layer" },
+    [SPEC_MONITOR_RASTER] = { "raster", raster_fields, LENGTH(raster_fields), "spikes one by one" },
+    [SPEC_MONITOR_MEMBRANE] = { "membrane_potential", membrane_fields, LENGTH(membrane_fields),
+                                "membrane potentials over time" },
+    [SPEC_MONITOR_TIME_CONSTANT] = { "time_constant", series_monitor_fields,
+                                     LENGTH(series_monitor_fields), "learned time constants" },
+    [SPEC_MONITOR_PSN_WEIGHT] = { "psn_weight", matrix_monitor_fields,
+                                  LENGTH(matrix_monitor_fields), "weight matrix of PSN layers" },
+    [SPEC_MONITOR_GRAD_NORM] = { "grad_norm", series_monitor_fields, LENGTH(series_monitor_fields),
+                                 "2-norm of a layer's weight gradients" },
+};
+const struct spec_object spec_object_monitor = {
+    "monitor", "type", M(type), -1, monitor_variants, LENGTH(monitor_variants), monitor_fields,
+    LENGTH(monitor_fields)
+};
+
+/* ---- top --------------------------------------------------------------------------------------- */
+#define S(member) AT(spec, member)
+static const struct spec_field checkpoint_fields[] = {
+    { "every_steps", FIELD_INT, SPEC_EXECUTION, S(checkpoint_every_steps), 500, 1, UNLIMITED,
+      .meaning = "updates between checkpoints" },
+    { "keep", FIELD_INT, SPEC_EXECUTION, S(checkpoint_keep), 2, 1, 100, .meaning = "newest ones kept" },
+};
+static const struct spec_object checkpoint_object = {
+    "checkpoint", NULL, 0, 0, NULL, 0, checkpoint_fields, LENGTH(checkpoint_fields)
+};
+static const struct spec_field resources_fields[] = {
+    { "threads", FIELD_INT, SPEC_EXECUTION, S(threads), 2, 1, 1024, .meaning = "compute threads" },
+    { "memory_mib", FIELD_INT, SPEC_EXECUTION, S(memory_mib), 0, 0, 1e8,
+      .meaning = "largest memory plan; 0 = the machine's" },
+    { "time_limit_s", FIELD_INT, SPEC_EXECUTION, S(time_limit_s), 0, 0, 1e9,
+      .meaning = "running seconds over all attempts; 0 = no limit" },
+};
+static const struct spec_object resources_object = {
+    "resources", NULL, 0, 0, NULL, 0, resources_fields, LENGTH(resources_fields)
+};
+static const struct spec_field retry_fields[] = {
+    { "max_attempts", FIELD_INT, SPEC_LABEL, S(max_attempts), 3, 1, 100,
+      .meaning = "attempts after faults of the machine; program errors are never retried" },
+};
+static const struct spec_object retry_object = {
+    "retry", NULL, 0, 0, NULL, 0, retry_fields, LENGTH(retry_fields)
+};
+static const struct spec_field top_fields[] = {
+    { "version", FIELD_INT, SPEC_RESULT, S(version), SPEC_VERSION, SPEC_VERSION, SPEC_VERSION,
+      .required = true, .meaning = "of this grammar" },
+    { "name", FIELD_STRING, SPEC_LABEL, S(name), .size = SPEC_NAME_MAX, .meaning = "for people" },
+    { "tags", FIELD_STRINGS, SPEC_LABEL, S(tags), .max = SPEC_TAGS_MAX, .size = 64,
+      .count_at = S(n_tags), .meaning = "for filters" },
+    { "priority", FIELD_INT, SPEC_LABEL, S(priority), 0, -100, 100, .meaning = "higher runs first" },
+    { "seed", FIELD_INT, SPEC_RESULT, S(seed), 0, 0, UNLIMITED,
+      .meaning = "of every random number of the run" },
+    { "time_steps", FIELD_INT, SPEC_RESULT, S(time_steps), 4, 1, SPEC_TIME_STEPS_MAX,
+      .meaning = "T" },
+    { "dataset", FIELD_OBJECT, SPEC_RESULT, S(dataset), .required = true, .object = &dataset_object,
+      .meaning = "what is learned" },
+    { "train", FIELD_OBJECT, SPEC_RESULT, S(train), .object = &train_object, .meaning = "how" },
+    { "monitors", FIELD_OBJECTS, SPEC_LABEL, S(monitors), .max = SPEC_MONITORS_MAX,
+      .size = sizeof(struct spec_monitor), .count_at = S(n_monitors),
+      .object = &spec_object_monitor,
+      .meaning = "what is recorded; absent = a useful set, [] = nothing" },
+    { "checkpoint", FIELD_OBJECT, SPEC_EXECUTION, 0, .object = &checkpoint_object,
+      .meaning = "for resuming" },
+    { "resources", FIELD_OBJECT, SPEC_EXECUTION, 0, .object = &resources_object,
+      .meaning = "what a worker may use" },
+    { "retry", FIELD_OBJECT, SPEC_LABEL, 0, .object = &retry_object, .meaning = "after faults" },
+    { "export", FIELD_ONLY, SPEC_LABEL, .choices = "safetensors", .meaning = "formats of the result" },
+};
+const struct spec_object spec_object_top = {
+    "spec", NULL, 0, 0, NULL, 0, top_fields, LENGTH(top_fields)
+};

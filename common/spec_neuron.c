@@ -1,0 +1,296 @@
+/* spec_neuron: neurons and surrogates of a spec. Their tables are spec_neurons.def and
+ * spec_surrogates.def, which the worker reads too. Any thread. */
+#include "common/spec_table.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#define LENGTH(a) (sizeof(a) / sizeof(a)[0])
+#define NO_PARAMS /* empty list; every table begins with an unused row, since C has no empty arrays */
+
+#define SURROGATE(id, name, meaning, ...)                                                         \
+    static const struct spec_param surrogate_##id##_params[] = { { 0 }, __VA_ARGS__ };
+#include "common/spec_surrogates.def"
+#undef SURROGATE
+#define NEURON(id, name, serial, meaning, ...)                                                    \
+    static const struct spec_param neuron_##id##_params[] = { { 0 }, __VA_ARGS__ };
+#include "common/spec_neurons.def"
+#undef NEURON
+
+#define ROWS(p) (p) + 1, LENGTH(p) - 1
+static const struct spec_surrogate_kind surrogates[] = {
+#define SURROGATE(id, name, meaning, ...) { name, ROWS(surrogate_##id##_params), meaning },
+#include "common/spec_surrogates.def"
+#undef SURROGATE
+};
+static const struct spec_neuron_model models[] = {
+#define NEURON(id, name, serial, meaning, ...) { name, ROWS(neuron_##id##_params), serial, meaning },
+#include "common/spec_neurons.def"
+#undef NEURON
+};
+
+#define AT(member) offsetof(struct spec_neuron, member)
+const struct spec_field spec_serial_fields[] = {
+    { "v_threshold", FIELD_NUMBER, SPEC_RESULT, AT(v_threshold), 1, 0, 1e6, true,
+      .meaning = "potential that fires" },
+    { "detach_reset", FIELD_BOOL, SPEC_RESULT, AT(detach_reset), 1,
+      .meaning = "no gradient through the reset" },
+    { "decay_input", FIELD_BOOL, SPEC_RESULT, AT(decay_input), 1,
+      .meaning = "the input is divided by the time constant too" },
+};
+const size_t spec_serial_fields_count = LENGTH(spec_serial_fields);
+
+const struct spec_neuron_model *spec_neuron_models(size_t *count)
+{
+    *count = LENGTH(models);
+    return models;
+}
+
+const struct spec_surrogate_kind *spec_surrogate_kinds(size_t *count)
+{
+    *count = LENGTH(surrogates);
+    return surrogates;
+}
+
+double spec_neuron_param(const struct spec_neuron *n, const char *name)
+{
+    const struct spec_neuron_model *m = &models[n->model];
+    for (size_t i = 0; i < m->n_params; i++) {
+        if (strcmp(m->params[i].name, name) == 0) return n->params[i];
+    }
+    assert(!"parameter of the model");
+    return 0;
+}
+
+/* ---- surrogates -------------------------------------------------------------------------------- */
+static void surrogate_of_kind(struct spec_surrogate *s, int kind)
+{
+    *s = (struct spec_surrogate){ .kind = kind };
+    for (size_t i = 0; i < surrogates[kind].n_params; i++) {
+        s->params[i] = surrogates[kind].params[i].fallback;
+    }
+}
+
+void spec_default_surrogate(struct spec_surrogate *s) { surrogate_of_kind(s, 0); }
+
+static int surrogate_kind(const cJSON *json, const char *pointer, struct json_faults *faults)
+{
+    const char *names[LENGTH(surrogates)];
+    const char *wanted = cJSON_IsString(json) ? json->valuestring : json_get_string(json, "type", NULL);
+    for (size_t i = 0; i < LENGTH(surrogates); i++) {
+        names[i] = surrogates[i].name;
+        if (wanted != NULL && strcmp(wanted, names[i]) == 0) return (int)i;
+    }
+    char here[200];
+    spec_pointer(here, sizeof here, pointer, "type");
+    if (wanted == NULL) {
+        json_fault_add(faults, here, "missing", "a surrogate needs a 'type'");
+        return -1;
+    }
+    const char *near = json_nearest(wanted, names, LENGTH(surrogates));
+    json_fault_add(faults, here, "not_allowed", "'%.60s' is not a surrogate%s%s%s", wanted,
+                   near != NULL ? "; did you mean '" : "", near != NULL ? near : "",
+                   near != NULL ? "'?" : "");
+    return -1;
+}
+
+/* One named parameter of a table into values[]; false when the table has no such name. */
+static bool read_param(const struct spec_param *params, size_t n, const cJSON *item,
+                       const char *pointer, double *values, struct json_faults *faults)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct spec_param *p = &params[i];
+        if (strcmp(p->name, item->string) != 0) continue;
+        if (!cJSON_IsNumber(item)) {
+            json_fault_add(faults, pointer, "wrong_type", "must be a number");
+        } else if (spec_check_number(item->valuedouble, p->min, p->min_open, p->max, false, pointer,
+                                     faults)) {
+            values[i] = item->valuedouble;
+        }
+        return true;
+    }
+    return false;
+}
+
+void spec_read_surrogate(const cJSON *json, const char *pointer, struct spec_surrogate *out,
+                         struct json_faults *faults)
+{
+    if (!cJSON_IsObject(json) && !cJSON_IsString(json)) {
+        json_fault_add(faults, pointer, "wrong_type", "must be {\"type\": ...} or a name");
+        return;
+    }
+    int kind = surrogate_kind(json, pointer, faults);
+    if (kind < 0) return;
+    surrogate_of_kind(out, kind);
+    const struct spec_surrogate_kind *k = &surrogates[kind];
+    for (const cJSON *item = json->child; item != NULL; item = item->next) {
+        char here[200];
+        spec_pointer(here, sizeof here, pointer, item->string);
+        if (strcmp(item->string, "type") == 0) continue;
+        if (read_param(k->params, k->n_params, item, here, out->params, faults)) continue;
+        const char *names[SPEC_SURROGATE_PARAMS_MAX];
+        for (size_t i = 0; i < k->n_params; i++) names[i] = k->params[i].name;
+        spec_unknown_field(item->string, names, k->n_params, here, faults);
+    }
+}
+
+cJSON *spec_write_surrogate(const struct spec_surrogate *s)
+{
+    const struct spec_surrogate_kind *k = &surrogates[s->kind];
+    cJSON *object = cJSON_CreateObject();
+    bool ok = object != NULL && cJSON_AddStringToObject(object, "type", k->name) != NULL;
+    for (size_t i = 0; ok && i < k->n_params; i++) {
+        ok = cJSON_AddNumberToObject(object, k->params[i].name, s->params[i]) != NULL;
+    }
+    if (ok) return object;
+    cJSON_Delete(object);
+    return NULL;
+}
+
+/* ---- neurons ----------------------------------------------------------------------------------- */
+static void default_params(struct spec_neuron *n)
+{
+    memset(n->params, 0, sizeof n->params);
+    for (size_t i = 0; i < models[n->model].n_params; i++) {
+        n->params[i] = models[n->model].params[i].fallback;
+    }
+}
+
+void spec_default_neuron(struct spec_neuron *n, int model)
+{
+    *n = (struct spec_neuron){ .model = model, .v_threshold = 1, .detach_reset = true,
+                               .decay_input = true };
+    spec_default_surrogate(&n->surrogate);
+    default_params(n);
+}
+
+static int neuron_model(const cJSON *json, const char *pointer, int fallback,
+                        struct json_faults *faults)
+{
+    const cJSON *v = json_get(json, "model");
+    if (v == NULL) return fallback;
+    char here[200];
+    spec_pointer(here, sizeof here, pointer, "model");
+    const char *names[LENGTH(models)], *wanted = cJSON_IsString(v) ? v->valuestring : "";
+    for (size_t i = 0; i < LENGTH(models); i++) {
+        names[i] = models[i].name;
+        if (strcmp(names[i], wanted) == 0) return (int)i;
+    }
+    const char *near = json_nearest(wanted, names, LENGTH(models));
+    json_fault_add(faults, here, "not_allowed", "'%.60s' is not a neuron model%s%s%s", wanted,
+                   near != NULL ? "; did you mean '" : "", near != NULL ? near : "",
+                   near != NULL ? "'?" : "");
+    return -1;
+}
+
+static void read_v_reset(const cJSON *item, const char *pointer, struct spec_neuron *n,
+                         struct json_faults *faults)
+{
+    if (cJSON_IsNull(item)) {
+        n->soft_reset = true;
+        n->v_reset = 0;
+    } else if (!cJSON_IsNumber(item)) {
+        json_fault_add(faults, pointer, "wrong_type", "must be a number, or null for a soft reset");
+    } else if (spec_check_number(item->valuedouble, -1e6, false, 1e6, false, pointer, faults)) {
+        n->soft_reset = false;
+        n->v_reset = item->valuedouble;
+    }
+}
+
+static bool read_serial(const cJSON *item, const char *pointer, struct spec_neuron *n,
+                        struct json_faults *faults)
+{
+    if (strcmp(item->string, "v_reset") == 0) {
+        read_v_reset(item, pointer, n, faults);
+        return true;
+    }
+    for (size_t i = 0; i < spec_serial_fields_count; i++) {
+        const struct spec_field *f = &spec_serial_fields[i];
+        if (strcmp(f->name, item->string) != 0) continue;
+        void *at = (char *)n + f->at;
+        if (f->kind == FIELD_BOOL) {
+            if (cJSON_IsBool(item)) *(bool *)at = cJSON_IsTrue(item);
+            else json_fault_add(faults, pointer, "wrong_type", "must be true or false");
+        } else if (!cJSON_IsNumber(item)) {
+            json_fault_add(faults, pointer, "wrong_type", "must be a number");
+        } else if (spec_check_number(item->valuedouble, f->min, f->min_open, f->max, false, pointer,
+                                     faults)) {
+            *(double *)at = item->valuedouble;
+        }
+        return true;
+    }
+    return false;
+}
+
+static void stray(const struct spec_neuron *n, const char *name, const char *pointer,
+                  struct json_faults *faults)
+{
+    const struct spec_neuron_model *m = &models[n->model];
+    const char *names[SPEC_NEURON_PARAMS_MAX + 8];
+    size_t count = 0;
+    for (size_t i = 0; i < m->n_params; i++) names[count++] = m->params[i].name;
+    for (size_t i = 0; m->serial && i < spec_serial_fields_count; i++) {
+        names[count++] = spec_serial_fields[i].name;
+    }
+    if (m->serial) names[count++] = "v_reset";
+    names[count++] = "surrogate";
+    names[count++] = "model";
+    if (json_nearest(name, names, count) != NULL) {
+        spec_unknown_field(name, names, count, pointer, faults);
+    } else {
+        json_fault_add(faults, pointer, "unknown_field", "'%.60s' is not a parameter of model '%s'",
+                       name, m->name);
+    }
+}
+
+void spec_read_neuron(const cJSON *json, const char *pointer, const struct spec_neuron *defaults,
+                      const char *const *skip, size_t n_skip, struct spec_neuron *out,
+                      struct json_faults *faults)
+{
+    *out = *defaults;
+    if (!cJSON_IsObject(json)) {
+        json_fault_add(faults, pointer, "wrong_type", "must be an object");
+        return;
+    }
+    int model = neuron_model(json, pointer, defaults->model, faults);
+    if (model < 0) return;
+    if (model != defaults->model) {
+        out->model = model;
+        default_params(out);
+    }
+    const struct spec_neuron_model *m = &models[model];
+    for (const cJSON *item = json->child; item != NULL; item = item->next) {
+        char here[200];
+        spec_pointer(here, sizeof here, pointer, item->string);
+        bool mine = strcmp(item->string, "model") != 0;
+        for (size_t i = 0; i < n_skip; i++) mine = mine && strcmp(item->string, skip[i]) != 0;
+        if (!mine) continue;
+        if (strcmp(item->string, "surrogate") == 0) {
+            spec_read_surrogate(item, here, &out->surrogate, faults);
+        } else if (!read_param(m->params, m->n_params, item, here, out->params, faults) &&
+                   !(m->serial && read_serial(item, here, out, faults))) {
+            stray(out, item->string, here, faults);
+        }
+    }
+}
+
+bool spec_write_neuron(cJSON *object, const struct spec_neuron *n)
+{
+    const struct spec_neuron_model *m = &models[n->model];
+    bool ok = cJSON_AddStringToObject(object, "model", m->name) != NULL;
+    for (size_t i = 0; ok && i < m->n_params; i++) {
+        ok = cJSON_AddNumberToObject(object, m->params[i].name, n->params[i]) != NULL;
+    }
+    if (ok && m->serial) {
+        ok = cJSON_AddNumberToObject(object, "v_threshold", n->v_threshold) != NULL &&
+             (n->soft_reset ? cJSON_AddNullToObject(object, "v_reset")
+                            : cJSON_AddNumberToObject(object, "v_reset", n->v_reset)) != NULL &&
+             cJSON_AddBoolToObject(object, "detach_reset", n->detach_reset) != NULL &&
+             cJSON_AddBoolToObject(object, "decay_input", n->decay_input) != NULL;
+    }
+    cJSON *surrogate = ok ? spec_write_surrogate(&n->surrogate) : NULL;
+    if (surrogate != NULL && cJSON_AddItemToObject(object, "surrogate", surrogate)) return true;
+    cJSON_Delete(surrogate);
+    return false;
+}

@@ -1,0 +1,144 @@
+/* spec_rules: what one field demands of another, and the monitors of a spec that names none.
+ * Any thread. */
+#include "common/spec_table.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+bool spec_monitor_fits(enum spec_monitor_type type, const struct spec_layer *l)
+{
+    size_t count;
+    bool neuron = l->type == SPEC_NEURON;
+    const char *model = neuron ? spec_neuron_models(&count)[l->u.neuron.model].name : "";
+    switch (type) {
+    case SPEC_MONITOR_FIRING_RATE:
+    case SPEC_MONITOR_RASTER:
+    case SPEC_MONITOR_MEMBRANE: return neuron;
+    case SPEC_MONITOR_TIME_CONSTANT: return strcmp(model, "plif") == 0;
+    case SPEC_MONITOR_PSN_WEIGHT: return strcmp(model, "psn") == 0;
+    case SPEC_MONITOR_GRAD_NORM:
+        return l->type == SPEC_CONV2D || l->type == SPEC_LINEAR || l->type == SPEC_BATCH_NORM ||
+               strcmp(model, "plif") == 0 || strcmp(model, "psn") == 0;
+    }
+    return false;
+}
+
+static bool matches_any(const struct spec *s, enum spec_monitor_type type, const char *glob)
+{
+    for (size_t i = 0; i < s->n_layers; i++) {
+        if (spec_glob(glob, s->layers[i].path) && spec_monitor_fits(type, &s->layers[i])) return true;
+    }
+    return false;
+}
+
+void spec_default_monitors(struct spec *s)
+{
+    static const enum spec_monitor_type types[] = { SPEC_MONITOR_FIRING_RATE, SPEC_MONITOR_RASTER,
+                                                    SPEC_MONITOR_TIME_CONSTANT,
+                                                    SPEC_MONITOR_PSN_WEIGHT };
+    s->n_monitors = 0;
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        if (!matches_any(s, types[i], "*")) continue;
+        struct spec_monitor *m = &s->monitors[s->n_monitors++];
+        *m = (struct spec_monitor){ .type = types[i] };
+        spec_default_object(&spec_object_monitor, m);
+    }
+}
+
+static void check_monitors(const struct spec *s, struct json_faults *faults)
+{
+    for (size_t i = 0; i < s->n_monitors; i++) {
+        const struct spec_monitor *m = &s->monitors[i];
+        char here[64];
+        (void)snprintf(here, sizeof here, "/monitors/%zu/layers", i);
+        for (size_t j = 0; j < m->n_layers; j++) {
+            if (matches_any(s, m->type, m->layers[j])) continue;
+            json_fault_add(faults, here, "no_match", "'%.60s' matches no layer of the right kind",
+                           m->layers[j]);
+        }
+        (void)snprintf(here, sizeof here, "/monitors/%zu", i);
+        if (m->n_layers == 0 && !matches_any(s, m->type, "*")) {
+            json_fault_add(faults, here, "no_match", "the network has no layer of the right kind");
+        }
+        if (m->every_steps == 0 && m->every_epochs == 0) {
+            json_fault_add(faults, here, "missing", "every_steps or every_epochs must be above 0");
+        }
+    }
+}
+
+static void check_paths(const struct spec *s, struct json_faults *faults)
+{
+    for (size_t i = 0; i < s->n_layers; i++) {
+        for (size_t j = 0; j < i; j++) {
+            if (strcmp(s->layers[i].path, s->layers[j].path) != 0) continue;
+            char here[200];
+            spec_pointer(here, sizeof here, s->layers[i].pointer, "name");
+            json_fault_add(faults, here, "duplicate", "'%s' is the path of layer %zu too",
+                           s->layers[i].path, j);
+            break;
+        }
+    }
+}
+
+static bool dataset_name_valid(const char *name)
+{
+    if (*name == '\0' || strchr("-_", *name) != NULL) return false;
+    return strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") == strlen(name);
+}
+
+static void check_dataset(const struct spec *s, const cJSON *json, struct json_faults *faults)
+{
+    const struct spec_dataset *d = &s->dataset;
+    const cJSON *dataset = json_get(json, "dataset");
+    if (json_get_string(dataset, "name", NULL) != NULL && !dataset_name_valid(d->name)) {
+        json_fault_add(faults, "/dataset/name", "not_allowed",
+                       "a dataset is named by small letters, digits, '-' and '_', got '%.60s'", d->name);
+    }
+    const cJSON *normalize = json_get(dataset, "normalize");
+    if (normalize == NULL) return;
+    const cJSON *mean = json_get(normalize, "mean"), *std = json_get(normalize, "std");
+    int n_mean = cJSON_IsArray(mean) ? cJSON_GetArraySize(mean) : 1;
+    int n_std = cJSON_IsArray(std) ? cJSON_GetArraySize(std) : 1;
+    if (mean != NULL && std != NULL && n_mean != n_std) {
+        json_fault_add(faults, "/dataset/normalize/std", "wrong_type", "has %d numbers, mean has %d",
+                       n_std, n_mean);
+    }
+    const struct spec_dataset_info *info = spec_dataset_find(d->name);
+    if (info != NULL && n_mean != 1 && n_mean != info->shape.c) {
+        json_fault_add(faults, "/dataset/normalize/mean", "out_of_range",
+                       "has %d numbers, the dataset has %lld channels", n_mean,
+                       (long long)info->shape.c);
+    }
+    if (d->encoder == SPEC_ENCODER_POISSON) {
+        json_fault_add(faults, "/dataset/normalize", "not_allowed",
+                       "the poisson encoder needs values in [0, 1]: leave normalize out");
+    }
+}
+
+static void check_train(const struct spec *s, struct json_faults *faults)
+{
+    const struct spec_train *t = &s->train;
+    if ((t->shards & (t->shards - 1)) != 0 || t->shards > t->batch_size) {
+        json_fault_add(faults, "/train/shards", "out_of_range",
+                       "must be a power of two and at most batch_size, got %lld",
+                       (long long)t->shards);
+    }
+    const struct spec_optimizer *o = &t->optimizer;
+    if (o->type == SPEC_SGD && o->nesterov && (o->momentum <= 0 || o->dampening != 0)) {
+        json_fault_add(faults, "/train/optimizer/nesterov", "not_allowed",
+                       "needs a momentum above 0 and no dampening");
+    }
+}
+
+void spec_check_rules(const struct spec *s, const cJSON *json, struct json_faults *faults)
+{
+    check_dataset(s, json, faults);
+    check_train(s, faults);
+    check_paths(s, faults);
+    /* A layer that was not understood would only be reported a second time below. */
+    if (faults->total > 0) return;
+    check_monitors(s, faults);
+    const struct spec_dataset_info *info = spec_dataset_find(s->dataset.name);
+    if (info != NULL) spec_shapes(s, info->shape, info->classes, NULL, faults);
+}

@@ -1,0 +1,156 @@
+/* spec_shapes: output shapes by pure arithmetic, and the datasets whose shape is known. The server
+ * refuses a spec with it before anything runs; the worker builds nets with it. Any thread. */
+#include "common/spec.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct spec_dataset_info datasets[] = {
+    { "glyphs", { 1, 28, 28 }, 10, 8000, 2000, true,
+      "generated: ten glyphs, bent, shifted, with strokes of noise" },
+    { "mnist", { 1, 28, 28 }, 10, 60000, 10000, false, "handwritten digits (IDX files)" },
+    { "fashion-mnist", { 1, 28, 28 }, 10, 60000, 10000, false, "pieces of clothing (IDX files)" },
+};
+
+const struct spec_dataset_info *spec_datasets(size_t *count)
+{
+    *count = sizeof datasets / sizeof datasets[0];
+    return datasets;
+}
+
+const struct spec_dataset_info *spec_dataset_find(const char *name)
+{
+    for (size_t i = 0; i < sizeof datasets / sizeof datasets[0]; i++) {
+        if (strcmp(datasets[i].name, name) == 0) return &datasets[i];
+    }
+    return NULL;
+}
+
+static int64_t features(struct spec_shape s) { return s.c * s.h * s.w; }
+
+static int conv_extent(const char *axis, int64_t in, int64_t kernel, int64_t stride, int64_t padding,
+                       int64_t dilation, int64_t *out, struct err *e)
+{
+    int64_t reach = dilation * (kernel - 1) + 1;
+    if (in + 2 * padding < reach) {
+        return err_set(e, ERR_SPEC, "kernel reaches %lld over a padded %s of %lld",
+                       (long long)reach, axis, (long long)(in + 2 * padding));
+    }
+    *out = (in + 2 * padding - reach) / stride + 1;
+    return 0;
+}
+
+static int conv_shape(const struct spec_conv2d *p, struct spec_shape in, struct spec_shape *out,
+                      struct err *e)
+{
+    if (in.c % p->groups != 0 || p->out_channels % p->groups != 0) {
+        return err_set(e, ERR_SPEC, "groups %lld must divide %lld input and %lld output channels",
+                       (long long)p->groups, (long long)in.c, (long long)p->out_channels);
+    }
+    out->c = p->out_channels;
+    int rc = conv_extent("height", in.h, p->kernel_size[0], p->stride[0], p->padding[0],
+                         p->dilation[0], &out->h, e);
+    if (rc != 0) return rc;
+    return conv_extent("width", in.w, p->kernel_size[1], p->stride[1], p->padding[1],
+                       p->dilation[1], &out->w, e);
+}
+
+static int pool_extent(const struct spec_pool2d *p, int axis, int64_t in, int64_t *out,
+                       struct err *e)
+{
+    int64_t k = p->kernel_size[axis], stride = p->stride[axis] == 0 ? k : p->stride[axis];
+    int64_t padded = in + 2 * p->padding[axis];
+    if (2 * p->padding[axis] > k) {
+        return err_set(e, ERR_SPEC, "padding %lld must be at most half the window %lld",
+                       (long long)p->padding[axis], (long long)k);
+    }
+    if (padded < k) {
+        return err_set(e, ERR_SPEC, "window %lld does not fit a padded %s of %lld", (long long)k,
+                       axis == 0 ? "height" : "width", (long long)padded);
+    }
+    *out = (padded - k + (p->ceil_mode ? stride - 1 : 0)) / stride + 1;
+    /* PyTorch: the last window must begin inside the image or its left padding. */
+    if (p->ceil_mode && (*out - 1) * stride >= in + p->padding[axis]) *out -= 1;
+    return 0;
+}
+
+int spec_layer_shape(const struct spec_layer *l, struct spec_shape in, struct spec_shape *out,
+                     struct err *e)
+{
+    struct spec_shape s = in;
+    int rc = 0;
+    switch (l->type) {
+    case SPEC_CONV2D: rc = conv_shape(&l->u.conv2d, in, &s, e); break;
+    case SPEC_MAX_POOL2D:
+    case SPEC_AVG_POOL2D:
+        rc = pool_extent(&l->u.pool, 0, in.h, &s.h, e);
+        if (rc == 0) rc = pool_extent(&l->u.pool, 1, in.w, &s.w, e);
+        break;
+    case SPEC_FLATTEN: s = (struct spec_shape){ features(in), 1, 1 }; break;
+    case SPEC_LINEAR:
+        if (in.h != 1 || in.w != 1) {
+            return err_set(e, ERR_SPEC, "needs features, got an image of %lldx%lldx%lld: flatten first",
+                           (long long)in.c, (long long)in.h, (long long)in.w);
+        }
+        s.c = l->u.linear.out_features;
+        break;
+    case SPEC_VOTING:
+        if (in.h != 1 || in.w != 1 || in.c % l->u.voting.size != 0) {
+            return err_set(e, ERR_SPEC, "size %lld must divide the %lld features",
+                           (long long)l->u.voting.size, (long long)features(in));
+        }
+        s.c = in.c / l->u.voting.size;
+        break;
+    case SPEC_BATCH_NORM:
+    case SPEC_NEURON:
+    case SPEC_DROPOUT:
+    case SPEC_LAYER_TYPE_COUNT: break;
+    }
+    if (rc != 0) return rc;
+    if (s.c > (1 << 24) || s.h > (1 << 16) || s.w > (1 << 16) || features(s) > (1 << 28)) {
+        return err_set(e, ERR_SPEC, "output of %lldx%lldx%lld is too large", (long long)s.c,
+                       (long long)s.h, (long long)s.w);
+    }
+    *out = s;
+    return 0;
+}
+
+void spec_shapes(const struct spec *s, struct spec_shape in, int64_t classes,
+                 struct spec_shape *shapes, struct json_faults *faults)
+{
+    struct spec_shape now = in;
+    for (size_t i = 0; i < s->n_layers; i++) {
+        struct err e = { 0 };
+        if (spec_layer_shape(&s->layers[i], now, &now, &e) != 0) {
+            json_fault_add(faults, s->layers[i].pointer, "bad_shape", "%s", e.text);
+            return;
+        }
+        if (shapes != NULL) shapes[i] = now;
+    }
+    if (s->n_layers > 0 && features(now) != classes) {
+        json_fault_add(faults, s->layers[s->n_layers - 1].pointer, "bad_shape",
+                       "the last layer gives %lld outputs, the dataset has %lld classes",
+                       (long long)features(now), (long long)classes);
+    }
+}
+
+bool spec_glob(const char *glob, const char *path)
+{
+    const char *star = NULL, *resume = NULL;
+    while (*path != '\0') {
+        if (*glob == '*') {
+            star = ++glob;
+            resume = path;
+        } else if (*glob == '?' || *glob == *path) {
+            glob++;
+            path++;
+        } else if (star != NULL) {
+            glob = star;
+            path = ++resume;
+        } else {
+            return false;
+        }
+    }
+    while (*glob == '*') glob++;
+    return *glob == '\0';
+}

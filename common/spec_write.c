@@ -1,0 +1,171 @@
+/* spec_write: a spec back to JSON along the field tables: the normalised spec and what is hashed.
+ * Any thread. */
+#include "common/mem.h"
+#include "common/spec_table.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static bool add(cJSON *object, const char *name, cJSON *value)
+{
+    if (value == NULL) return false;
+    if (cJSON_AddItemToObject(object, name, value)) return true;
+    cJSON_Delete(value);
+    return false;
+}
+
+static cJSON *write_pair(const int64_t *pair)
+{
+    const double both[2] = { (double)pair[0], (double)pair[1] };
+    return cJSON_CreateDoubleArray(both, 2);
+}
+
+static cJSON *write_strings(const struct spec_field *f, const void *base)
+{
+    size_t n = *(const size_t *)(const void *)((const char *)base + f->count_at);
+    cJSON *list = cJSON_CreateArray();
+    for (size_t i = 0; list != NULL && i < n; i++) {
+        cJSON *s = cJSON_CreateString((const char *)base + f->at + i * f->size);
+        if (s == NULL || !cJSON_AddItemToArray(list, s)) {
+            cJSON_Delete(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
+static cJSON *write_objects(const struct spec_field *f, const void *base, unsigned mask)
+{
+    size_t n = *(const size_t *)(const void *)((const char *)base + f->count_at);
+    cJSON *list = cJSON_CreateArray();
+    for (size_t i = 0; list != NULL && i < n; i++) {
+        cJSON *o = spec_write_object(f->object, (const char *)base + f->at + i * f->size, mask);
+        if (o == NULL || !cJSON_AddItemToArray(list, o)) {
+            cJSON_Delete(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
+static cJSON *write_choice(const struct spec_field *f, int index)
+{
+    char names[16][32];
+    size_t n = spec_choices(f->choices, names, 16);
+    return (size_t)index < n ? cJSON_CreateString(names[index]) : NULL;
+}
+
+static cJSON *write_only(const struct spec_field *f)
+{
+    if (strcmp(f->name, "export") != 0) return cJSON_CreateString(f->choices);
+    const char *one = f->choices;
+    return cJSON_CreateStringArray(&one, 1);
+}
+
+static cJSON *write_field(const struct spec_field *f, const void *base, unsigned mask)
+{
+    const void *at = (const char *)base + f->at;
+    switch (f->kind) {
+    case FIELD_INT: return cJSON_CreateNumber((double)*(const int64_t *)at);
+    case FIELD_NUMBER: return cJSON_CreateNumber(*(const double *)at);
+    case FIELD_BOOL: return cJSON_CreateBool(*(const bool *)at);
+    case FIELD_STRING: return cJSON_CreateString(at);
+    case FIELD_CHOICE: return write_choice(f, *(const int *)at);
+    case FIELD_PAIR: return write_pair(at);
+    case FIELD_NUMBERS: {
+        size_t n = f->count_at == 0
+                       ? f->size
+                       : *(const size_t *)(const void *)((const char *)base + f->count_at);
+        return cJSON_CreateDoubleArray(at, (int)n);
+    }
+    case FIELD_STRINGS: return write_strings(f, base);
+    case FIELD_OBJECT: return spec_write_object(f->object, at, mask);
+    case FIELD_OBJECTS: return write_objects(f, base, mask);
+    case FIELD_SURROGATE: return spec_write_surrogate(at);
+    case FIELD_ONLY: return write_only(f);
+    }
+    return NULL;
+}
+
+/* An optional object (normalize) that was not given has a count of 0. */
+static bool absent(const struct spec_field *f, const void *base)
+{
+    return f->kind == FIELD_OBJECT && f->count_at != 0 &&
+           *(const size_t *)(const void *)((const char *)base + f->count_at) == 0;
+}
+
+static bool write_fields(cJSON *object, const struct spec_field *fields, size_t n, const void *base,
+                         unsigned mask)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct spec_field *f = &fields[i];
+        if ((mask & (1u << f->identity)) == 0 || absent(f, base)) continue;
+        if (!add(object, f->name, write_field(f, base, mask))) return false;
+    }
+    return true;
+}
+
+cJSON *spec_write_object(const struct spec_object *o, const void *base, unsigned mask)
+{
+    cJSON *object = cJSON_CreateObject();
+    if (object == NULL) return NULL;
+    bool ok = true;
+    const struct spec_variant *v = NULL;
+    if (o->key != NULL) {
+        v = &o->variants[*(const int *)(const void *)((const char *)base + o->key_at)];
+        ok = add(object, o->key, cJSON_CreateString(v->name));
+    }
+    ok = ok && write_fields(object, o->fields, o->n_fields, base, mask);
+    if (v != NULL) ok = ok && write_fields(object, v->fields, v->n_fields, base, mask);
+    if (ok) return object;
+    cJSON_Delete(object);
+    return NULL;
+}
+
+static cJSON *write_layer(const struct spec_layer *l, size_t index)
+{
+    cJSON *object = spec_write_object(&spec_object_layer, l, SPEC_EVERY_IDENTITY);
+    char own[24];
+    (void)snprintf(own, sizeof own, "%zu", index);
+    bool ok = object != NULL;
+    if (ok && strcmp(own, l->path) != 0) ok = add(object, "name", cJSON_CreateString(l->path));
+    if (ok && l->type == SPEC_NEURON) ok = spec_write_neuron(object, &l->u.neuron);
+    if (ok) return object;
+    cJSON_Delete(object);
+    return NULL;
+}
+
+static cJSON *write_network(const struct spec *s)
+{
+    cJSON *network = cJSON_CreateObject();
+    cJSON *layers = network != NULL ? cJSON_AddArrayToObject(network, "layers") : NULL;
+    for (size_t i = 0; layers != NULL && i < s->n_layers; i++) {
+        cJSON *l = write_layer(&s->layers[i], i);
+        if (l == NULL || !cJSON_AddItemToArray(layers, l)) layers = NULL;
+    }
+    if (layers != NULL) return network;
+    cJSON_Delete(network);
+    return NULL;
+}
+
+static cJSON *write_spec(const struct spec *s, unsigned mask)
+{
+    cJSON *object = spec_write_object(&spec_object_top, s, mask);
+    if (object != NULL && add(object, "network", write_network(s))) return object;
+    cJSON_Delete(object);
+    return NULL;
+}
+
+cJSON *spec_normalize(const struct spec *s) { return write_spec(s, SPEC_EVERY_IDENTITY); }
+
+int spec_result_hash(const struct spec *s, uint8_t out[DIGEST_BYTES], struct err *e)
+{
+    cJSON *json = write_spec(s, 1u << SPEC_RESULT);
+    size_t length = 0;
+    char *text = json != NULL ? json_print(json, &length) : NULL;
+    cJSON_Delete(json);
+    if (text == NULL) return err_set(e, ERR_NOMEM, "normalised spec");
+    digest_bytes(text, length, out);
+    mem_free(text);
+    return 0;
+}
