@@ -1,0 +1,472 @@
+/* conv_kernel: convolution by register tiles (implicit GEMM), forward, backward-data and
+ * backward-weights. Called by layers/conv2d; work is cut into items by output, one item a thread.
+ * Grouped convolutions run the plain loops of reference.c. */
+#include "worker/kernels/kernels_table.h"
+#include "worker/kernels/order.h"
+#include "worker/kernels/reference.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define STRETCHES_MAX 64           /* of one gather call */
+#define EXPAND_BYTES (320 * 1024)  /* of thread scratch, for spikes as floats */
+
+static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
+static size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
+/* ---- packed weights ------------------------------------------------------------------------------
+ * groups == 1: [panel of K][block of C][r][s][c][PANEL]; otherwise PyTorch's [K][C/groups][r][s]. */
+static size_t packed_at(const struct conv_shape *cs, size_t k, size_t c, size_t r, size_t s)
+{
+    const size_t block = c / ORDER_BLOCK, first = block * ORDER_BLOCK;
+    const size_t width = least(cs->c - first, ORDER_BLOCK);
+    const size_t before = first * cs->r * cs->s; /* rows of earlier blocks */
+    const size_t row = before + (r * cs->s + s) * width + (c - first);
+    return (k / PANEL * cs->c * cs->r * cs->s + row) * PANEL + k % PANEL;
+}
+
+size_t conv_weight_floats(const struct conv_shape *cs)
+{
+    const size_t taps = cs->r * cs->s;
+    if (cs->groups > 1) return (cs->k * (cs->c / cs->groups) * taps + 15) / 16 * 16;
+    return ceil_div(cs->k, PANEL) * PANEL * cs->c * taps;
+}
+
+static void repack(const struct conv_shape *cs, const float *from, float *to, bool pack)
+{
+    size_t i = 0;
+    for (size_t k = 0; k < cs->k; k++)
+        for (size_t c = 0; c < cs->c; c++)
+            for (size_t r = 0; r < cs->r; r++)
+                for (size_t s = 0; s < cs->s; s++, i++) {
+                    const size_t at = packed_at(cs, k, c, r, s);
+                    if (pack) to[at] = from[i];
+                    else to[i] = from[at];
+                }
+}
+
+void conv_pack(const struct conv_shape *cs, const float *oihw, float *packed)
+{
+    memset(packed, 0, conv_weight_floats(cs) * sizeof packed[0]);
+    if (cs->groups == 1) repack(cs, oihw, packed, true);
+    else memcpy(packed, oihw, cs->k * (cs->c / cs->groups) * cs->r * cs->s * sizeof packed[0]);
+}
+
+void conv_unpack(const struct conv_shape *cs, const float *packed, float *oihw)
+{
+    if (cs->groups == 1) repack(cs, packed, oihw, false);
+    else memcpy(oihw, packed, cs->k * (cs->c / cs->groups) * cs->r * cs->s * sizeof packed[0]);
+}
+
+/* ---- a tile of pixels ------------------------------------------------------------------------------ */
+static const float zeros[ORDER_BLOCK];
+
+/* Stretches of one tile, handed to the micro-kernel in lots. */
+struct tile {
+    const struct kernels *k;
+    size_t rows, n;
+    struct gather_stretch stretch[STRETCHES_MAX];
+    float acc[GATHER_ROWS_MAX * PANEL] __attribute__((aligned(64)));
+};
+
+static void tile_begin(struct tile *t, const struct kernels *k, size_t rows)
+{
+    t->k = k;
+    t->rows = rows;
+    t->n = 0;
+    memset(t->acc, 0, rows * PANEL * sizeof t->acc[0]);
+}
+
+static void tile_flush(struct tile *t)
+{
+    if (t->n > 0) t->k->gather(t->rows, t->n, t->stretch, t->acc);
+    t->n = 0;
+}
+
+static struct gather_stretch *tile_stretch(struct tile *t)
+{
+    if (t->n == STRETCHES_MAX) tile_flush(t);
+    return &t->stretch[t->n];
+}
+
+/* ---- forward --------------------------------------------------------------------------------------- */
+struct forward {
+    const struct kernel_ctx *kc;
+    const struct conv_shape *cs;
+    const struct tensor_desc *xd, *yd;
+    const void *x;
+    const float *w, *bias;
+    float *y;
+    size_t t_begin, t_count, band; /* band: output rows of an item */
+};
+
+/* Input of one band as floats: element (row, column, channel) at data + row*row_ + col*pixel + c. */
+struct plane {
+    const float *data;
+    size_t row, pixel;
+    size_t first_row; /* input row that data begins with */
+};
+
+static struct plane band_input(const struct forward *f, size_t image_at, size_t oy, size_t rows,
+                               float *scratch)
+{
+    const struct tensor_desc *d = f->xd;
+    if (d->kind == TENSOR_F32 || d->kind == TENSOR_REPEAT)
+        return (struct plane){ (const float *)f->x + image_at, d->row, d->pixel, 0 };
+    const struct conv_shape *cs = f->cs;
+    const size_t top = oy * cs->stride_h;
+    const size_t first = top > cs->pad_h ? top - cs->pad_h : 0;
+    const size_t bottom = (oy + rows - 1) * cs->stride_h + (cs->r - 1) * cs->dil_h + 1;
+    const size_t last = bottom > cs->pad_h ? least(bottom - cs->pad_h, cs->h) : 0;
+    for (size_t y = first; y < last; y++) {
+        float *to = scratch + (y - first) * cs->w * d->c_stored;
+        const size_t at = image_at + y * d->row;
+        if (d->kind == TENSOR_BITS)
+            f->kc->k->bits_expand((const uint64_t *)f->x + at, to, cs->w * d->c_stored, 1.0f);
+        else f->kc->k->counts_expand((const uint8_t *)f->x + at, to, cs->w * d->c_stored, 1.0f);
+    }
+    return (struct plane){ scratch, cs->w * d->c_stored, d->c_stored, first };
+}
+
+/* Where tap (r, s) of output pixel (oy, ox) lies; false outside the image. */
+static bool tap_at(const struct conv_shape *cs, size_t oy, size_t ox, size_t r, size_t s, size_t *y,
+                   size_t *x)
+{
+    *y = oy * cs->stride_h + r * cs->dil_h - cs->pad_h; /* wraps below 0: then >= h */
+    *x = ox * cs->stride_w + s * cs->dil_w - cs->pad_w;
+    return *y < cs->h && *x < cs->w;
+}
+
+/* Collects the stretches of pixels [first, first + t->rows) of a band. */
+static void forward_tile(const struct forward *f, const struct plane *in, size_t oy0, size_t first,
+                         const float *panel, struct tile *t)
+{
+    const struct conv_shape *cs = f->cs;
+    for (size_t c = 0; c < cs->c; c += ORDER_BLOCK) {
+        const size_t count = least(cs->c - c, ORDER_BLOCK);
+        for (size_t tap = 0; tap < cs->r * cs->s; tap++) {
+            struct gather_stretch *st = tile_stretch(t);
+            bool any = false;
+            for (size_t m = 0; m < t->rows; m++) {
+                size_t y, x;
+                const size_t p = first + m;
+                const bool inside = tap_at(cs, oy0 + p / cs->ow, p % cs->ow, tap / cs->s,
+                                           tap % cs->s, &y, &x);
+                st->a[m] = inside ? in->data + (y - in->first_row) * in->row + x * in->pixel + c
+                                  : zeros;
+                any |= inside;
+            }
+            st->b = panel;
+            st->count = count;
+            panel += count * PANEL;
+            t->n += any;
+        }
+    }
+    tile_flush(t);
+}
+
+static void forward_store(const struct forward *f, size_t image_at, size_t oy0, size_t first,
+                          size_t k0, const struct tile *t)
+{
+    const struct tensor_desc *d = f->yd;
+    float bias[PANEL] = { 0 };
+    const size_t named = least(f->cs->k - k0, PANEL);
+    if (f->bias != NULL) memcpy(bias, f->bias + k0, named * sizeof bias[0]);
+    const size_t width = least(d->c_stored - k0, PANEL);
+    for (size_t m = 0; m < t->rows; m++) {
+        const size_t p = first + m;
+        float *y = f->y + image_at + (oy0 + p / f->cs->ow) * d->row + p % f->cs->ow * d->pixel + k0;
+        f->kc->k->store_scaled(y, t->acc + m * PANEL, f->xd->scale, bias, width);
+    }
+}
+
+static void forward_item(void *ctx, size_t item, size_t thread)
+{
+    const struct forward *f = ctx;
+    const struct conv_shape *cs = f->cs;
+    const size_t bands = ceil_div(cs->oh, f->band), image = item / bands;
+    const size_t b = image / f->t_count, t = f->t_begin + image % f->t_count;
+    const size_t oy = item % bands * f->band, rows = least(cs->oh - oy, f->band);
+    float *scratch = (float *)(void *)(f->kc->scratch + thread * f->kc->scratch_per_thread);
+    const struct plane in = band_input(f, b * f->xd->sample + t * f->xd->time, oy, rows, scratch);
+    const size_t y_at = b * f->yd->sample + t * f->yd->time;
+    struct tile tile;
+    for (size_t k = 0; k < cs->k; k += PANEL) {
+        const float *panel = f->w + k * cs->c * cs->r * cs->s;
+        for (size_t p = 0; p < rows * cs->ow; p += GATHER_ROWS_MAX) {
+            tile_begin(&tile, f->kc->k, least(rows * cs->ow - p, GATHER_ROWS_MAX));
+            forward_tile(f, &in, oy, p, panel, &tile);
+            forward_store(f, y_at, oy, p, k, &tile);
+        }
+    }
+}
+
+/* Output rows whose input, as floats, fits the scratch of a thread; at least one. */
+static size_t band_rows(const struct conv_shape *cs, const struct tensor_desc *xd)
+{
+    const size_t row_bytes = cs->w * xd->c_stored * sizeof(float);
+    const size_t fit = EXPAND_BYTES / row_bytes, reach = (cs->r - 1) * cs->dil_h + 1;
+    const size_t rows = fit > reach ? (fit - reach) / cs->stride_h + 1 : 1;
+    return least(rows, cs->oh);
+}
+
+size_t conv_thread_scratch(const struct conv_shape *cs, const struct tensor_desc *xd)
+{
+    if (xd->kind == TENSOR_F32 || xd->kind == TENSOR_REPEAT) return 0;
+    const size_t reach = (band_rows(cs, xd) - 1) * cs->stride_h + (cs->r - 1) * cs->dil_h + 1;
+    const size_t forward = reach * cs->w * xd->c_stored * sizeof(float);
+    const size_t weights = cs->h * cs->w * ORDER_BLOCK * sizeof(float);
+    return forward > weights ? forward : weights;
+}
+
+/* Steps of a tensor that a call on span t works on: one for REPEAT, and only with the first call. */
+static struct span stored_steps(const struct tensor_desc *d, struct span t)
+{
+    if (d->t_stored == d->t) return t;
+    return (struct span){ 0, t.begin == 0 ? 1 : 0 };
+}
+
+void conv_forward(const struct kernel_ctx *kc, const struct conv_shape *cs,
+                  const struct tensor_desc *xd, const void *x, const float *w, const float *bias,
+                  const struct tensor_desc *yd, float *y, struct span t)
+{
+    if (cs->groups > 1) {
+        reference_conv_forward(cs, xd, x, w, bias, yd, y, t);
+        return;
+    }
+    const struct span steps = stored_steps(xd, t);
+    struct forward f = { kc, cs, xd, yd, x, w, bias, y, steps.begin, steps.end - steps.begin,
+                         band_rows(cs, xd) };
+    assert(kc->scratch_per_thread >= conv_thread_scratch(cs, xd));
+    threads_run(kc->threads, xd->b * f.t_count * ceil_div(cs->oh, f.band), forward_item, &f);
+}
+
+/* ---- backward-data ----------------------------------------------------------------------------------
+ * wt: [panel of C][block of K][r][s][k][PANEL]. */
+size_t conv_weight_t_floats(const struct conv_shape *cs)
+{
+    if (cs->groups > 1) return conv_weight_floats(cs);
+    return ceil_div(cs->c, PANEL) * PANEL * cs->k * cs->r * cs->s;
+}
+
+struct transpose {
+    const struct conv_shape *cs;
+    const float *w;
+    float *wt;
+};
+
+static void transpose_panel(void *ctx, size_t panel, size_t thread)
+{
+    (void)thread;
+    const struct transpose *j = ctx;
+    const struct conv_shape *cs = j->cs;
+    const size_t width = least(cs->c - panel * PANEL, PANEL);
+    float *to = j->wt + panel * PANEL * cs->k * cs->r * cs->s;
+    for (size_t k0 = 0; k0 < cs->k; k0 += ORDER_BLOCK)
+        for (size_t tap = 0; tap < cs->r * cs->s; tap++)
+            for (size_t k = k0; k < least(k0 + ORDER_BLOCK, cs->k); k++, to += PANEL) {
+                for (size_t i = 0; i < width; i++)
+                    to[i] = j->w[packed_at(cs, k, panel * PANEL + i, tap / cs->s, tap % cs->s)];
+                memset(to + width, 0, (PANEL - width) * sizeof to[0]);
+            }
+}
+
+void conv_transpose(const struct kernel_ctx *kc, const struct conv_shape *cs, const float *w,
+                    float *wt)
+{
+    if (cs->groups > 1) {
+        memcpy(wt, w, conv_weight_floats(cs) * sizeof wt[0]);
+        return;
+    }
+    struct transpose j = { cs, w, wt };
+    threads_run(kc->threads, ceil_div(cs->c, PANEL), transpose_panel, &j);
+}
+
+struct backward {
+    const struct kernel_ctx *kc;
+    const struct conv_shape *cs;
+    const struct tensor_desc *dyd, *dxd;
+    const float *dy, *wt;
+    float *dx;
+    float scale;
+    size_t t_begin, t_count;
+};
+
+/* Output pixel that input pixel (y, x) feeds through tap (r, s); false when there is none. */
+static bool source_at(const struct conv_shape *cs, size_t y, size_t x, size_t r, size_t s,
+                      size_t *oy, size_t *ox)
+{
+    const size_t up = y + cs->pad_h - r * cs->dil_h, left = x + cs->pad_w - s * cs->dil_w;
+    if (up > y + cs->pad_h || left > x + cs->pad_w) return false; /* wrapped below 0 */
+    if (up % cs->stride_h != 0 || left % cs->stride_w != 0) return false;
+    *oy = up / cs->stride_h;
+    *ox = left / cs->stride_w;
+    return *oy < cs->oh && *ox < cs->ow;
+}
+
+static void backward_tap(const struct backward *f, const float *dy, size_t first, size_t tap,
+                         size_t k, size_t count, const float *b, struct tile *t)
+{
+    const struct conv_shape *cs = f->cs;
+    struct gather_stretch *st = tile_stretch(t);
+    bool any = false;
+    for (size_t m = 0; m < t->rows; m++) {
+        size_t oy, ox;
+        const size_t p = first + m;
+        const bool inside = source_at(cs, p / cs->w, p % cs->w, tap / cs->s, tap % cs->s, &oy, &ox);
+        st->a[m] = inside ? dy + tensor_at(f->dyd, 0, 0, oy, ox, k / 16) : zeros;
+        any |= inside;
+    }
+    st->b = b;
+    st->count = count;
+    t->n += any;
+}
+
+static void backward_tile(const struct backward *f, const float *dy, size_t first,
+                          const float *panel, struct tile *t)
+{
+    const struct conv_shape *cs = f->cs;
+    for (size_t k0 = 0; k0 < cs->k; k0 += ORDER_BLOCK) {
+        const size_t end = least(k0 + ORDER_BLOCK, cs->k);
+        for (size_t tap = 0; tap < cs->r * cs->s; tap++)
+            for (size_t k = k0; k < end; k += PANEL) { /* a blocked gradient is contiguous that far */
+                const size_t count = least(end - k, PANEL);
+                backward_tap(f, dy, first, tap, k, count, panel, t);
+                panel += count * PANEL;
+            }
+    }
+    tile_flush(t);
+}
+
+static void backward_item(void *ctx, size_t item, size_t thread)
+{
+    (void)thread;
+    const struct backward *f = ctx;
+    const struct conv_shape *cs = f->cs;
+    const size_t b = item / f->t_count, t = f->t_begin + item % f->t_count;
+    const float *dy = f->dy + b * f->dyd->sample + t * f->dyd->time;
+    struct tile tile;
+    for (size_t c = 0; c < cs->c; c += PANEL) {
+        const float *panel = f->wt + c * cs->k * cs->r * cs->s;
+        const size_t width = least(f->dxd->c_stored - c, PANEL);
+        for (size_t p = 0; p < cs->h * cs->w; p += GATHER_ROWS_MAX) {
+            tile_begin(&tile, f->kc->k, least(cs->h * cs->w - p, GATHER_ROWS_MAX));
+            backward_tile(f, dy, p, panel, &tile);
+            for (size_t m = 0; m < tile.rows; m++) {
+                const size_t y = (p + m) / cs->w, x = (p + m) % cs->w;
+                f->kc->k->store_scaled(f->dx + tensor_at(f->dxd, b, t, y, x, c / 16),
+                                       tile.acc + m * PANEL, f->scale, NULL, width);
+            }
+        }
+    }
+}
+
+void conv_backward_data(const struct kernel_ctx *kc, const struct conv_shape *cs,
+                        const struct tensor_desc *dyd, const float *dy, const float *wt,
+                        float x_scale, const struct tensor_desc *dxd, float *dx, struct span t)
+{
+    if (cs->groups > 1) {
+        reference_conv_backward_data(cs, dyd, dy, wt, x_scale, dxd, dx, t);
+        return;
+    }
+    const struct span steps = stored_steps(dxd, t);
+    struct backward f = { kc, cs, dyd, dxd, dy, wt, dx, x_scale, steps.begin,
+                          steps.end - steps.begin };
+    threads_run(kc->threads, dxd->b * f.t_count, backward_item, &f);
+}
+
+/* ---- backward-weights -------------------------------------------------------------------------------
+ * Item = (panel of K, block of C): its rows of dw are touched by nobody else, so the sum over samples
+ * needs no order of threads. */
+struct weights {
+    const struct kernel_ctx *kc;
+    const struct conv_shape *cs;
+    const struct tensor_desc *xd, *dyd;
+    const void *x;
+    const float *dy;
+    struct span b;
+    float *dw;
+};
+
+/* Channels [c, c + 64) of one image as floats. */
+static struct plane block_input(const struct weights *f, size_t image_at, size_t c, float *scratch)
+{
+    const struct tensor_desc *d = f->xd;
+    const struct conv_shape *cs = f->cs;
+    if (d->kind == TENSOR_F32 || d->kind == TENSOR_REPEAT)
+        return (struct plane){ (const float *)f->x + image_at + c, d->row, d->pixel, 0 };
+    for (size_t p = 0; p < cs->h * cs->w; p++) {
+        float *to = scratch + p * ORDER_BLOCK;
+        const size_t at = image_at + p / cs->w * d->row + p % cs->w * d->pixel;
+        if (d->kind == TENSOR_BITS)
+            f->kc->k->bits_expand((const uint64_t *)f->x + at + c / 64, to, ORDER_BLOCK, 1.0f);
+        else f->kc->k->counts_expand((const uint8_t *)f->x + at + c, to, ORDER_BLOCK, 1.0f);
+    }
+    return (struct plane){ scratch, cs->w * ORDER_BLOCK, ORDER_BLOCK, 0 };
+}
+
+/* Output positions [begin, end) along one axis whose tap lies inside the image. */
+static struct span valid_outputs(size_t in, size_t out, size_t stride, size_t pad, size_t tap)
+{
+    const size_t begin = pad > tap ? ceil_div(pad - tap, stride) : 0;
+    const size_t end = in + pad > tap ? least((in + pad - tap - 1) / stride + 1, out) : 0;
+    return (struct span){ begin < end ? begin : end, end };
+}
+
+static void weights_tap(const struct weights *f, const struct plane *in, const float *dy, size_t k,
+                        size_t channels, size_t tap, float *acc)
+{
+    const struct conv_shape *cs = f->cs;
+    const size_t r = tap / cs->s * cs->dil_h, s = tap % cs->s * cs->dil_w;
+    const struct span oy = valid_outputs(cs->h, cs->oh, cs->stride_h, cs->pad_h, r);
+    const struct span ox = valid_outputs(cs->w, cs->ow, cs->stride_w, cs->pad_w, s);
+    if (oy.begin == oy.end || ox.begin == ox.end) return;
+    const size_t y = oy.begin * cs->stride_h + r - cs->pad_h;
+    const size_t x = ox.begin * cs->stride_w + s - cs->pad_w;
+    /* Blocks of 16 that hold a real channel: what lies behind them is nobody's. */
+    const size_t width = least((cs->k - k + 15) / 16 * 16, PANEL);
+    for (size_t c = 0; c < channels; c += OUTER_ROWS_MAX) {
+        const struct outer_run run = {
+            .a = in->data + y * in->row + x * in->pixel + c,
+            .b = dy + tensor_at(f->dyd, 0, 0, oy.begin, ox.begin, k / 16),
+            .rows = oy.end - oy.begin, .pixels = ox.end - ox.begin,
+            .a_row = cs->stride_h * in->row, .a_pixel = cs->stride_w * in->pixel,
+            .b_row = f->dyd->row, .b_pixel = f->dyd->pixel,
+        };
+        f->kc->k->outer(least(channels - c, OUTER_ROWS_MAX), width, &run, acc + c * PANEL);
+    }
+}
+
+static void weights_item(void *ctx, size_t item, size_t thread)
+{
+    const struct weights *f = ctx;
+    const struct conv_shape *cs = f->cs;
+    const size_t taps = cs->r * cs->s, blocks = ceil_div(cs->c, ORDER_BLOCK);
+    const size_t k = item / blocks * PANEL, c = item % blocks * ORDER_BLOCK;
+    const size_t channels = least(cs->c - c, ORDER_BLOCK);
+    float *scratch = (float *)(void *)(f->kc->scratch + thread * f->kc->scratch_per_thread);
+    float *dw = f->dw + (k / PANEL * cs->c * taps + c * taps) * PANEL;
+    memset(dw, 0, taps * channels * PANEL * sizeof dw[0]);
+    for (size_t b = f->b.begin; b < f->b.end; b++)
+        for (size_t t = 0; t < f->xd->t_stored; t++) {
+            const size_t at = b * f->xd->sample + t * f->xd->time;
+            const struct plane in = block_input(f, at, c, scratch);
+            const float *dy = f->dy + b * f->dyd->sample + t * f->dyd->time;
+            for (size_t tap = 0; tap < taps; tap++)
+                weights_tap(f, &in, dy, k, channels, tap, dw + tap * channels * PANEL);
+        }
+    f->kc->k->floats_scale(dw, dw, taps * channels * PANEL, f->xd->scale);
+}
+
+void conv_backward_weights(const struct kernel_ctx *kc, const struct conv_shape *cs,
+                           const struct tensor_desc *xd, const void *x,
+                           const struct tensor_desc *dyd, const float *dy, struct span b, float *dw)
+{
+    if (cs->groups > 1) {
+        reference_conv_backward_weights(cs, xd, x, dyd, dy, b, dw);
+        return;
+    }
+    struct weights f = { kc, cs, xd, dyd, x, dy, b, dw };
+    threads_run(kc->threads, ceil_div(cs->k, PANEL) * ceil_div(cs->c, ORDER_BLOCK), weights_item,
+                &f);
+}

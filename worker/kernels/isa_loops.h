@@ -1,0 +1,17 @@
+/* isa_loops: the inner loops of one instruction set, gathered into its table by isa_table.c. */
+#ifndef WORKER_ISA_LOOPS_H
+#define WORKER_ISA_LOOPS_H
+
+#include "worker/kernels/kernels_table.h"
+#include "worker/kernels/lanes.h"
+
+#define LOOP(name) ISA_SYMBOL(loop_##name)
+
+void LOOP(gather)(size_t rows, size_t n, const struct gather_stretch *s, float *acc);
+void LOOP(outer)(size_t m, size_t width, const struct outer_run *run, float *acc);
+void LOOP(linear_row)(const struct linear_event *ev, size_t n, const float *w, float *acc);
+void LOOP(linear_scatter)(const struct linear_event *ev, size_t n, const float *dy, float *dw);
+void LOOP(sgd)(const struct sgd_args *a, float *p, const float *g, float *m, size_t n);
+void LOOP(adam)(const struct adam_args *a, float *p, const float *g, float *m, float *v, size_t n);
+
+#endif

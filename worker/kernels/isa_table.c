@@ -1,0 +1,230 @@
+/* isa_table: element-wise inner loops and the table of one instruction set. Compiled once per
+ * instruction set. n is a multiple of 16 unless said otherwise. */
+#include "worker/kernels/isa_loops.h"
+
+static void store_scaled(float *y, const float *acc, float scale, const float *bias, size_t n)
+{
+    const lanes_f k = lanes_set(scale);
+    for (size_t i = 0; i < n; i += LANES) {
+        const lanes_f b = bias != NULL ? lanes_load(bias + i) : lanes_set(0.0f);
+        lanes_store(y + i, lanes_fma(lanes_load(acc + i), k, b));
+    }
+}
+
+static void bits_expand(const uint64_t *words, float *y, size_t n, float one)
+{
+    const lanes_i lane = { 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768 };
+    const lanes_i value = (lanes_i)lanes_set(one);
+    for (size_t i = 0; i < n; i += LANES) {
+        const int32_t bits = (int32_t)(words[i / 64] >> i % 64 & 0xffff);
+        const lanes_i set = (lane & bits) != 0;
+        lanes_store(y + i, (lanes_f)(set & value));
+    }
+}
+
+static void counts_expand(const uint8_t *x, float *y, size_t n, float one)
+{
+    for (size_t i = 0; i < n; i++) y[i] = (float)x[i] * one;
+}
+
+static void floats_scale(const float *x, float *y, size_t n, float factor)
+{
+    for (size_t i = 0; i < n; i += LANES) lanes_store(y + i, lanes_load(x + i) * factor);
+}
+
+static void affine(const float *x, const float *a, const float *sh, float *y, size_t n)
+{
+    for (size_t i = 0; i < n; i += LANES)
+        lanes_store(y + i, lanes_fma(lanes_load(x + i), lanes_load(a + i), lanes_load(sh + i)));
+}
+
+static void affine2(const float *dy, const float *x, const float *k0, const float *k1,
+                    const float *k2, float *dx, size_t n)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        const lanes_f constant = lanes_fma(lanes_load(k2 + i), lanes_load(x + i), lanes_load(k1 + i));
+        lanes_store(dx + i, lanes_fma(lanes_load(k0 + i), lanes_load(dy + i), constant));
+    }
+}
+
+/* Halves of 16 floats as doubles. */
+LANES_INLINE lanes_half_d half(lanes_f v, int which)
+{
+    lanes_half_f parts[2];
+    memcpy(parts, &v, sizeof v);
+    return __builtin_convertvector(parts[which], lanes_half_d);
+}
+
+LANES_INLINE void add_half(double *at, lanes_half_d v)
+{
+    lanes_half_d old;
+    memcpy(&old, at, sizeof old);
+    old += v;
+    memcpy(at, &old, sizeof old);
+}
+
+static void sums(const float *x, double *sum, double *square, size_t n)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        const lanes_f v = lanes_load(x + i);
+        for (int h = 0; h < 2; h++) {
+            const lanes_half_d d = half(v, h);
+            add_half(sum + i + 8 * (size_t)h, d);
+            add_half(square + i + 8 * (size_t)h, d * d);
+        }
+    }
+}
+
+static void sums2(const float *dy, const float *x, const float *mean, const float *inv_std,
+                  double *sum, double *dot, size_t n)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        const lanes_f g = lanes_load(dy + i), v = lanes_load(x + i);
+        const lanes_f m = lanes_load(mean + i), s = lanes_load(inv_std + i);
+        for (int h = 0; h < 2; h++) {
+            const lanes_half_d d = half(g, h);
+            add_half(sum + i + 8 * (size_t)h, d);
+            add_half(dot + i + 8 * (size_t)h, d * ((half(v, h) - half(m, h)) * half(s, h)));
+        }
+    }
+}
+
+static void sum_only(const float *x, double *sum, size_t n)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        const lanes_f v = lanes_load(x + i);
+        for (int h = 0; h < 2; h++) add_half(sum + i + 8 * (size_t)h, half(v, h));
+    }
+}
+
+static void maximum(float *y, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i += LANES)
+        lanes_store(y + i, lanes_max(lanes_load(x + i), lanes_load(y + i)));
+}
+
+static void route_max(const float *x, const float *y, const float *dy, uint16_t *taken, float *dx,
+                      size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint16_t *word = &taken[i / 16];
+        const uint16_t bit = (uint16_t)(1u << i % 16);
+        if (x[i] != y[i] || (*word & bit) != 0) continue;
+        *word |= bit;
+        dx[i] += dy[i];
+    }
+}
+
+static void route_bits(uint64_t mask, const float *dy, float *dx, size_t n)
+{
+    float chosen[64];
+    bits_expand(&mask, chosen, n, 1.0f);
+    for (size_t i = 0; i < n; i += LANES) {
+        const lanes_mask on = lanes_gt(lanes_load(chosen + i), lanes_set(0.0f));
+        const lanes_f g = lanes_select(on, lanes_load(dy + i), lanes_set(0.0f));
+        lanes_store(dx + i, lanes_load(dx + i) + g);
+    }
+}
+
+static void accumulate(float *y, const float *x, float factor, size_t n)
+{
+    for (size_t i = 0; i < n; i += LANES)
+        lanes_store(y + i, lanes_load(y + i) + lanes_load(x + i) * factor);
+}
+
+static void masked(const float *x, uint64_t keep, float factor, float *y, size_t n)
+{
+    float chosen[64];
+    bits_expand(&keep, chosen, n, 1.0f);
+    for (size_t i = 0; i < n; i += LANES) {
+        const lanes_mask on = lanes_gt(lanes_load(chosen + i), lanes_set(0.0f));
+        lanes_store(y + i, lanes_select(on, lanes_load(x + i) * factor, lanes_set(0.0f)));
+    }
+}
+
+/* Sixteen double lanes, added in lane order; a NaN or infinity anywhere stays in the sum. */
+static double sum_squares(const float *x, size_t n, bool *finite)
+{
+    lanes_half_d sum[2] = { { 0 }, { 0 } };
+    for (size_t i = 0; i < n; i += LANES) {
+        const lanes_f v = lanes_load(x + i);
+        for (int h = 0; h < 2; h++) {
+            const lanes_half_d d = half(v, h);
+            sum[h] += d * d;
+        }
+    }
+    double total = 0.0;
+    for (int h = 0; h < 2; h++)
+        for (int i = 0; i < 8; i++) total += sum[h][i];
+    *finite = __builtin_isfinite(total);
+    return total;
+}
+
+/* PyTorch's SGD: g += wd*p; m = momentum*m + (1 - dampening)*g; p -= lr * (nesterov ? g + momentum*m : m). */
+void LOOP(sgd)(const struct sgd_args *a, float *p, const float *g, float *m, size_t n)
+{
+    const float fresh = 1.0f - a->dampening;
+    for (size_t i = 0; i < n; i += LANES) {
+        const lanes_f w = lanes_load(p + i);
+        lanes_f d = lanes_load(g + i) * a->grad_scale;
+        if (a->weight_decay != 0.0f) d = lanes_fma(lanes_set(a->weight_decay), w, d);
+        if (m != NULL) {
+            lanes_f v = d;
+            if (!a->first) v = lanes_load(m + i) * a->momentum + d * fresh;
+            lanes_store(m + i, v);
+            d = a->nesterov ? d + v * a->momentum : v;
+        }
+        lanes_store(p + i, w - d * a->lr);
+    }
+}
+
+LANES_INLINE lanes_f root(lanes_f x)
+{
+#if defined(__AVX512F__)
+    return (lanes_f)_mm512_sqrt_ps((__m512)x);
+#else
+    for (int i = 0; i < LANES; i++) x[i] = sqrtf(x[i]);
+    return x;
+#endif
+}
+
+/* PyTorch's Adam: p -= lr/bias1 * m / (sqrt(v)/bias2_sqrt + eps). */
+void LOOP(adam)(const struct adam_args *a, float *p, const float *g, float *m, float *v, size_t n)
+{
+    const float step = a->lr / a->bias1;
+    for (size_t i = 0; i < n; i += LANES) {
+        const lanes_f w = lanes_load(p + i);
+        lanes_f d = lanes_load(g + i) * a->grad_scale;
+        if (a->weight_decay != 0.0f) d = lanes_fma(lanes_set(a->weight_decay), w, d);
+        const lanes_f first = lanes_load(m + i) * a->beta1 + d * (1.0f - a->beta1);
+        const lanes_f second = lanes_load(v + i) * a->beta2 + (d * d) * (1.0f - a->beta2);
+        lanes_store(m + i, first);
+        lanes_store(v + i, second);
+        const lanes_f under = root(second) / a->bias2_sqrt + a->eps;
+        lanes_store(p + i, w - first / under * step);
+    }
+}
+
+const struct kernels ISA_SYMBOL(kernels) = {
+    .gather = LOOP(gather),
+    .outer = LOOP(outer),
+    .linear_row = LOOP(linear_row),
+    .linear_scatter = LOOP(linear_scatter),
+    .store_scaled = store_scaled,
+    .bits_expand = bits_expand,
+    .counts_expand = counts_expand,
+    .floats_scale = floats_scale,
+    .affine = affine,
+    .affine2 = affine2,
+    .sums = sums,
+    .sums2 = sums2,
+    .sum_only = sum_only,
+    .maximum = maximum,
+    .route_max = route_max,
+    .route_bits = route_bits,
+    .accumulate = accumulate,
+    .masked = masked,
+    .sum_squares = sum_squares,
+    .sgd = LOOP(sgd),
+    .adam = LOOP(adam),
+};

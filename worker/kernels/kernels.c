@@ -1,0 +1,232 @@
+/* kernels: choice of the instruction set, and the entry points of element-wise kernels and sums.
+ * See kernels.h. */
+#include "worker/kernels/kernels_table.h"
+
+#include "worker/kernels/blas.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CHUNK_FLOATS ((size_t)16384) /* of an element-wise item */
+#define SQUARES_BLOCK ((size_t)4096)
+
+static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
+
+/* ---- instruction sets ------------------------------------------------------------------------------ */
+static const char *const names[ISA_COUNT] = { "generic", "avx2", "avx512" };
+const char *isa_name(enum isa isa) { return names[isa]; }
+
+const struct kernels *kernels_get(enum isa isa)
+{
+    switch (isa) {
+    case ISA_GENERIC: return &kernels_generic;
+#if defined(__x86_64__)
+    case ISA_AVX2: return &kernels_avx2;
+    case ISA_AVX512: return &kernels_avx512;
+#endif
+    default: return NULL;
+    }
+}
+
+static bool runs_here(enum isa isa)
+{
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (isa == ISA_AVX2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    if (isa == ISA_AVX512)
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+#endif
+    return isa == ISA_GENERIC;
+}
+
+int kernels_choose(enum isa *out, struct err *e)
+{
+    blas_init();
+    const char *forced = getenv("SPIKED_ISA");
+    for (int i = ISA_COUNT - 1; i >= 0; i--) {
+        if (forced != NULL && strcmp(forced, names[i]) != 0) continue;
+        if (runs_here((enum isa)i)) {
+            *out = (enum isa)i;
+            return 0;
+        }
+        if (forced != NULL)
+            return err_set(e, ERR_INVALID, "SPIKED_ISA=%s: this CPU does not have it", forced);
+    }
+    return err_set(e, ERR_INVALID, "SPIKED_ISA=%.40s: must be generic, avx2 or avx512", forced);
+}
+
+/* ---- pieces of a long array --------------------------------------------------------------------- */
+struct pieces {
+    const struct kernels *k;
+    size_t n;
+    float *y, *m, *v;
+    const float *x;
+    float value;
+    const void *args;
+    double *partial;
+};
+
+static size_t piece(const struct pieces *p, size_t item, size_t size)
+{
+    const size_t left = p->n - item * size;
+    return left < size ? left : size;
+}
+
+static void fill_item(void *ctx, size_t item, size_t thread)
+{
+    (void)thread;
+    const struct pieces *p = ctx;
+    float *y = p->y + item * CHUNK_FLOATS;
+    const size_t n = piece(p, item, CHUNK_FLOATS);
+    for (size_t i = 0; i < n; i++) y[i] = p->value;
+}
+
+void f32_fill(const struct kernel_ctx *kc, float *x, size_t n, float value)
+{
+    struct pieces p = { .k = kc->k, .n = n, .y = x, .value = value };
+    threads_run(kc->threads, ceil_div(n, CHUNK_FLOATS), fill_item, &p);
+}
+
+static void add_item(void *ctx, size_t item, size_t thread)
+{
+    (void)thread;
+    const struct pieces *p = ctx;
+    const size_t at = item * CHUNK_FLOATS;
+    p->k->accumulate(p->y + at, p->x + at, 1.0f, piece(p, item, CHUNK_FLOATS));
+}
+
+void f32_add(const struct kernel_ctx *kc, float *y, const float *x, size_t n)
+{
+    struct pieces p = { .k = kc->k, .n = n, .y = y, .x = x };
+    threads_run(kc->threads, ceil_div(n, CHUNK_FLOATS), add_item, &p);
+}
+
+static void squares_item(void *ctx, size_t item, size_t thread)
+{
+    (void)thread;
+    const struct pieces *p = ctx;
+    bool finite;
+    p->partial[item] = p->k->sum_squares(p->x + item * SQUARES_BLOCK,
+                                         piece(p, item, SQUARES_BLOCK), &finite);
+}
+
+bool f32_sum_squares(const struct kernel_ctx *kc, const float *x, size_t n, double *sum)
+{
+    const size_t blocks = ceil_div(n, SQUARES_BLOCK);
+    struct pieces p = { .k = kc->k, .n = n, .x = x, .partial = (double *)(void *)kc->scratch };
+    assert(blocks * sizeof(double) <= KERNEL_SCRATCH_BYTES);
+    threads_run(kc->threads, blocks, squares_item, &p);
+    double total = 0.0;
+    for (size_t i = 0; i < blocks; i++) total += p.partial[i];
+    *sum = total;
+    return __builtin_isfinite(total);
+}
+
+/* ---- optimisers ------------------------------------------------------------------------------------ */
+static void sgd_item(void *ctx, size_t item, size_t thread)
+{
+    (void)thread;
+    const struct pieces *p = ctx;
+    const size_t at = item * CHUNK_FLOATS;
+    p->k->sgd(p->args, p->y + at, p->x + at, p->m != NULL ? p->m + at : NULL,
+              piece(p, item, CHUNK_FLOATS));
+}
+
+void sgd_update(const struct kernel_ctx *kc, const struct sgd_args *a, float *p, const float *g,
+                float *m, size_t n)
+{
+    struct pieces j = { .k = kc->k, .n = n, .y = p, .x = g, .m = m, .args = a };
+    threads_run(kc->threads, ceil_div(n, CHUNK_FLOATS), sgd_item, &j);
+}
+
+static void adam_item(void *ctx, size_t item, size_t thread)
+{
+    (void)thread;
+    const struct pieces *p = ctx;
+    const size_t at = item * CHUNK_FLOATS;
+    p->k->adam(p->args, p->y + at, p->x + at, p->m + at, p->v + at, piece(p, item, CHUNK_FLOATS));
+}
+
+void adam_update(const struct kernel_ctx *kc, const struct adam_args *a, float *p, const float *g,
+                 float *m, float *v, size_t n)
+{
+    struct pieces j = { .k = kc->k, .n = n, .y = p, .x = g, .m = m, .v = v, .args = a };
+    threads_run(kc->threads, ceil_div(n, CHUNK_FLOATS), adam_item, &j);
+}
+
+/* ---- any kind to floats ----------------------------------------------------------------------------- */
+struct expansion {
+    const struct kernels *k;
+    struct tensor_desc xd, yd;
+    const void *x;
+    float *y;
+};
+
+static void expand_block(const struct expansion *j, size_t b, size_t t, size_t y, size_t x,
+                         size_t block)
+{
+    const struct tensor_desc *d = &j->xd;
+    float *to = j->y + tensor_at(&j->yd, b, t, y, x, block);
+    const size_t at = b * d->sample + (d->t_stored == 1 ? 0 : t) * d->time + y * d->row + x * d->pixel;
+    if (d->kind == TENSOR_BITS) {
+        const uint64_t word = ((const uint64_t *)j->x)[at + block / 4] >> block % 4 * 16;
+        j->k->bits_expand(&word, to, 16, d->scale);
+    } else if (d->kind == TENSOR_COUNT8) {
+        j->k->counts_expand((const uint8_t *)j->x + at + block * 16, to, 16, d->scale);
+    } else {
+        j->k->floats_scale((const float *)j->x + tensor_at(d, b, t, y, x, block), to, 16, d->scale);
+    }
+}
+
+static void expand_item(void *ctx, size_t b, size_t thread)
+{
+    (void)thread;
+    const struct expansion *j = ctx;
+    for (size_t t = 0; t < j->yd.t_stored; t++)
+        for (size_t y = 0; y < j->yd.h; y++)
+            for (size_t x = 0; x < j->yd.w; x++)
+                for (size_t block = 0; block < (j->yd.c + 15) / 16; block++)
+                    expand_block(j, b, t, y, x, block);
+}
+
+void tensor_expand(const struct kernel_ctx *kc, const struct tensor_desc *xd, const void *x,
+                   const struct tensor_desc *yd, float *y)
+{
+    struct expansion j = { kc->k, tensor_image(xd), tensor_image(yd), x, y };
+    threads_run(kc->threads, xd->b, expand_item, &j);
+}
+
+/* ---- bias ------------------------------------------------------------------------------------------- */
+struct bias {
+    const struct kernels *k;
+    const struct tensor_desc *d;
+    const float *dy;
+    struct span b;
+    float *db;
+};
+
+static void bias_item(void *ctx, size_t block, size_t thread)
+{
+    (void)thread;
+    const struct bias *j = ctx;
+    const struct tensor_desc *d = j->d;
+    double total[16] = { 0 };
+    for (size_t b = j->b.begin; b < j->b.end; b++) {
+        double sample[16] = { 0 };
+        for (size_t t = 0; t < d->t_stored; t++)
+            for (size_t y = 0; y < d->h; y++)
+                for (size_t x = 0; x < d->w; x++)
+                    j->k->sum_only(j->dy + tensor_at(d, b, t, y, x, block), sample, 16);
+        for (size_t i = 0; i < 16; i++) total[i] += sample[i];
+    }
+    for (size_t i = 0; i < 16 && block * 16 + i < d->c; i++) j->db[block * 16 + i] = (float)total[i];
+}
+
+void bias_backward(const struct kernel_ctx *kc, const struct tensor_desc *dyd, const float *dy,
+                   struct span b, float *db)
+{
+    struct bias j = { kc->k, dyd, dy, b, db };
+    threads_run(kc->threads, (dyd->c + 15) / 16, bias_item, &j);
+}

@@ -1,0 +1,71 @@
+/* kernels_table: the inner loops of one instruction set (private to worker/kernels). The entry
+ * points in kernels.h cut the work and call these; no loop here knows of threads or tensors. */
+#ifndef WORKER_KERNELS_TABLE_H
+#define WORKER_KERNELS_TABLE_H
+
+#include "worker/kernels/kernels.h"
+
+#define GATHER_ROWS_MAX 14 /* pixels of a tile */
+#define PANEL 32           /* output channels of a tile */
+#define OUTER_ROWS_MAX 8   /* input channels of a weight-gradient tile */
+#define LINEAR_TILE 64     /* output features of a linear tile */
+
+/* One stretch of a reduction: `count` inputs for every row of the tile against count x PANEL weights.
+ * a[m] points to `count` consecutive inputs of row m. */
+struct gather_stretch {
+    const float *b;
+    size_t count;
+    const float *a[GATHER_ROWS_MAX];
+};
+/* Event of a linear layer: input index within the block, and its value. */
+struct linear_event {
+    uint32_t index;
+    float value;
+};
+/* Runs of pixels of one image for a weight gradient: rows x pixels, strides in floats. */
+struct outer_run {
+    const float *a, *b; /* inputs; gradients, PANEL (or 16) a pixel */
+    size_t rows, pixels, a_row, a_pixel, b_row, b_pixel;
+};
+
+struct kernels {
+    /* acc[m][PANEL] = fma chain over all stretches, in order, from acc. rows <= GATHER_ROWS_MAX. */
+    void (*gather)(size_t rows, size_t n, const struct gather_stretch *s, float *acc);
+    /* acc[m][PANEL] += a[pixel][m] * b[pixel][0..width), over rows, then pixels. m < rows8 <= 8,
+     * width 16 or 32. */
+    void (*outer)(size_t m, size_t width, const struct outer_run *run, float *acc);
+    /* acc[LINEAR_TILE] = fma chain over events of value * w[index][LINEAR_TILE]. */
+    void (*linear_row)(const struct linear_event *ev, size_t n, const float *w, float *acc);
+    /* dw[index][LINEAR_TILE] += value * dy[LINEAR_TILE], for every event. */
+    void (*linear_scatter)(const struct linear_event *ev, size_t n, const float *dy, float *dw);
+    /* y[0..n) = (c[i % 16-aligned block]...): n multiple of 16 in all below. */
+    void (*store_scaled)(float *y, const float *acc, float scale, const float *bias, size_t n);
+    void (*bits_expand)(const uint64_t *words, float *y, size_t n, float one); /* n floats */
+    void (*counts_expand)(const uint8_t *x, float *y, size_t n, float one);
+    void (*floats_scale)(const float *x, float *y, size_t n, float factor);
+    void (*affine)(const float *x, const float *a, const float *sh, float *y, size_t n);
+    void (*affine2)(const float *dy, const float *x, const float *k0, const float *k1,
+                    const float *k2, float *dx, size_t n);
+    /* sum[i] += x[i], square[i] += x[i]^2 in double. */
+    void (*sums)(const float *x, double *sum, double *square, size_t n);
+    /* sum[i] += dy[i], dot[i] += dy[i] * (x[i] - mean[i]) * inv_std[i] in double. */
+    void (*sums2)(const float *dy, const float *x, const float *mean, const float *inv_std,
+                  double *sum, double *dot, size_t n);
+    void (*sum_only)(const float *x, double *sum, size_t n);
+    void (*maximum)(float *y, const float *x, size_t n);
+    /* First maximum takes the gradient: where x == y and not yet taken (bits of 16), dx += dy. */
+    void (*route_max)(const float *x, const float *y, const float *dy, uint16_t *taken, float *dx,
+                      size_t n);
+    /* dx[i] += bit i of mask ? dy[i] : 0 */
+    void (*route_bits)(uint64_t mask, const float *dy, float *dx, size_t n);
+    void (*accumulate)(float *y, const float *x, float factor, size_t n); /* y += x * factor */
+    void (*masked)(const float *x, uint64_t keep, float factor, float *y, size_t n); /* n <= 64 */
+    double (*sum_squares)(const float *x, size_t n, bool *finite);
+    void (*sgd)(const struct sgd_args *a, float *p, const float *g, float *m, size_t n);
+    void (*adam)(const struct adam_args *a, float *p, const float *g, float *m, float *v, size_t n);
+};
+
+extern const struct kernels kernels_generic;
+extern const struct kernels kernels_avx2, kernels_avx512;
+
+#endif

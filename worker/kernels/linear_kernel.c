@@ -1,0 +1,244 @@
+/* linear_kernel: fully connected layers, row by row of images. Called by layers/linear.
+ *
+ * Spikes are events: an input that is zero adds nothing to a chain, so only the others are visited.
+ * Work is cut into tiles of LINEAR_TILE outputs; the weights of a tile are copied out of their wide
+ * rows once and used for all images. */
+#include "worker/kernels/blas.h"
+#include "worker/kernels/kernels_table.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define CHUNK 512        /* inputs whose weights are held at once: 128 KiB a tile */
+#define BLAS_COLUMNS 256 /* fixed tile of a BLAS call */
+
+static size_t least(size_t a, size_t b) { return a < b ? a : b; }
+static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
+
+struct product {
+    const struct kernel_ctx *kc;
+    const struct tensor_desc *xd, *yd; /* reduced over x's features, or x's steps */
+    const void *x;
+    const float *w, *bias, *dy;
+    float *y;
+    size_t t_begin, t_count;
+    struct span b;
+    size_t inputs, w_stride; /* w[input][w_stride]; transposed: w[output][w_stride] */
+    bool transposed;
+};
+
+/* Scratch of a thread. */
+struct linear_scratch {
+    float w[CHUNK * LINEAR_TILE];
+    struct linear_event event[CHUNK];
+};
+_Static_assert(sizeof(struct linear_scratch) <= KERNEL_SCRATCH_BYTES, "scratch of a thread");
+
+static struct linear_scratch *scratch_of(const struct product *p, size_t thread)
+{
+    return (void *)(p->kc->scratch + thread * p->kc->scratch_per_thread);
+}
+
+static size_t image_at(const struct tensor_desc *d, size_t b, size_t t)
+{
+    return b * d->sample + (d->t_stored == 1 ? 0 : t) * d->time;
+}
+
+/* Inputs [first, first + n) of one image that are not zero, in order. first is a multiple of 64. */
+static size_t events_of(const struct product *p, size_t at, size_t first, size_t n,
+                        struct linear_event *out)
+{
+    size_t count = 0;
+    if (p->xd->kind == TENSOR_BITS) {
+        const uint64_t *words = (const uint64_t *)p->x + at + first / 64;
+        for (size_t i = 0; i < n; i += 64)
+            for (uint64_t w = words[i / 64]; w != 0; w &= w - 1)
+                out[count++] = (struct linear_event){ (uint32_t)(i + (size_t)__builtin_ctzll(w)), 1.0f };
+        return count;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const float v = p->xd->kind == TENSOR_COUNT8
+                            ? (float)((const uint8_t *)p->x)[at + first + i]
+                            : ((const float *)p->x)[at + first + i];
+        out[count] = (struct linear_event){ (uint32_t)i, v };
+        count += v != 0.0f;
+    }
+    return count;
+}
+
+/* Weights of inputs [first, first + n) and outputs [k, k + width), spare columns zero. */
+static void load_weights(const struct product *p, size_t first, size_t n, size_t k, size_t width,
+                         float *w)
+{
+    for (size_t i = 0; i < n; i++, w += LINEAR_TILE) {
+        if (p->transposed) {
+            for (size_t j = 0; j < width; j++) w[j] = p->w[(k + j) * p->w_stride + first + i];
+        } else {
+            memcpy(w, p->w + (first + i) * p->w_stride + k, width * sizeof w[0]);
+        }
+        memset(w + width, 0, (LINEAR_TILE - width) * sizeof w[0]);
+    }
+}
+
+/* One tile of outputs for all images: y holds the chain between two chunks of inputs. */
+static void product_item(void *ctx, size_t item, size_t thread)
+{
+    const struct product *p = ctx;
+    struct linear_scratch *s = scratch_of(p, thread);
+    const size_t k = item * LINEAR_TILE, width = least(p->yd->c_stored - k, LINEAR_TILE);
+    for (size_t first = 0; first < p->inputs; first += CHUNK) {
+        const size_t n = least(p->inputs - first, CHUNK);
+        const bool last = first + n == p->inputs;
+        load_weights(p, first, n, k, width, s->w);
+        for (size_t i = 0; i < p->xd->b * p->t_count; i++) {
+            const size_t b = i / p->t_count, t = p->t_begin + i % p->t_count;
+            const size_t events = events_of(p, image_at(p->xd, b, t), first, n, s->event);
+            float *y = p->y + image_at(p->yd, b, t) + k;
+            float acc[LINEAR_TILE] __attribute__((aligned(64))) = { 0 };
+            if (first > 0) memcpy(acc, y, width * sizeof acc[0]);
+            p->kc->k->linear_row(s->event, events, s->w, acc);
+            if (last) p->kc->k->store_scaled(y, acc, p->xd->scale, p->bias != NULL ? p->bias + k : NULL, width);
+            else memcpy(y, acc, width * sizeof acc[0]);
+        }
+    }
+}
+
+static struct span stored(const struct tensor_desc *d, struct span t)
+{
+    if (d->t_stored == d->t) return t;
+    return (struct span){ 0, t.begin == 0 ? 1 : 0 };
+}
+
+/* ---- dense products by BLAS ------------------------------------------------------------------------ */
+static void blas_forward_item(void *ctx, size_t item, size_t thread)
+{
+    (void)thread;
+    const struct product *p = ctx;
+    const size_t k = item * BLAS_COLUMNS, width = least(p->yd->c_stored - k, BLAS_COLUMNS);
+    const size_t rows = p->xd->b * p->xd->t_stored;
+    blas_gemm(rows, width, p->inputs, p->x, p->xd->time, p->w + k, p->w_stride, 0, p->y + k,
+              p->yd->time);
+    for (size_t i = 0; i < rows; i++) {
+        float *y = p->y + i * p->yd->time + k;
+        p->kc->k->store_scaled(y, y, p->xd->scale, p->bias != NULL ? p->bias + k : NULL, width);
+    }
+}
+
+/* All steps at once, so that a call sees the same tile whatever the step mode asks for. */
+static bool blas_fits(const struct product *p, const struct tensor_desc *d, struct span t)
+{
+    const bool floats = d->kind == TENSOR_F32 || d->kind == TENSOR_REPEAT;
+    return !p->kc->exact && floats && t.begin == 0 && t.end == d->t;
+}
+
+void linear_forward(const struct kernel_ctx *kc, const struct tensor_desc *xd, const void *x,
+                    const float *w, const float *bias, const struct tensor_desc *yd, float *y,
+                    struct span t)
+{
+    const struct span steps = stored(xd, t);
+    struct product p = { .kc = kc, .xd = xd, .yd = yd, .x = x, .w = w, .bias = bias, .y = y,
+                         .t_begin = steps.begin, .t_count = steps.end - steps.begin,
+                         .inputs = xd->c_stored, .w_stride = yd->c_stored };
+    if (blas_fits(&p, xd, t))
+        threads_run(kc->threads, ceil_div(yd->c_stored, BLAS_COLUMNS), blas_forward_item, &p);
+    else threads_run(kc->threads, ceil_div(yd->c_stored, LINEAR_TILE), product_item, &p);
+}
+
+/* ---- backward-data --------------------------------------------------------------------------------- */
+/* Rows of w stand in x's feature order, dx may be padded otherwise: a stretch is what both share. */
+struct stretch {
+    size_t w_row, dx_at, width;
+};
+
+static struct stretch stretch_of(const struct tensor_desc *xd, const struct tensor_desc *dxd,
+                                 size_t tile, size_t item)
+{
+    if (xd->flat_h * xd->flat_w == 1 || xd->flat_c_stored == dxd->flat_c_stored) {
+        const size_t at = item * tile;
+        return (struct stretch){ at, at, least(dxd->c_stored - at, tile) };
+    }
+    const size_t per = ceil_div(dxd->flat_c_stored, tile), pixel = item / per, c = item % per * tile;
+    return (struct stretch){ pixel * xd->flat_c_stored + c, pixel * dxd->flat_c_stored + c,
+                             least(dxd->flat_c_stored - c, tile) };
+}
+
+static size_t stretches(const struct tensor_desc *xd, const struct tensor_desc *dxd, size_t tile)
+{
+    if (xd->flat_h * xd->flat_w == 1 || xd->flat_c_stored == dxd->flat_c_stored)
+        return ceil_div(dxd->c_stored, tile);
+    return xd->flat_h * xd->flat_w * ceil_div(dxd->flat_c_stored, tile);
+}
+
+struct back {
+    struct product p;
+    const struct tensor_desc *xd, *dxd;
+};
+
+static void blas_back_item(void *ctx, size_t item, size_t thread)
+{
+    (void)thread;
+    const struct back *j = ctx;
+    const struct product *p = &j->p;
+    const struct stretch s = stretch_of(j->xd, j->dxd, BLAS_COLUMNS, item);
+    blas_gemm(p->xd->b * p->xd->t_stored, s.width, p->xd->c, p->x, p->xd->time,
+              p->w + s.w_row * p->w_stride, p->w_stride, 1, p->y + s.dx_at, p->yd->time);
+}
+
+static void back_item(void *ctx, size_t item, size_t thread)
+{
+    const struct back *j = ctx;
+    const struct stretch s = stretch_of(j->xd, j->dxd, LINEAR_TILE, item);
+    struct product p = j->p;
+    struct tensor_desc yd = *p.yd; /* one tile that begins at the stretch */
+    yd.c_stored = s.width;
+    p.yd = &yd;
+    p.w += s.w_row * p.w_stride;
+    p.y += s.dx_at;
+    product_item(&p, 0, thread);
+}
+
+void linear_backward_data(const struct kernel_ctx *kc, const struct tensor_desc *dyd,
+                          const float *dy, const float *w, const struct tensor_desc *xd,
+                          const struct tensor_desc *dxd, float *dx, struct span t)
+{
+    const struct span steps = stored(dyd, t);
+    struct back j = { { .kc = kc, .xd = dyd, .yd = dxd, .x = dy, .w = w, .y = dx,
+                        .t_begin = steps.begin, .t_count = steps.end - steps.begin,
+                        .inputs = dyd->c_stored, .w_stride = dyd->c_stored, .transposed = true },
+                      xd, dxd };
+    if (blas_fits(&j.p, dyd, t))
+        threads_run(kc->threads, stretches(xd, dxd, BLAS_COLUMNS), blas_back_item, &j);
+    else threads_run(kc->threads, stretches(xd, dxd, LINEAR_TILE), back_item, &j);
+}
+
+/* ---- backward-weights ------------------------------------------------------------------------------- */
+/* Item = (chunk of inputs, tile of outputs): its block of dw stays in scratch over all samples. */
+static void weights_item(void *ctx, size_t item, size_t thread)
+{
+    const struct product *p = ctx;
+    struct linear_scratch *s = scratch_of(p, thread);
+    const size_t tiles = ceil_div(p->w_stride, LINEAR_TILE);
+    const size_t first = item / tiles * CHUNK, k = item % tiles * LINEAR_TILE;
+    const size_t n = least(p->inputs - first, CHUNK), width = least(p->w_stride - k, LINEAR_TILE);
+    memset(s->w, 0, n * LINEAR_TILE * sizeof s->w[0]);
+    for (size_t b = p->b.begin; b < p->b.end; b++)
+        for (size_t t = 0; t < p->xd->t_stored; t++) {
+            const size_t events = events_of(p, image_at(p->xd, b, t), first, n, s->event);
+            float dy[LINEAR_TILE] __attribute__((aligned(64))) = { 0 };
+            memcpy(dy, p->dy + image_at(p->yd, b, t) + k, width * sizeof dy[0]);
+            p->kc->k->linear_scatter(s->event, events, dy, s->w);
+        }
+    for (size_t i = 0; i < n; i++)
+        p->kc->k->floats_scale(s->w + i * LINEAR_TILE, p->y + (first + i) * p->w_stride + k, width,
+                               p->xd->scale);
+}
+
+void linear_backward_weights(const struct kernel_ctx *kc, const struct tensor_desc *xd,
+                             const void *x, const struct tensor_desc *dyd, const float *dy,
+                             struct span b, float *dw)
+{
+    struct product p = { .kc = kc, .xd = xd, .yd = dyd, .x = x, .dy = dy, .y = dw, .b = b,
+                         .inputs = xd->c_stored, .w_stride = dyd->c_stored };
+    threads_run(kc->threads, ceil_div(p.inputs, CHUNK) * ceil_div(p.w_stride, LINEAR_TILE),
+                weights_item, &p);
+}

@@ -1,0 +1,322 @@
+/* pool_kernel: max and average pooling, and dropout, forward and backward. Called by layers/;
+ * an item is one image. */
+#include "worker/kernels/kernels_table.h"
+#include "worker/kernels/reference.h"
+
+#include <math.h>
+#include <string.h>
+
+struct pool {
+    const struct kernels *k;
+    const struct pool_shape *ps;
+    const struct tensor_desc *xd, *yd; /* forward: input, output; backward: their gradients */
+    const struct tensor_desc *value_d; /* max backward: the forward input */
+    const void *x;
+    void *y;
+    const void *value;
+    const uint64_t *keep; /* dropout */
+    float factor;
+    size_t t_begin, t_count;
+};
+
+static struct span stored(const struct tensor_desc *d, struct span t)
+{
+    if (d->t_stored == d->t) return t;
+    return (struct span){ 0, t.begin == 0 ? 1 : 0 };
+}
+
+static void each_image(const struct kernel_ctx *kc, struct pool *p, const struct tensor_desc *d,
+                       struct span t, void (*fn)(void *, size_t, size_t))
+{
+    const struct span steps = stored(d, t);
+    p->k = kc->k;
+    p->t_begin = steps.begin;
+    p->t_count = steps.end - steps.begin;
+    threads_run(kc->threads, d->b * p->t_count, fn, p);
+}
+
+/* Sample and step of an item. */
+static size_t sample_of(const struct pool *p, size_t item) { return item / p->t_count; }
+static size_t step_of(const struct pool *p, size_t item) { return p->t_begin + item % p->t_count; }
+
+static size_t image_at(const struct tensor_desc *d, size_t b, size_t t)
+{
+    return b * d->sample + (d->t_stored == 1 ? 0 : t) * d->time;
+}
+
+/* Input position of tap i of output pixel o; false outside the image. */
+static bool tap(const struct pool_shape *ps, size_t o, size_t i, size_t *y, size_t *x)
+{
+    *y = o / ps->ow * ps->stride_h + i / ps->kw - ps->pad_h;
+    *x = o % ps->ow * ps->stride_w + i % ps->kw - ps->pad_w;
+    return *y < ps->h && *x < ps->w;
+}
+
+/* ---- maximum ------------------------------------------------------------------------------------- */
+static void max_bits(const struct pool *p, const uint64_t *x, uint64_t *y)
+{
+    const size_t words = p->yd->pixel;
+    for (size_t o = 0; o < p->ps->oh * p->ps->ow; o++) {
+        uint64_t *to = y + o / p->ps->ow * p->yd->row + o % p->ps->ow * words;
+        memset(to, 0, words * sizeof to[0]);
+        for (size_t i = 0; i < p->ps->kh * p->ps->kw; i++) {
+            size_t iy, ix;
+            if (!tap(p->ps, o, i, &iy, &ix)) continue;
+            const uint64_t *from = x + iy * p->xd->row + ix * p->xd->pixel;
+            for (size_t w = 0; w < words; w++) to[w] |= from[w];
+        }
+    }
+}
+
+static void max_floats(const struct pool *p, const float *x, float *y)
+{
+    for (size_t o = 0; o < p->ps->oh * p->ps->ow; o++) {
+        float *to = y + o / p->ps->ow * p->yd->row + o % p->ps->ow * p->yd->pixel;
+        bool first = true;
+        for (size_t i = 0; i < p->ps->kh * p->ps->kw; i++) {
+            size_t iy, ix;
+            if (!tap(p->ps, o, i, &iy, &ix)) continue;
+            const float *from = x + iy * p->xd->row + ix * p->xd->pixel;
+            if (first) memcpy(to, from, p->yd->c_stored * sizeof to[0]);
+            else p->k->maximum(to, from, p->yd->c_stored);
+            first = false;
+        }
+    }
+}
+
+static void max_item(void *ctx, size_t item, size_t thread)
+{
+    (void)thread;
+    const struct pool *p = ctx;
+    const size_t b = sample_of(p, item), t = step_of(p, item);
+    const size_t from = image_at(p->xd, b, t), to = image_at(p->yd, b, t);
+    if (p->xd->kind == TENSOR_BITS)
+        max_bits(p, (const uint64_t *)p->x + from, (uint64_t *)p->y + to);
+    else max_floats(p, (const float *)p->x + from, (float *)p->y + to);
+}
+
+void max_pool_forward(const struct kernel_ctx *kc, const struct pool_shape *ps,
+                      const struct tensor_desc *xd, const void *x, const struct tensor_desc *yd,
+                      void *y, struct span t)
+{
+    struct pool p = { .ps = ps, .xd = xd, .yd = yd, .x = x, .y = y };
+    each_image(kc, &p, xd, t, max_item);
+}
+
+/* Blocks of 16 channels of one image of a gradient, zeroed, real and spare channels alike. */
+static void clear_image(const struct tensor_desc *d, float *data, size_t b, size_t t)
+{
+    for (size_t y = 0; y < d->h; y++)
+        for (size_t x = 0; x < d->w; x++)
+            for (size_t c = 0; c < d->c_stored; c += 16)
+                memset(data + tensor_at(d, b, t, y, x, c / 16), 0, 16 * sizeof data[0]);
+}
+
+static size_t channel_blocks(const struct tensor_desc *d) { return (d->c + 15) / 16; }
+
+/* Word position of one pixel. */
+static const uint64_t *word_at(const struct pool *p, size_t at, size_t y, size_t x)
+{
+    return (const uint64_t *)p->value + at + y * p->value_d->row + x * p->value_d->pixel;
+}
+
+/* The first set bit of a window takes the gradient; without any the first position does. */
+static void route_window_bits(const struct pool *p, size_t b, size_t t, size_t o, size_t word)
+{
+    const size_t at = image_at(p->value_d, b, t), c = word * 64;
+    const struct pool_shape *ps = p->ps;
+    uint64_t any = 0, taken = 0;
+    for (size_t i = 0; i < ps->kh * ps->kw; i++) {
+        size_t y, x;
+        if (tap(ps, o, i, &y, &x)) any |= word_at(p, at, y, x)[word];
+    }
+    const float *dy = (const float *)p->x;
+    for (size_t i = 0, first = 1; i < ps->kh * ps->kw; i++) {
+        size_t y, x;
+        if (!tap(ps, o, i, &y, &x)) continue;
+        const uint64_t mine = (word_at(p, at, y, x)[word] | (first ? ~any : 0)) & ~taken;
+        taken |= mine;
+        first = 0;
+        for (size_t j = 0; j < 4 && c + j * 16 < p->yd->c; j++) {
+            const uint64_t bits = mine >> j * 16 & 0xffff;
+            if (bits == 0) continue;
+            p->k->route_bits(bits,
+                             dy + tensor_at(p->xd, b, t, o / ps->ow, o % ps->ow, c / 16 + j),
+                             (float *)p->y + tensor_at(p->yd, b, t, y, x, c / 16 + j), 16);
+        }
+    }
+}
+
+static void route_window_floats(const struct pool *p, size_t b, size_t t, size_t o, size_t block)
+{
+    const struct pool_shape *ps = p->ps;
+    const float *value = (const float *)p->value;
+    float best[16];
+    bool first = true;
+    for (size_t i = 0; i < ps->kh * ps->kw; i++) {
+        size_t y, x;
+        if (!tap(ps, o, i, &y, &x)) continue;
+        const float *v = value + tensor_at(p->value_d, b, t, y, x, block);
+        if (first) memcpy(best, v, sizeof best);
+        else p->k->maximum(best, v, 16);
+        first = false;
+    }
+    uint16_t taken = 0;
+    const float *dy = (const float *)p->x + tensor_at(p->xd, b, t, o / ps->ow, o % ps->ow, block);
+    for (size_t i = 0; i < ps->kh * ps->kw; i++) {
+        size_t y, x;
+        if (!tap(ps, o, i, &y, &x)) continue;
+        p->k->route_max(value + tensor_at(p->value_d, b, t, y, x, block), best, dy, &taken,
+                        (float *)p->y + tensor_at(p->yd, b, t, y, x, block), 16);
+    }
+}
+
+static void max_back_item(void *ctx, size_t item, size_t thread)
+{
+    (void)thread;
+    const struct pool *p = ctx;
+    const size_t b = sample_of(p, item), t = step_of(p, item);
+    clear_image(p->yd, p->y, b, t);
+    const bool bits = p->value_d->kind == TENSOR_BITS;
+    const size_t parts = bits ? (p->yd->c + 63) / 64 : channel_blocks(p->yd);
+    for (size_t o = 0; o < p->ps->oh * p->ps->ow; o++)
+        for (size_t i = 0; i < parts; i++) {
+            if (bits) route_window_bits(p, b, t, o, i);
+            else route_window_floats(p, b, t, o, i);
+        }
+}
+
+void max_pool_backward(const struct kernel_ctx *kc, const struct pool_shape *ps,
+                       const struct tensor_desc *xd, const void *x, const struct tensor_desc *dyd,
+                       const float *dy, const struct tensor_desc *dxd, float *dx, struct span t)
+{
+    struct pool p = { .ps = ps, .xd = dyd, .yd = dxd, .value_d = xd, .x = dy, .y = dx, .value = x };
+    each_image(kc, &p, dxd, t, max_back_item);
+}
+
+/* ---- average ------------------------------------------------------------------------------------- */
+/* One pixel of any kind as 16 floats, before scale. */
+static void load_block(const struct pool *p, size_t b, size_t t, size_t y, size_t x, size_t block,
+                       float out[16])
+{
+    const struct tensor_desc *d = p->xd;
+    const size_t at = image_at(d, b, t) + y * d->row + x * d->pixel;
+    if (d->kind == TENSOR_BITS) {
+        const uint64_t word = ((const uint64_t *)p->x)[at + block / 4] >> block % 4 * 16;
+        p->k->bits_expand(&word, out, 16, 1.0f);
+    } else if (d->kind == TENSOR_COUNT8) {
+        p->k->counts_expand((const uint8_t *)p->x + at + block * 16, out, 16, 1.0f);
+    } else {
+        memcpy(out, (const float *)p->x + tensor_at(d, b, t, y, x, block), 16 * sizeof out[0]);
+    }
+}
+
+static void avg_store(const struct pool *p, size_t b, size_t t, size_t o, size_t block,
+                      const float sum[16])
+{
+    const size_t oy = o / p->ps->ow, ox = o % p->ps->ow;
+    if (p->yd->kind == TENSOR_COUNT8) {
+        uint8_t *to = (uint8_t *)p->y + image_at(p->yd, b, t) + oy * p->yd->row +
+                      ox * p->yd->pixel + block * 16;
+        for (size_t i = 0; i < 16; i++) to[i] = (uint8_t)sum[i];
+        return;
+    }
+    const float n = (float)reference_pool_divisor(p->ps, oy, ox);
+    p->k->floats_scale(sum, (float *)p->y + tensor_at(p->yd, b, t, oy, ox, block),
+                       16, p->xd->scale / n);
+}
+
+static void avg_item(void *ctx, size_t item, size_t thread)
+{
+    (void)thread;
+    const struct pool *p = ctx;
+    const size_t b = sample_of(p, item), t = step_of(p, item);
+    for (size_t o = 0; o < p->ps->oh * p->ps->ow; o++)
+        for (size_t block = 0; block < p->yd->c_stored / 16; block++) {
+            float sum[16] __attribute__((aligned(64))) = { 0 }, v[16] __attribute__((aligned(64)));
+            for (size_t i = 0; i < p->ps->kh * p->ps->kw; i++) {
+                size_t y, x;
+                if (block * 16 >= p->xd->c_stored || !tap(p->ps, o, i, &y, &x)) continue;
+                load_block(p, b, t, y, x, block, v);
+                p->k->accumulate(sum, v, 1.0f, 16);
+            }
+            avg_store(p, b, t, o, block, sum);
+        }
+}
+
+void avg_pool_forward(const struct kernel_ctx *kc, const struct pool_shape *ps,
+                      const struct tensor_desc *xd, const void *x, const struct tensor_desc *yd,
+                      void *y, struct span t)
+{
+    struct pool p = { .ps = ps, .xd = xd, .yd = yd, .x = x, .y = y };
+    each_image(kc, &p, xd, t, avg_item);
+}
+
+static void avg_back_item(void *ctx, size_t item, size_t thread)
+{
+    (void)thread;
+    const struct pool *p = ctx;
+    const size_t b = sample_of(p, item), t = step_of(p, item);
+    clear_image(p->yd, p->y, b, t);
+    for (size_t o = 0; o < p->ps->oh * p->ps->ow; o++) {
+        const size_t oy = o / p->ps->ow, ox = o % p->ps->ow;
+        const float share = 1.0f / (float)reference_pool_divisor(p->ps, oy, ox);
+        for (size_t i = 0; i < p->ps->kh * p->ps->kw; i++) {
+            size_t y, x;
+            if (!tap(p->ps, o, i, &y, &x)) continue;
+            for (size_t block = 0; block < channel_blocks(p->yd); block++)
+                p->k->accumulate((float *)p->y + tensor_at(p->yd, b, t, y, x, block),
+                                 (const float *)p->x + tensor_at(p->xd, b, t, oy, ox, block), share,
+                                 16);
+        }
+    }
+}
+
+void avg_pool_backward(const struct kernel_ctx *kc, const struct pool_shape *ps,
+                       const struct tensor_desc *dyd, const float *dy,
+                       const struct tensor_desc *dxd, float *dx, struct span t)
+{
+    struct pool p = { .ps = ps, .xd = dyd, .yd = dxd, .x = dy, .y = dx };
+    each_image(kc, &p, dxd, t, avg_back_item);
+}
+
+/* ---- dropout -------------------------------------------------------------------------------------- */
+static void drop_item(void *ctx, size_t item, size_t thread)
+{
+    (void)thread;
+    const struct pool *p = ctx;
+    const size_t b = sample_of(p, item), t = step_of(p, item);
+    const size_t words = (p->xd->c + 63) / 64, pixels = p->xd->h * p->xd->w;
+    for (size_t px = 0; px < pixels; px++) {
+        const size_t y = px / p->xd->w, x = px % p->xd->w;
+        const uint64_t *keep = p->keep + (b * pixels + px) * words;
+        if (p->xd->kind == TENSOR_BITS) {
+            const uint64_t *from = (const uint64_t *)p->x + image_at(p->xd, b, t) +
+                                   y * p->xd->row + x * p->xd->pixel;
+            uint64_t *to = (uint64_t *)p->y + image_at(p->yd, b, t) + y * p->yd->row +
+                           x * p->yd->pixel;
+            for (size_t w = 0; w < words; w++) to[w] = from[w] & keep[w];
+            continue;
+        }
+        for (size_t block = 0; block < channel_blocks(p->xd); block++)
+            p->k->masked((const float *)p->x + tensor_at(p->xd, b, t, y, x, block),
+                         keep[block / 4] >> block % 4 * 16, p->factor,
+                         (float *)p->y + tensor_at(p->yd, b, t, y, x, block), 16);
+    }
+}
+
+void dropout_forward(const struct kernel_ctx *kc, const struct tensor_desc *xd, const void *x,
+                     const uint64_t *keep, float s, const struct tensor_desc *yd, void *y,
+                     struct span t)
+{
+    struct pool p = { .xd = xd, .yd = yd, .x = x, .y = y, .keep = keep, .factor = s };
+    each_image(kc, &p, xd, t, drop_item);
+}
+
+void dropout_backward(const struct kernel_ctx *kc, const struct tensor_desc *dyd, const float *dy,
+                      const uint64_t *keep, float s, const struct tensor_desc *dxd, float *dx,
+                      struct span t)
+{
+    struct pool p = { .xd = dyd, .yd = dxd, .x = dy, .y = dx, .keep = keep, .factor = s };
+    each_image(kc, &p, dyd, t, drop_item);
+}
