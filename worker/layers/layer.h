@@ -1,0 +1,131 @@
+/* layer: one stateless operation or one layer of neurons behind one ops table. Built by nets/, which
+ * also owns all memory and walks the layers; runs on the thread that calls net_forward and spreads
+ * work over the pool inside the kernels.
+ *
+ * A layer is const during a step: parameters, saved values and scratch are handed in by struct step,
+ * so recomputation and several sessions need nothing new (design 5.3).
+ *
+ * Gradients are those of values (element * scale): dropout and pooling carry their factors
+ * themselves, convolution and linear layers are called with an input scale of 1 backwards. */
+#ifndef WORKER_LAYER_H
+#define WORKER_LAYER_H
+
+#include "common/err.h"
+#include "common/philox.h"
+#include "common/spec.h"
+#include "worker/kernels/kernels.h"
+#include "worker/neurons/neuron.h"
+#include "worker/tensor/tensor.h"
+
+#define LAYER_PARAMS_MAX 4
+#define LAYER_INPUTS_MAX 2
+#define LAYER_DIMS_MAX 4
+
+/* One learned tensor or buffer of a layer. */
+struct layer_param {
+    const char *name; /* "weight"; appended to the layer's path */
+    bool buffer;      /* running statistics: not learned, no gradient */
+    size_t dims[LAYER_DIMS_MAX], n_dims, logical; /* PyTorch's shape and its product */
+    size_t floats;    /* packed, a multiple of 16 */
+    size_t offset;    /* in the layer's part of the weights, or of the buffers */
+};
+
+/* What reshape asks for. */
+struct layer_needs {
+    struct layer_param params[LAYER_PARAMS_MAX];
+    size_t n_params;
+    size_t weight_floats, buffer_floats; /* sums of the above */
+    size_t saved_bytes;            /* written forward, read backward */
+    size_t forward_scratch_bytes;  /* shared by all layers */
+    size_t backward_scratch_bytes; /* kept from backward_data to backward_weights of one layer */
+    size_t thread_scratch_bytes;   /* of kernel_ctx, a thread */
+    uint64_t macs;                 /* forward, one sample, all T */
+    bool reads_input;              /* backward reads x */
+    bool reads_output;             /* backward reads y */
+    bool gradient_blocked;         /* backward reads dy blocked (a convolution) */
+    bool view;                     /* y is x under another shape: no memory, no work */
+};
+
+/* Golden cases only: values that training never needs. data NULL: absent. */
+struct step_probe {
+    struct tensor_view v0, u, v, dv, dv0;
+    const uint64_t *keep; /* dropout: this mask instead of a drawn one, [b][h][w][ceil(c/64)] */
+};
+
+struct step {
+    const struct kernel_ctx *kc;
+    bool training;
+    uint64_t number;        /* optimiser updates done before */
+    uint64_t sample_offset; /* position of sample 0 in the global batch */
+    struct philox_key dropout_key;
+    size_t shards, shard;   /* shard: the one backward_weights is asked for */
+    /* Descriptors count the valid samples only (b <= planned). */
+    struct tensor_view x[LAYER_INPUTS_MAX], y;
+    struct tensor_view dx[LAYER_INPUTS_MAX], dy; /* dx data NULL: not wanted */
+    const float *w;         /* this layer's weights, packed */
+    float *dw;              /* this shard's gradients of them, overwritten */
+    float *buffers;
+    unsigned char *saved, *scratch;
+    const struct step_probe *probe; /* NULL */
+};
+
+struct layer;
+struct layer_ops {
+    const char *name;
+    /* Shapes and needs. Errors: ERR_SPEC (text names what does not fit). */
+    int (*reshape)(struct layer *l, const struct tensor_desc *in, size_t n_in,
+                   struct tensor_desc *out, struct layer_needs *needs, struct err *e);
+    void (*forward)(const struct layer *l, const struct step *s, struct span t); /* [begin, end) */
+    void (*commit)(const struct layer *l, const struct step *s); /* running statistics */
+    /* Always called in a backward walk, also when no dx is wanted: it may prepare sums. */
+    void (*backward_data)(const struct layer *l, const struct step *s, struct span t);
+    void (*backward_weights)(const struct layer *l, const struct step *s); /* one shard, all T */
+    /* First values of parameter i in PyTorch's order, from (key, number). */
+    void (*init)(const struct layer *l, size_t i, struct philox_key key, uint32_t number,
+                 float *values);
+    /* PyTorch's order <-> packed; NULL: the same order, padded at the end. */
+    void (*pack)(const struct layer *l, size_t i, const float *values, float *packed);
+    void (*unpack)(const struct layer *l, size_t i, const float *packed, float *values);
+    /* Scale of the output for a scale of the input; NULL: the input's for bits and counts. */
+    float (*scale)(const struct layer *l, float in, bool training);
+    void (*deinit)(struct layer *l); /* safe on a zeroed layer and when repeated */
+};
+
+struct layer {
+    const struct layer_ops *ops;
+    const struct spec_layer *spec; /* borrowed */
+    size_t number;                 /* position in the net: dropout's stream */
+    enum isa isa;
+    struct tensor_desc in, out;
+    struct layer_param params[LAYER_PARAMS_MAX];
+    size_t n_params;
+    bool expands;                  /* input is bits or counts, the kernels want floats */
+    struct tensor_desc in_float;   /* what the input is expanded to, first in saved */
+    union {
+        struct conv_shape conv;
+        struct pool_shape pool;
+        struct neuron neuron;
+    } u;
+};
+
+/* The table: one row a layer type of the spec. */
+const struct layer_ops *layer_ops_of(enum spec_layer_type type);
+
+/* ---- shared by the layers ------------------------------------------------------------------- */
+/* Appends a parameter and gives it its offset. */
+void layer_add_param(struct layer *l, struct layer_needs *needs, struct layer_param p);
+/* Output shape by the spec's arithmetic. Errors: ERR_SPEC. */
+int layer_shape(const struct layer *l, const struct tensor_desc *in, struct spec_shape *out,
+                struct err *e);
+/* Plans an expanded copy when the input is BITS or COUNT8; call at the start of reshape. */
+void layer_plan_float(struct layer *l, const struct tensor_desc *in, struct layer_needs *needs);
+/* The input as floats; forward: expand = true makes the copy, backward finds it in saved. */
+struct tensor_view layer_float_input(const struct layer *l, const struct step *s, bool expand);
+/* The part of saved behind that copy. */
+void *layer_saved(const struct layer *l, const struct step *s);
+/* Samples of shard i. */
+struct span step_shard(const struct step *s, size_t i);
+/* Physical position of PyTorch's feature j; c of an image, or a flattened view. */
+size_t layer_feature(const struct tensor_desc *d, size_t j);
+
+#endif

@@ -1,0 +1,23 @@
+/* layer_kinds: the ops table of every layer file; adding a layer is one file, one line here and one
+ * row in layer.c. */
+#ifndef WORKER_LAYER_KINDS_H
+#define WORKER_LAYER_KINDS_H
+
+#include "worker/layers/layer.h"
+
+extern const struct layer_ops conv2d_ops, linear_ops, batch_norm_ops, neuron_layer_ops,
+    max_pool2d_ops, avg_pool2d_ops, flatten_ops, dropout_ops, voting_ops;
+
+/* PyTorch's default for convolution and linear layers: weights and bias uniform in +-1/sqrt(fan in)
+ * (kaiming_uniform with a = sqrt 5). Used by conv2d.c and linear.c. */
+void layer_init_uniform(size_t fan_in, struct philox_key key, uint32_t number, float *values,
+                        size_t n);
+
+/* Packing of one value a channel or feature, and of parameters that keep PyTorch's order. */
+void layer_pack_plain(const struct layer *l, size_t i, const float *values, float *packed);
+void layer_unpack_plain(const struct layer *l, size_t i, const float *packed, float *values);
+
+/* Binary tree over shards of doubles that lie `stride` apart; shards is a power of two. */
+double layer_tree(const double *first, size_t shards, size_t stride);
+
+#endif

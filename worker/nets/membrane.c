@@ -1,0 +1,73 @@
+/* membrane: what monitors look at inside neurons after a forward pass (net.h). One thread. Potentials
+ * are not stored by a step: they are computed again from the input, for the wanted cells only. */
+#include "worker/nets/net_internal.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+static const struct net_node *neuron_node(const struct net *n, size_t node)
+{
+    assert(node < n->n_nodes);
+    const struct net_node *at = &n->nodes[node];
+    return at->layer.spec->type == SPEC_NEURON ? at : NULL;
+}
+
+struct neuron_run net_neuron_run(const struct net *n, size_t node)
+{
+    const struct net_node *at = &n->nodes[node];
+    const float *w[NEURON_PARAMS_MAX] = { 0 };
+    for (size_t i = 0; i < at->layer.n_params; i++)
+        w[i] = n->weights + at->weight_offset + at->layer.params[i].offset;
+    return neuron_run_make(&at->layer.u.neuron, w, (float *)(void *)n->kc.scratch);
+}
+
+int net_membrane(const struct net *n, size_t node, size_t sample, const size_t *neurons,
+                 size_t n_neurons, float *v, struct err *e)
+{
+    const struct net_node *at = neuron_node(n, node);
+    if (at == NULL)
+        return err_set(e, ERR_INVALID, "layer %s is not a neuron", n->nodes[node].layer.spec->path);
+    const struct tensor_view x = net_view(n, at->inputs[0], n->last.samples);
+    const struct tensor_desc image = tensor_image(&x.desc);
+    const size_t t_count = image.t, per = image.h * image.w;
+    const struct neuron_run r = net_neuron_run(n, node);
+    float in[SPEC_TIME_STEPS_MAX], out[SPEC_TIME_STEPS_MAX];
+    if (sample >= n->last.samples || t_count > SPEC_TIME_STEPS_MAX)
+        return err_set(e, ERR_INVALID, "sample %zu of %zu", sample, n->last.samples);
+    for (size_t i = 0; i < n_neurons; i++) {
+        const size_t c = neurons[i] / per, yx = neurons[i] % per;
+        if (c >= image.c) return err_set(e, ERR_INVALID, "neuron %zu", neurons[i]);
+        for (size_t t = 0; t < t_count; t++)
+            in[t] = tensor_get(&image, x.data, sample, t, c, yx / image.w, yx % image.w);
+        neuron_cell(&r, in, NULL, out);
+        for (size_t t = 0; t < t_count; t++) v[t * n_neurons + i] = out[t];
+    }
+    return 0;
+}
+
+uint64_t net_spike_count(const struct net *n, size_t node)
+{
+    assert(node < n->n_nodes);
+    const struct net_node *at = &n->nodes[node];
+    if (at->out.kind != TENSOR_BITS) return 0;
+    return tensor_count(&at->out, at->out_data, 0, n->last.samples);
+}
+
+double net_time_constant(const struct net *n, size_t node)
+{
+    const struct net_node *at = neuron_node(n, node);
+    if (at == NULL || at->layer.u.neuron.ops->time_constant == NULL) return (double)NAN;
+    const struct neuron_run r = net_neuron_run(n, node);
+    return at->layer.u.neuron.ops->time_constant(&r);
+}
+
+int net_psn_weight(const struct net *n, size_t node, float *out, struct err *e)
+{
+    const struct net_node *at = neuron_node(n, node);
+    if (at == NULL || at->layer.u.neuron.ops->membrane || at->layer.n_params == 0)
+        return err_set(e, ERR_INVALID, "layer %s has no weights over time",
+                       n->nodes[node].layer.spec->path);
+    net_param_read(n, at->first_param, out);
+    return 0;
+}

@@ -1,0 +1,130 @@
+/* net: a spiking network as a topologically sorted list of nodes, and one training or evaluation
+ * step over it (design 5.1 to 5.4). Built by net_build from a spec; driven by train/, eval, bench
+ * and check-golden. One thread calls; the kernels use the pool inside.
+ *
+ * Two phases: net_build infers every descriptor and counts every byte (net_plan) before anything
+ * runs; net_start takes one arena. A step allocates nothing. */
+#ifndef WORKER_NET_H
+#define WORKER_NET_H
+
+#include "common/err.h"
+#include "common/spec.h"
+#include "worker/kernels/kernels.h"
+#include "worker/tensor/tensor.h"
+
+#define NET_PARAM_NAME_MAX (SPEC_PATH_MAX + 16)
+#define NET_DIMS_MAX 5
+
+/* One named parameter or buffer. Values live packed in the net's parameter block; files hold
+ * PyTorch's shape and order. */
+enum net_param_role { NET_WEIGHT, NET_BUFFER }; /* learned; running statistics */
+struct net_param {
+    char name[NET_PARAM_NAME_MAX]; /* "0.weight", "1.running_mean", "2.w" */
+    enum net_param_role role;
+    size_t dims[NET_DIMS_MAX], n_dims; /* PyTorch's shape; n_dims 0 = scalar */
+    size_t logical;                    /* product of dims */
+    size_t offset, floats;             /* in the parameter block (weights) or buffer block; floats % 16 == 0 */
+    size_t node;
+};
+
+struct net_input {
+    size_t b, t;      /* batch, time-steps */
+    size_t c, h, w;
+    bool repeat;      /* direct encoding: the same frame at every time-step (static prefix) */
+    bool bits;        /* spikes from an encoder (Poisson): a BITS tensor */
+};
+struct net_options {
+    struct net_input input;
+    bool training;       /* false: no gradients, saved tensors or moments are planned */
+    size_t shards;       /* power of two; 1 by default */
+    size_t threads;
+    bool exact;          /* numerics */
+    bool input_gradient; /* also compute dL/d(input): golden and gradient checks */
+    enum isa isa;
+    size_t memory_bytes_max; /* 0 = no limit; else ERR_OUT_OF_PLAN when the plan is larger */
+    uint64_t seed;       /* initial weights, dropout */
+};
+struct net_plan { /* bytes by kind; their sum is the arena */
+    size_t parameters_bytes, gradients_bytes, buffers_bytes, activations_bytes, saved_bytes,
+        scratch_bytes, io_bytes, total_bytes;
+    size_t parameters;        /* logical number of learned values */
+    uint64_t macs;            /* multiply-accumulates of one forward pass of one sample */
+};
+struct net_node_info { /* for plan --table, bench, monitors */
+    const char *path;         /* "2" */
+    const char *type;         /* "neuron" */
+    const struct spec_layer *spec;
+    struct tensor_desc out;
+    size_t parameters;
+    uint64_t macs;            /* per sample, forward, all T */
+    size_t activation_bytes;
+    bool repeat;              /* static prefix: computed once for all T */
+};
+
+struct net;
+/* spec's layers are borrowed and must outlive the net. Errors: ERR_SPEC (shape, names the layer),
+ * ERR_OUT_OF_PLAN, ERR_NOMEM. */
+int net_build(struct net **out, const struct spec_layer *layers, size_t n_layers, size_t classes,
+              const struct net_options *o, struct err *e); /* classes 0 = any output width */
+const struct net_plan *net_plan(const struct net *n);
+size_t net_node_count(const struct net *n);
+void net_node(const struct net *n, size_t i, struct net_node_info *out);
+/* Arena, threads, initial weights (Philox, key (seed, PHILOX_INIT), parameter number = order).
+ * Errors: ERR_NOMEM, ERR_IO. */
+int net_start(struct net *n, struct err *e);
+void net_destroy(struct net *n); /* NULL is fine */
+const struct kernel_ctx *net_kernel_ctx(const struct net *n);
+size_t net_arena_high_water(const struct net *n);
+
+/* ---- parameters ------------------------------------------------------------------------------ */
+size_t net_param_count(const struct net *n); /* weights and buffers, file order */
+const struct net_param *net_param(const struct net *n, size_t i);
+float *net_weights(struct net *n, size_t *floats);       /* the packed block: optimiser's view */
+float *net_gradients(struct net *n, size_t *floats);     /* same layout; after net_backward */
+/* PyTorch order <-> packed; out/in hold `logical` floats. */
+void net_param_read(const struct net *n, size_t i, float *out);
+void net_param_write(struct net *n, size_t i, const float *in);
+void net_gradient_read(const struct net *n, size_t i, float *out);
+/* 2-norm of a node's weight gradients, in double. */
+double net_grad_norm(const struct net *n, size_t node);
+
+/* ---- a step ---------------------------------------------------------------------------------- */
+/* Memory of the input tensor; the batcher fills it before a step. F32 [B][T or 1][H][W][C]. */
+void *net_input_data(struct net *n, const struct tensor_desc **desc);
+struct net_step {
+    uint64_t step;          /* optimiser updates done before this one: dropout's counter */
+    uint64_t sample_offset; /* position of the batch's first sample in the global batch */
+    size_t samples;         /* valid samples, <= b; the rest is ignored everywhere */
+    bool training;          /* batch statistics and dropout on; running statistics updated */
+};
+/* Output: the last node's tensor (F32 or BITS) for all T. */
+void net_forward(struct net *n, const struct net_step *s);
+const void *net_output(const struct net *n, const struct tensor_desc **desc);
+/* Where the loss puts dL/d(output): F32 [B][T][1][1][C], zeroed by the callee of net_forward. */
+float *net_output_gradient(struct net *n, const struct tensor_desc **desc);
+void net_backward(struct net *n, const struct net_step *s);
+/* dL/d(input) when asked for at build time of a golden case; NULL otherwise. */
+const float *net_input_gradient(const struct net *n, const struct tensor_desc **desc);
+/* Any node's output of the last forward pass (spikes for monitors). */
+const void *net_node_output(const struct net *n, size_t node, const struct tensor_desc **desc);
+/* Membrane potentials after the reset, recomputed for one sample of a neuron node:
+ * v [T][n_neurons] for the listed neurons (c + C*(x + W*y) order is PyTorch's [C][H][W]).
+ * 0, or ERR_INVALID for nodes without a membrane (the PSN family gives h). */
+int net_membrane(const struct net *n, size_t node, size_t sample, const size_t *neurons,
+                 size_t n_neurons, float *v, struct err *e);
+/* Firing rate of a neuron node in the last forward pass: spikes / (samples*T*C*H*W); exact count. */
+uint64_t net_spike_count(const struct net *n, size_t node);
+/* Per-neuron spike counts summed over T and samples, [C][H][W] order: dead and saturated shares. */
+double net_time_constant(const struct net *n, size_t node); /* LIF tau, PLIF 1/sigmoid(w); NaN else */
+int net_psn_weight(const struct net *n, size_t node, float *out /* [T][T] */, struct err *e);
+/* Wall time of each node in the last step, ms: forward, backward. For bench and profiles. */
+void net_node_times(const struct net *n, size_t node, double *forward_ms, double *backward_ms);
+void net_profile(struct net *n, bool on);
+/* Golden cases and tests: initial states, traces, upstream gradients of traces or a dropout mask for
+ * one node (layers/layer.h). Memory and descriptors are the caller's; NULL takes it away. */
+struct step_probe;
+void net_set_probe(struct net *n, size_t node, const struct step_probe *probe);
+/* Index of a node by layer path; -1 when there is none. */
+long net_node_find(const struct net *n, const char *path);
+
+#endif

@@ -1,0 +1,65 @@
+/* net_internal: the inside of a net, shared by the files of nets/ only. */
+#ifndef WORKER_NET_INTERNAL_H
+#define WORKER_NET_INTERNAL_H
+
+#include "common/arena.h"
+#include "worker/layers/layer.h"
+#include "worker/nets/memory_plan.h"
+#include "worker/nets/net.h"
+
+#define NET_INPUT ((size_t)-1) /* as the index of an input: the net's own input */
+#define NET_NO_BLOCK ((size_t)-1)
+
+struct net_node {
+    struct layer layer;
+    struct layer_needs needs;
+    size_t inputs[LAYER_INPUTS_MAX], n_inputs; /* nodes before this one, or NET_INPUT */
+    struct tensor_desc out;       /* scale is that of the last pass */
+    struct tensor_desc gradient;  /* of out, as this layer's backward pass reads it */
+    bool wants_gradient;          /* this node or one before it learns */
+    bool gradient_aliases;        /* a view whose gradient is its input's memory */
+    size_t first_param;           /* in net.params */
+    size_t weight_offset, buffer_offset; /* floats */
+    size_t out_block, gradient_block, saved_block; /* of the plan, or NET_NO_BLOCK */
+    unsigned char *out_data, *saved;
+    float *gradient_data;
+    double forward_ms, backward_ms;
+};
+
+struct net {
+    struct net_options options;
+    struct net_node *nodes;
+    size_t n_nodes;
+    struct net_param *params;
+    size_t n_params;
+    size_t weight_floats, buffer_floats, scratch_per_thread, layer_scratch_bytes;
+    struct tensor_desc input, input_gradient, output_gradient;
+    struct memory_plan blocks;
+    struct net_plan plan;
+    /* block indices */
+    size_t weights_block, gradients_block, buffers_block, layer_scratch_block,
+        thread_scratch_block, input_block, input_gradient_block, output_gradient_block;
+    /* after net_start */
+    struct arena arena;
+    struct threads *threads;
+    struct kernel_ctx kc;
+    unsigned char *regions[PLAN_KIND_COUNT];
+    float *weights, *gradients, *buffers;
+    void *input_data;
+    float *input_gradient_data, *output_gradient_data;
+    unsigned char *layer_scratch;
+    struct net_step last;   /* of the last net_forward: what monitors look at */
+    bool profile;
+    const struct step_probe *probe;
+    size_t probe_node;
+};
+
+/* The last node's gradient is the loss's F32 [B][T] as it is, unless the node reads another layout. */
+bool net_output_gradient_is_direct(const struct net *n);
+/* Memory of a block, NULL for NET_NO_BLOCK. */
+void *net_block(const struct net *n, size_t block);
+/* A node's tensor for `samples` samples; NET_INPUT is the input. */
+struct tensor_view net_view(const struct net *n, size_t node, size_t samples);
+struct neuron_run net_neuron_run(const struct net *n, size_t node); /* scratch of thread 0 */
+
+#endif

@@ -1,0 +1,45 @@
+/* isa_cells: where the values of a column of cells lie. Included by the neuron loops (isa_*.c). */
+#ifndef WORKER_ISA_CELLS_H
+#define WORKER_ISA_CELLS_H
+
+#include "worker/kernels/lanes.h"
+#include "worker/neurons/neuron.h"
+
+#define CELL_BLOCKS (NEURON_COLUMN / LANES) /* of a full column */
+
+struct pixel {
+    size_t y, x;
+};
+
+LANES_INLINE struct pixel pixel_next(const struct neuron_cells *c, struct pixel at)
+{
+    if (at.x + 1 < c->pixels) return (struct pixel){ at.y, at.x + 1 };
+    return (struct pixel){ at.y + 1, 0 };
+}
+
+LANES_INLINE float *plane_at(const struct neuron_plane *p, size_t t, struct pixel at, size_t block)
+{
+    return p->data + t * p->time + at.y * p->row + at.x * p->pixel + (block / 2) * p->block32 +
+           (block % 2) * LANES;
+}
+
+LANES_INLINE uint64_t *spikes_at(const struct neuron_cells *c, size_t t, struct pixel at, size_t w)
+{
+    return c->spikes + t * c->spikes_time + at.y * c->spikes_row + at.x * c->spikes_pixel + w;
+}
+
+/* Valid bits of word w: padding channels never spike. */
+LANES_INLINE uint64_t cells_valid(const struct neuron_cells *c, size_t w)
+{
+    size_t left = c->channels - w * NEURON_COLUMN;
+    return left >= NEURON_COLUMN ? ~UINT64_C(0) : (UINT64_C(1) << left) - 1;
+}
+
+/* Blocks of 16 channels in word w: 1..4. */
+LANES_INLINE size_t cells_blocks(const struct neuron_cells *c, size_t w)
+{
+    size_t left = c->channels - w * NEURON_COLUMN;
+    return left >= NEURON_COLUMN ? CELL_BLOCKS : (left + LANES - 1) / LANES;
+}
+
+#endif

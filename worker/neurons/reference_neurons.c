@@ -1,0 +1,296 @@
+/* reference_neurons: see reference_neurons.h. Formulas: docs/equations.md. */
+#include "worker/neurons/reference_neurons.h"
+
+#include <assert.h>
+#include <math.h>
+
+/* ---- surrogates: g_<id> and G_<id> of every row --------------------------------------------- */
+#define PI 3.14159265358979323846
+
+static double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
+
+static double g_atan(const double *k, double x)
+{
+    double z = PI / 2.0 * k[0] * x;
+    return k[0] / 2.0 / (1.0 + z * z);
+}
+static double primitive_atan(const double *k, double x)
+{
+    return atan(PI / 2.0 * k[0] * x) / PI + 0.5;
+}
+
+static double g_sigmoid(const double *k, double x)
+{
+    double s = sigmoid(k[0] * x);
+    return k[0] * s * (1.0 - s);
+}
+static double primitive_sigmoid(const double *k, double x) { return sigmoid(k[0] * x); }
+
+static double g_piecewise_quadratic(const double *k, double x)
+{
+    return fabs(x) > 1.0 / k[0] ? 0.0 : k[0] - k[0] * k[0] * fabs(x);
+}
+static double primitive_piecewise_quadratic(const double *k, double x)
+{
+    if (fabs(x) > 1.0 / k[0]) return x > 0.0 ? 1.0 : 0.0;
+    return -k[0] * k[0] / 2.0 * fabs(x) * x + k[0] * x + 0.5;
+}
+
+static double g_piecewise_exp(const double *k, double x)
+{
+    return k[0] / 2.0 * exp(-k[0] * fabs(x));
+}
+static double primitive_piecewise_exp(const double *k, double x)
+{
+    double tail = 0.5 * exp(-k[0] * fabs(x));
+    return x < 0.0 ? tail : 1.0 - tail;
+}
+
+static double g_soft_sign(const double *k, double x)
+{
+    double d = 1.0 / k[0] + fabs(x);
+    return 1.0 / (2.0 * k[0] * d * d);
+}
+static double primitive_soft_sign(const double *k, double x)
+{
+    return (k[0] * x / (1.0 + k[0] * fabs(x)) + 1.0) / 2.0;
+}
+
+static double g_erf(const double *k, double x)
+{
+    return k[0] / sqrt(PI) * exp(-(k[0] * x) * (k[0] * x));
+}
+static double primitive_erf(const double *k, double x) { return 0.5 * erfc(-k[0] * x); }
+
+static double g_nonzero_sign_log_abs(const double *k, double x) { return 1.0 / (1.0 / k[0] + fabs(x)); }
+static double primitive_nonzero_sign_log_abs(const double *k, double x)
+{
+    return (x >= 0.0 ? 1.0 : -1.0) * log(k[0] * fabs(x) + 1.0);
+}
+
+static double g_piecewise_leaky_relu(const double *k, double x)
+{
+    return fabs(x) < k[0] ? k[2] / k[0] : k[1];
+}
+/* Of the slope 1/(2w); SpikingJelly's release has no other. */
+static double primitive_piecewise_leaky_relu(const double *k, double x)
+{
+    if (x < -k[0]) return k[1] * x + k[1] * k[0];
+    if (x > k[0]) return k[1] * x - k[1] * k[0] + 1.0;
+    return x / (2.0 * k[0]) + 0.5;
+}
+
+static double g_squarewave_fourier_series(const double *k, double x)
+{
+    double sum = 0.0;
+    for (int i = 1; i < (int)k[0]; i++) sum += cos((2 * i - 1) * 2.0 * PI / k[1] * x);
+    return 4.0 / k[1] * sum;
+}
+static double primitive_squarewave_fourier_series(const double *k, double x)
+{
+    double sum = 0.0;
+    for (int i = 1; i < (int)k[0]; i++) sum += sin((2 * i - 1) * 2.0 * PI / k[1] * x) / (2 * i - 1);
+    return 0.5 + 2.0 / PI * sum;
+}
+
+static double g_s2nn(const double *k, double x)
+{
+    return x < 0.0 ? g_sigmoid(k, x) : k[1] / (x + 1.0);
+}
+static double primitive_s2nn(const double *k, double x)
+{
+    return x < 0.0 ? sigmoid(k[0] * x) : k[1] * log(fabs(x + 1.0) + 1e-5) + 0.5;
+}
+
+static double g_q_pseudo_spike(const double *k, double x)
+{
+    return pow(1.0 + 2.0 * fabs(x) / (k[0] - 1.0), -k[0]);
+}
+static double primitive_q_pseudo_spike(const double *k, double x)
+{
+    double tail = 0.5 * pow(1.0 + 2.0 * fabs(x) / (k[0] - 1.0), 1.0 - k[0]);
+    return x < 0.0 ? tail : 1.0 - tail;
+}
+
+static double g_leaky_k_relu(const double *k, double x) { return x >= 0.0 ? k[1] : k[0]; }
+static double primitive_leaky_k_relu(const double *k, double x) { return g_leaky_k_relu(k, x) * x; }
+
+static double g_fake_numerical_gradient(const double *k, double x) { return fmin(1.0 / fabs(x), k[0]); }
+#define primitive_fake_numerical_gradient NULL
+
+static double g_log_tailed_relu(const double *k, double x)
+{
+    return x <= 0.0 ? k[0] : x <= 1.0 ? 1.0 : 1.0 / x;
+}
+static double primitive_log_tailed_relu(const double *k, double x)
+{
+    return x <= 0.0 ? k[0] * x : x <= 1.0 ? x : log(x) + 1.0;
+}
+
+static double g_deterministic_pass(const double *k, double x)
+{
+    (void)k;
+    (void)x;
+    return 1.0;
+}
+#define primitive_deterministic_pass NULL
+
+static double g_rect(const double *k, double x) { return fabs(x) < 0.5 / k[0] ? k[0] : 0.0; }
+static double primitive_rect(const double *k, double x)
+{
+    return fmin(fmax(k[0] * x + 0.5, 0.0), 1.0);
+}
+
+static double g_super_spike(const double *k, double x)
+{
+    return k[0] / ((1.0 + fabs(x)) * (1.0 + fabs(x)));
+}
+#define primitive_super_spike NULL
+
+struct reference_surrogate {
+    double (*g)(const double *k, double x), (*primitive)(const double *k, double x);
+};
+static const struct reference_surrogate surrogates[] = {
+#define SURROGATE(id, ...) { g_##id, primitive_##id },
+#include "common/spec_surrogates.def"
+#undef SURROGATE
+};
+
+double reference_surrogate(const struct spec_surrogate *s, double x)
+{
+    return surrogates[s->kind].g(s->params, x);
+}
+
+double reference_primitive(const struct spec_surrogate *s, double x)
+{
+    const struct reference_surrogate *r = &surrogates[s->kind];
+    return r->primitive == NULL ? (double)NAN : r->primitive(s->params, x);
+}
+
+/* ---- serial models -------------------------------------------------------------------------- */
+struct cell { /* constants of one model */
+    double a, rest; /* 1/tau; v_reset, or 0 for a soft reset */
+    bool leaks, decay_input, learns;
+};
+
+static struct cell cell_of(const struct reference_neuron *r)
+{
+    size_t count;
+    const struct spec_neuron_model *m = &spec_neuron_models(&count)[r->spec->model];
+    struct cell c = { .a = 0.0, .rest = r->spec->soft_reset ? 0.0 : r->spec->v_reset,
+                      .decay_input = r->spec->decay_input };
+    for (size_t i = 0; i < m->n_params; i++) {
+        c.leaks = true;
+        c.a = 1.0 / r->spec->params[0]; /* tau, or init_tau */
+    }
+    c.learns = c.leaks && r->w[0] != NULL;
+    if (c.learns) c.a = sigmoid(r->w[0][0]);
+    return c;
+}
+
+static double charge(const struct cell *c, double v, double x)
+{
+    if (!c->leaks) return v + x;
+    return c->decay_input ? v + (x - (v - c->rest)) * c->a : v - (v - c->rest) * c->a + x;
+}
+
+static double fire(const struct reference_neuron *r, double u)
+{
+    if (r->primitive) return reference_primitive(&r->spec->surrogate, u);
+    return u >= 0.0 ? 1.0 : 0.0;
+}
+
+static void serial_forward(const struct reference_neuron *r)
+{
+    const struct cell c = cell_of(r);
+    for (size_t i = 0; i < r->n; i++) {
+        double v = r->v0 != NULL ? r->v0[i] : c.rest;
+        for (size_t t = 0; t < r->t; t++) {
+            const size_t at = t * r->n + i;
+            const double h = charge(&c, v, r->x[at]);
+            r->u[at] = h - r->spec->v_threshold;
+            const double s = r->s[at] = fire(r, r->u[at]);
+            v = r->spec->soft_reset ? h - s * r->spec->v_threshold
+                                    : (1.0 - s) * h + s * r->spec->v_reset;
+            r->v[at] = v;
+        }
+    }
+}
+
+static double dv_dh(const struct reference_neuron *r, double h, double s, double g)
+{
+    const double through = r->spec->detach_reset ? 0.0 : g;
+    if (r->spec->soft_reset) return 1.0 - r->spec->v_threshold * through;
+    return 1.0 - s + (r->spec->v_reset - h) * through;
+}
+
+static void serial_backward(const struct reference_neuron *r)
+{
+    const struct cell c = cell_of(r);
+    double da = 0.0;
+    for (size_t i = 0; i < r->n; i++) {
+        double dv = 0.0;
+        for (size_t t = r->t; t-- > 0;) {
+            const size_t at = t * r->n + i;
+            const double before = t > 0 ? r->v[at - r->n] : r->v0 != NULL ? r->v0[i] : c.rest;
+            const double g = reference_surrogate(&r->spec->surrogate, r->u[at]);
+            const double h = r->u[at] + r->spec->v_threshold;
+            if (r->dv != NULL) dv += r->dv[at];
+            const double dh = r->ds[at] * g + dv * dv_dh(r, h, r->s[at], g);
+            r->dx[at] = dh * (c.leaks && c.decay_input ? c.a : 1.0);
+            dv = dh * (c.leaks ? 1.0 - c.a : 1.0);
+            da += dh * ((c.decay_input ? r->x[at] : 0.0) - (before - c.rest));
+        }
+        if (r->dv0 != NULL) r->dv0[i] = dv;
+    }
+    if (c.learns && r->dw[0] != NULL) r->dw[0][0] = da * c.a * (1.0 - c.a);
+}
+
+/* ---- parallel spiking neuron ---------------------------------------------------------------- */
+static void psn_forward(const struct reference_neuron *r)
+{
+    for (size_t t = 0; t < r->t; t++)
+        for (size_t i = 0; i < r->n; i++) {
+            double h = r->w[1][t];
+            for (size_t j = 0; j < r->t; j++) h += r->w[0][t * r->t + j] * r->x[j * r->n + i];
+            r->u[t * r->n + i] = r->v[t * r->n + i] = h;
+            r->s[t * r->n + i] = fire(r, h);
+        }
+}
+
+static void psn_backward(const struct reference_neuron *r)
+{
+    for (size_t k = 0; k < r->t * r->n; k++) r->dx[k] = 0.0;
+    for (size_t t = 0; t < r->t; t++) {
+        r->dw[1][t] = 0.0;
+        for (size_t j = 0; j < r->t; j++) r->dw[0][t * r->t + j] = 0.0;
+        for (size_t i = 0; i < r->n; i++) {
+            const size_t at = t * r->n + i;
+            const double dh = r->ds[at] * reference_surrogate(&r->spec->surrogate, r->u[at]);
+            r->dw[1][t] += dh;
+            for (size_t j = 0; j < r->t; j++) {
+                r->dw[0][t * r->t + j] += dh * r->x[j * r->n + i];
+                r->dx[j * r->n + i] += dh * r->w[0][t * r->t + j];
+            }
+        }
+    }
+}
+
+static bool is_serial(const struct reference_neuron *r)
+{
+    size_t count;
+    return spec_neuron_models(&count)[r->spec->model].serial;
+}
+
+void reference_neuron_forward(const struct reference_neuron *r)
+{
+    if (is_serial(r)) serial_forward(r);
+    else psn_forward(r);
+}
+
+void reference_neuron_backward(const struct reference_neuron *r)
+{
+    assert(r->ds != NULL && r->dx != NULL);
+    if (is_serial(r)) serial_backward(r);
+    else psn_backward(r);
+}
