@@ -1,0 +1,320 @@
+/* command_attempt: one attempt of an experiment under a daemon (docs/worker-protocol.md): fetch the
+ * spec, hand in what earlier attempts left, say hello, train, say how it ended. See commands.h. */
+#include "common/log.h"
+#include "common/mem.h"
+#include "worker/commands.h"
+#include "worker/monitor/monitor.h"
+#include "worker/report/reporter.h"
+#include "worker/train/summary.h"
+#include "worker/train/trainer.h"
+
+#include "build_id.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#define RETRY_MS 500
+#define FINISH_DRAIN_MS (10 * 60 * 1000) /* orphan_s: how long results wait for a daemon */
+
+struct attempt {
+    struct client *client, *renewals;
+    int64_t experiment, number;
+    cJSON *job; /* answer to GET spec */
+    const char *dir, *data_dir;
+    int lock;
+    struct spec spec;
+    struct trainer trainer;
+    struct spool spool;
+    struct reporter reporter;
+    struct monitors *monitors;
+    int64_t renew_ms;
+    uint64_t resume_step;
+    bool hello_done;
+};
+
+static void wait_ms(long ms)
+{
+    const struct timespec t = { ms / 1000, ms % 1000 * 1000000 };
+    (void)nanosleep(&t, NULL);
+}
+
+/* Sends until the daemon answers; only a refusal for good ends it. */
+static int insist(struct attempt *a, const char *path, const char *type, const void *body,
+                  size_t length, cJSON **answer, struct err *e)
+{
+    for (long waited = 0;; waited += RETRY_MS) {
+        const int rc = client_send(a->client, path, type, body, length, answer, e);
+        if (rc != ERR_UNAVAILABLE) return rc;
+        if (waited >= FINISH_DRAIN_MS) return rc;
+        if (command_stop_requested() != 0 && waited > 4000) return rc;
+        wait_ms(RETRY_MS);
+    }
+}
+
+static int insist_json(struct attempt *a, const char *path, const cJSON *body, cJSON **answer,
+                       struct err *e)
+{
+    size_t length = 0;
+    char *text = json_print(body, &length);
+    if (text == NULL) return err_set(e, ERR_NOMEM, "message");
+    const int rc = insist(a, path, "application/json", text, length, answer, e);
+    mem_free(text);
+    return rc;
+}
+
+/* ---- beginning ------------------------------------------------------------------------------------------ */
+static int connect_daemon(struct attempt *a, struct err *e)
+{
+    const char *server = getenv("SPIKED_SERVER"), *secret = getenv("SPIKED_SECRET");
+    const char *experiment = getenv("SPIKED_EXPERIMENT"), *number = getenv("SPIKED_ATTEMPT");
+    if (server == NULL || secret == NULL || experiment == NULL || number == NULL)
+        return err_set(e, ERR_INVALID, "SPIKED_SERVER, _EXPERIMENT, _ATTEMPT and _SECRET are needed");
+    a->experiment = strtoll(experiment, NULL, 10);
+    a->number = strtoll(number, NULL, 10);
+    int rc = client_create(&a->client, server, a->experiment, a->number, secret, e);
+    if (rc == 0) rc = client_create(&a->renewals, server, a->experiment, a->number, secret, e);
+    (void)unsetenv("SPIKED_SECRET"); /* nothing started from here needs it */
+    return rc;
+}
+
+static int fetch_job(struct attempt *a, struct err *e)
+{
+    int rc = insist(a, "/worker/v1/spec", NULL, NULL, 0, &a->job, e);
+    if (rc != 0) return rc;
+    a->dir = json_get_string(a->job, "dir", NULL);
+    a->data_dir = json_get_string(a->job, "data_dir", NULL);
+    const char *lock = json_get_string(a->job, "lock", NULL);
+    if (a->dir == NULL || lock == NULL) return err_set(e, ERR_INVALID, "the daemon's answer lacks dir or lock");
+    a->lock = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (a->lock < 0) return err_errno(e, errno, "%.150s", lock);
+    if (flock(a->lock, LOCK_EX | LOCK_NB) != 0)
+        return err_set(e, ERR_LEASE_LOST, "another worker still holds %.150s", lock);
+    struct json_faults *faults = mem_calloc(1, sizeof *faults);
+    if (faults == NULL) return err_set(e, ERR_NOMEM, "spec");
+    rc = spec_parse(json_get(a->job, "spec"), &a->spec, faults, e);
+    if (rc != 0 && faults->count > 0)
+        rc = err_set(e, ERR_SPEC, "%s: %s", faults->items[0].pointer, faults->items[0].detail);
+    mem_free(faults);
+    return rc;
+}
+
+/* The newest checkpoint of the latest earlier attempt that has any. */
+static int link_checkpoint(struct attempt *a, struct err *e)
+{
+    const cJSON *earlier;
+    bool found = false;
+    int rc = 0;
+    cJSON_ArrayForEach(earlier, json_get(a->job, "earlier"))
+    {
+        const char *dir = json_get_string(earlier, "dir", NULL);
+        if (dir == NULL || found || rc != 0) continue;
+        rc = checkpoint_link(dir, a->dir, &found, e);
+    }
+    return rc;
+}
+
+/* Frames of an earlier attempt that the daemon never acknowledged, up to the step resumed from. */
+static int hand_in_spool(struct attempt *a, const cJSON *earlier, struct err *e)
+{
+    char path[PATH_MAX], url[120];
+    const char *dir = json_get_string(earlier, "dir", NULL);
+    if (dir == NULL) return 0;
+    (void)snprintf(path, sizeof path, "%s/spool", dir);
+    if (access(path, R_OK) != 0) return 0;
+    (void)snprintf(url, sizeof url, "/worker/v1/frames?attempt=%" PRId64 "&until_step=%" PRIu64,
+                   json_get_int(earlier, "attempt", 0), a->resume_step);
+    struct spool old;
+    int rc = spool_open(&old, path, e);
+    if (rc != 0) return rc;
+    spool_acked(&old, (uint64_t)json_get_int(earlier, "acked_frame", 0), 0);
+    unsigned char *buf = mem_alloc(WIRE_FRAME_BYTES_MAX);
+    if (buf == NULL) rc = err_set(e, ERR_NOMEM, "spool");
+    while (rc == 0 && !spool_drained(&old)) {
+        size_t length;
+        cJSON *answer = NULL;
+        rc = spool_read(&old, buf, WIRE_FRAME_BYTES_MAX, &length, e);
+        if (rc != 0 || length == 0) break;
+        rc = insist(a, url, "application/x-spiked-frames", buf, length, &answer, e);
+        if (rc == 0) spool_acked(&old, (uint64_t)json_get_int(answer, "acked_frame", 0), 0);
+        cJSON_Delete(answer);
+    }
+    mem_free(buf);
+    spool_close(&old);
+    return rc;
+}
+
+static int hand_in_earlier(struct attempt *a, struct err *e)
+{
+    const cJSON *list = json_get(a->job, "earlier");
+    int rc = 0;
+    for (int i = cJSON_GetArraySize(list) - 1; rc == 0 && i >= 0; i--) /* oldest first */
+        rc = hand_in_spool(a, cJSON_GetArrayItem(list, i), e);
+    return rc;
+}
+
+static int say_hello(struct attempt *a, struct err *e)
+{
+    char host[256] = "";
+    (void)gethostname(host, sizeof host - 1);
+    cJSON *body = cJSON_CreateObject(), *answer = NULL;
+    const bool ok = body != NULL && json_add_int(body, "protocol", WIRE_PROTOCOL) &&
+                    cJSON_AddStringToObject(body, "build", SPIKED_BUILD) != NULL &&
+                    cJSON_AddStringToObject(body, "host", host) != NULL &&
+                    json_add_int(body, "pid", getpid()) &&
+                    json_add_int(body, "resume_step", (int64_t)a->resume_step) &&
+                    json_add_int(body, "steps_total", (int64_t)a->trainer.steps_total) &&
+                    json_add_int(body, "epochs", a->spec.train.epochs);
+    int rc = ok ? insist_json(a, "/worker/v1/hello", body, &answer, e)
+                : err_set(e, ERR_NOMEM, "hello");
+    if (rc == 0) {
+        a->renew_ms = json_get_int(answer, "renew_s", 2) * 1000;
+        a->hello_done = true;
+    }
+    cJSON_Delete(answer);
+    cJSON_Delete(body);
+    return rc;
+}
+
+/* ---- the end -------------------------------------------------------------------------------------------- */
+static const char *reason_of(const struct err *e)
+{
+    switch (e->code) {
+    case ERR_DIVERGED: return reason_name(REASON_DIVERGED);
+    case ERR_DATA:
+    case ERR_NOT_FOUND: return reason_name(REASON_INVALID_DATA);
+    case ERR_OUT_OF_PLAN: return reason_name(REASON_OUT_OF_PLAN);
+    case ERR_IO: return reason_name(REASON_IO);
+    default: return reason_name(REASON_INTERNAL);
+    }
+}
+
+static const char *status_of(const struct err *e, const struct trainer_result *r)
+{
+    if (e->code != ERR_OK) return "failed";
+    if (r->ended == DESIRED_PAUSE) return "paused";
+    return r->ended == DESIRED_CANCEL ? "cancelled" : "succeeded";
+}
+
+static int say_finish(struct attempt *a, const struct err *outcome, const struct trainer_result *r,
+                      struct err *e)
+{
+    cJSON *body = cJSON_CreateObject(), *answer = NULL;
+    const bool failed = outcome->code != ERR_OK;
+    bool ok = body != NULL &&
+              cJSON_AddStringToObject(body, "status", status_of(outcome, r)) != NULL &&
+              cJSON_AddStringToObject(body, "reason", failed ? reason_of(outcome) : "none") != NULL &&
+              cJSON_AddStringToObject(body, "message", outcome->text) != NULL &&
+              json_add_int(body, "step", (int64_t)r->step) &&
+              json_add_int(body, "checkpoint_step", (int64_t)r->checkpoint_step);
+    if (ok && !failed && r->ended == DESIRED_RUN) {
+        cJSON *summary = summary_json(&a->trainer, r);
+        ok = summary != NULL && cJSON_AddItemToObject(body, "summary", summary);
+    }
+    const int rc = ok ? insist_json(a, "/worker/v1/finish", body, &answer, e)
+                      : err_set(e, ERR_NOMEM, "finish");
+    cJSON_Delete(answer);
+    cJSON_Delete(body);
+    return rc;
+}
+
+static int write_summary_file(const struct attempt *a, const struct trainer_result *r, struct err *e)
+{
+    char path[PATH_MAX];
+    (void)snprintf(path, sizeof path, "%s/summary.json", a->dir);
+    cJSON *json = summary_json(&a->trainer, r);
+    char *text = json != NULL ? json_print_pretty(json, NULL) : NULL;
+    cJSON_Delete(json);
+    if (text == NULL) return err_set(e, ERR_NOMEM, "summary");
+    FILE *f = fopen(path, "we");
+    int rc = f != NULL && fprintf(f, "%s\n", text) > 0 ? 0 : err_errno(e, errno, "%.150s", path);
+    if (f != NULL && fclose(f) != 0 && rc == 0) rc = err_errno(e, errno, "%.150s", path);
+    mem_free(text);
+    return rc;
+}
+
+/* ---- the whole ------------------------------------------------------------------------------------------ */
+static int prepare(struct attempt *a, struct err *e)
+{
+    int rc = link_checkpoint(a, e);
+    if (rc != 0) return rc;
+    const struct trainer_options o = { .data_dir = a->data_dir, .dir = a->dir, .training = true };
+    rc = trainer_init(&a->trainer, &a->spec, &o, e);
+    bool resumed = false;
+    if (rc == 0) rc = trainer_resume(&a->trainer, &resumed, e);
+    if (rc != 0) return rc;
+    a->resume_step = a->trainer.at.step;
+    rc = hand_in_earlier(a, e);
+    if (rc == 0) rc = say_hello(a, e);
+    return rc;
+}
+
+static int train(struct attempt *a, struct trainer_result *r, struct err *e)
+{
+    char path[PATH_MAX];
+    (void)snprintf(path, sizeof path, "%s/spool", a->dir);
+    int rc = spool_open(&a->spool, path, e);
+    if (rc == 0) rc = monitors_create(&a->monitors, &a->spec, e);
+    if (rc == 0)
+        rc = reporter_start(&a->reporter, a->client, a->renewals, &a->spool, a->renew_ms, e);
+    if (rc != 0) return rc;
+    a->trainer.o.output = reporter_output(&a->reporter);
+    a->trainer.o.observer = monitors_observer(a->monitors);
+    rc = trainer_run(&a->trainer, r, e);
+    if (rc == 0 && r->ended == DESIRED_RUN) rc = write_summary_file(a, r, e);
+    const bool was_lost = rc == ERR_LEASE_LOST;
+    reporter_stop(&a->reporter, was_lost ? 0 : command_stop_requested() ? 4000 : FINISH_DRAIN_MS);
+    return rc;
+}
+
+static void attempt_deinit(struct attempt *a)
+{
+    monitors_destroy(a->monitors);
+    spool_close(&a->spool);
+    trainer_deinit(&a->trainer);
+    spec_deinit(&a->spec);
+    cJSON_Delete(a->job);
+    client_destroy(a->client);
+    client_destroy(a->renewals);
+    if (a->lock > 0) (void)close(a->lock);
+}
+
+int command_attempt(int argc, char **argv, struct err *e)
+{
+    (void)argc;
+    (void)argv;
+    struct attempt a = { 0 };
+    struct trainer_result r = { 0 };
+    command_catch_signals();
+    (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    (void)curl_global_init(CURL_GLOBAL_DEFAULT);
+    int rc = connect_daemon(&a, e);
+    if (rc == 0) rc = fetch_job(&a, e);
+    const bool known = rc == 0 || e->code == ERR_SPEC;
+    if (rc == 0) rc = prepare(&a, e);
+    if (rc == 0) rc = train(&a, &r, e);
+    /* A fault is told too, so that the daemon need not guess; a lost lease is nobody's business. */
+    if (known && rc != ERR_LEASE_LOST && rc != ERR_UNAUTHORIZED) {
+        const struct err outcome = *e;
+        struct err late = { 0 };
+        if (rc != 0) log_error("worker.attempt", "%s", outcome.text);
+        if (say_finish(&a, &outcome, &r, &late) != 0) {
+            log_error("worker.attempt", "finish was not accepted: %s", late.text);
+            if (rc == 0) *e = late;
+            rc = (int)e->code;
+        }
+    }
+    attempt_deinit(&a);
+    curl_global_cleanup();
+    return rc;
+}

@@ -1,0 +1,328 @@
+/* command_plan: `plan` (what a network will cost), `bench` and `bench-neuron` (what it costs), and
+ * `check-golden`. See commands.h. */
+#include "common/clock.h"
+#include "common/config.h"
+#include "common/mem.h"
+#include "worker/commands.h"
+#include "worker/train/check_golden.h"
+#include "worker/train/summary.h"
+#include "worker/train/trainer.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#define LENGTH(a) (sizeof(a) / sizeof(a)[0])
+
+struct plan_options {
+    char *data_dir;
+    bool table, random_data, json;
+    int64_t steps, warmup, threads;
+    char *only;
+};
+#define AT(member) offsetof(struct plan_options, member)
+
+static int print_json(cJSON *json, struct err *e)
+{
+    char *text = json != NULL ? json_print_pretty(json, NULL) : NULL;
+    cJSON_Delete(json);
+    if (text == NULL) return err_set(e, ERR_NOMEM, "JSON");
+    (void)printf("%s\n", text);
+    mem_free(text);
+    return 0;
+}
+
+/* ---- plan --------------------------------------------------------------------------------------------- */
+/* A net without data: known datasets give their shape, others are opened. */
+static int plan_net(const struct spec *s, const char *data_dir, struct net **out, struct err *e)
+{
+    const struct spec_dataset_info *info = spec_dataset_find(s->dataset.name);
+    struct spec_shape shape = info != NULL ? info->shape : (struct spec_shape){ 0 };
+    size_t classes = info != NULL ? (size_t)info->classes : 0;
+    if (info == NULL) {
+        struct dataset *d;
+        const int rc = dataset_open(&d, s->dataset.name, data_dir, e);
+        if (rc != 0) return rc;
+        shape = (struct spec_shape){ (int64_t)d->c, (int64_t)d->h, (int64_t)d->w };
+        classes = d->classes;
+        dataset_close(d);
+    }
+    enum isa isa;
+    const int rc = kernels_choose(&isa, e);
+    if (rc != 0) return rc;
+    const bool direct = s->dataset.encoder == SPEC_ENCODER_DIRECT;
+    const struct net_options o = {
+        .input = { (size_t)s->train.batch_size, (size_t)s->time_steps, (size_t)shape.c,
+                   (size_t)shape.h, (size_t)shape.w, direct, !direct },
+        .training = true, .shards = (size_t)s->train.shards, .threads = (size_t)s->threads,
+        .exact = s->train.numerics == SPEC_NUMERICS_EXACT, .isa = isa, .seed = s->seed,
+    };
+    return net_build(out, s->layers, s->n_layers, classes, &o, e);
+}
+
+static cJSON *plan_json(const struct net *n)
+{
+    const struct net_plan *p = net_plan(n);
+    const struct {
+        const char *name;
+        size_t value;
+    } rows[] = {
+        { "parameters", p->parameters },           { "parameters_bytes", p->parameters_bytes },
+        { "gradients_bytes", p->gradients_bytes }, { "buffers_bytes", p->buffers_bytes },
+        { "activations_bytes", p->activations_bytes }, { "saved_bytes", p->saved_bytes },
+        { "scratch_bytes", p->scratch_bytes },     { "io_bytes", p->io_bytes },
+        { "total_bytes", p->total_bytes },         { "macs_per_sample", (size_t)p->macs },
+    };
+    cJSON *json = cJSON_CreateObject();
+    bool ok = json != NULL;
+    for (size_t i = 0; ok && i < LENGTH(rows); i++)
+        ok = json_add_int(json, rows[i].name, (int64_t)rows[i].value);
+    cJSON *list = ok ? cJSON_AddArrayToObject(json, "layers") : NULL;
+    for (size_t i = 0; list != NULL && i < net_node_count(n); i++) {
+        struct net_node_info info;
+        net_node(n, i, &info);
+        cJSON *o = cJSON_CreateObject();
+        const double shape[3] = { (double)info.out.c, (double)info.out.h, (double)info.out.w };
+        ok = o != NULL && cJSON_AddItemToArray(list, o) &&
+             cJSON_AddStringToObject(o, "path", info.path) != NULL &&
+             cJSON_AddStringToObject(o, "type", info.type) != NULL &&
+             cJSON_AddItemToObject(o, "shape", cJSON_CreateDoubleArray(shape, 3)) &&
+             json_add_int(o, "parameters", (int64_t)info.parameters) &&
+             json_add_int(o, "macs", (int64_t)info.macs) &&
+             json_add_int(o, "activation_bytes", (int64_t)info.activation_bytes) &&
+             cJSON_AddBoolToObject(o, "static_prefix", info.repeat) != NULL;
+        if (!ok) list = NULL;
+    }
+    if (list != NULL) return json;
+    cJSON_Delete(json);
+    return NULL;
+}
+
+static void plan_table(const struct net *n)
+{
+    (void)printf("%-16s %-12s %-16s %12s %14s %12s\n", "layer", "type", "output", "parameters",
+                 "MACs/sample", "MiB");
+    for (size_t i = 0; i < net_node_count(n); i++) {
+        struct net_node_info f;
+        net_node(n, i, &f);
+        char shape[40];
+        (void)snprintf(shape, sizeof shape, "%zux%zux%zu%s", f.out.c, f.out.h, f.out.w,
+                       f.repeat ? " once" : "");
+        (void)printf("%-16s %-12s %-16s %12zu %14" PRIu64 " %12.2f\n", f.path, f.type, shape,
+                     f.parameters, f.macs, (double)f.activation_bytes / 1048576.0);
+    }
+    const struct net_plan *p = net_plan(n);
+    (void)printf("%zu parameters, %" PRIu64 " MACs a sample, %.1f MiB\n", p->parameters, p->macs,
+                 (double)p->total_bytes / 1048576.0);
+}
+
+int command_plan(int argc, char **argv, struct err *e)
+{
+    static const struct config_row rows[] = {
+        { "data-dir", CONFIG_STRING, AT(data_dir), .metavar = "DIR", .help = "folder of datasets" },
+        { "table", CONFIG_BOOL, AT(table), "false", .help = "for people" },
+    };
+    struct plan_options o = { 0 };
+    struct spec spec = { 0 };
+    struct net *net = NULL;
+    int rc = config_load(rows, LENGTH(rows), NULL, NULL, &argc, argv, &o, e);
+    if (rc == 0 && argc != 2) rc = err_set(e, ERR_INVALID, "usage: plan SPEC.json [--table]");
+    if (rc == 0) rc = command_load_spec(argv[1], &spec, e);
+    if (rc == 0) rc = plan_net(&spec, o.data_dir, &net, e);
+    if (rc == 0 && o.table) plan_table(net);
+    else if (rc == 0) rc = print_json(plan_json(net), e);
+    net_destroy(net);
+    spec_deinit(&spec);
+    config_deinit(rows, LENGTH(rows), &o);
+    return rc;
+}
+
+/* ---- bench -------------------------------------------------------------------------------------------- */
+static int by_value(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* {"min", "median", "max"} of the times, which are sorted in place. */
+static bool add_times(cJSON *json, const char *name, double *ms, size_t n)
+{
+    qsort(ms, n, sizeof ms[0], by_value);
+    cJSON *o = cJSON_AddObjectToObject(json, name);
+    return o != NULL && json_add_number(o, "min", ms[0]) &&
+           json_add_number(o, "median", ms[n / 2]) && json_add_number(o, "max", ms[n - 1]);
+}
+
+struct bench {
+    double *step, *forward, *backward, *rest;
+    long faults; /* minor page faults of all measured steps */
+};
+
+static void random_batch(struct trainer *t)
+{
+    const struct tensor_desc *d;
+    void *input = net_input_data(t->net, &d);
+    const struct philox_key key = philox_key(t->spec->seed, PHILOX_BENCH);
+    for (size_t b = 0; b < d->b; b++) {
+        t->labels[b] = philox_below(key, 0, (uint32_t)b, 0, 1, (uint32_t)t->data->classes);
+        for (size_t s = 0; s < d->t_stored; s++)
+            for (size_t c = 0; c < d->c; c++)
+                for (size_t p = 0; p < d->h * d->w; p++)
+                    tensor_set(d, input, b, s, c, p / d->w, p % d->w,
+                               philox_uniform(key, c * d->h * d->w + p, (uint32_t)b, (uint32_t)s, 0));
+    }
+}
+
+static int bench_steps(struct trainer *t, const struct plan_options *o, struct bench *m,
+                       struct err *e)
+{
+    struct rusage before, after;
+    const size_t batch = (size_t)t->spec->train.batch_size, nodes = net_node_count(t->net);
+    net_profile(t->net, true);
+    for (int64_t i = -o->warmup; i < o->steps; i++) {
+        const struct tensor_desc *d;
+        void *input = net_input_data(t->net, &d);
+        if (i == 0) (void)getrusage(RUSAGE_SELF, &before);
+        t->batch = batch < t->train.count ? batch : t->train.count;
+        if (!o->random_data)
+            batcher_fill(&t->batcher, &t->train, 0, 0, t->batch, true, d, input, t->labels);
+        const int64_t begin = clock_mono_ns();
+        struct loss_result r;
+        const int rc = trainer_update(t, t->batch, &r, e);
+        if (rc != 0) return rc;
+        t->at.step++;
+        if (i < 0) continue;
+        m->step[i] = (double)(clock_mono_ns() - begin) / 1e6;
+        m->forward[i] = m->backward[i] = 0;
+        for (size_t k = 0; k < nodes; k++) {
+            double f, b;
+            net_node_times(t->net, k, &f, &b);
+            m->forward[i] += f;
+            m->backward[i] += b;
+        }
+        m->rest[i] = m->step[i] - m->forward[i] - m->backward[i];
+    }
+    (void)getrusage(RUSAGE_SELF, &after);
+    m->faults = after.ru_minflt - before.ru_minflt;
+    return 0;
+}
+
+static bool add_bench_layers(cJSON *json, struct trainer *t)
+{
+    cJSON *list = cJSON_AddArrayToObject(json, "layers");
+    for (size_t i = 0; list != NULL && i < net_node_count(t->net); i++) {
+        struct net_node_info n;
+        double forward, backward;
+        net_node(t->net, i, &n);
+        net_node_times(t->net, i, &forward, &backward);
+        cJSON *o = cJSON_CreateObject();
+        bool ok = o != NULL && cJSON_AddItemToArray(list, o) &&
+                  cJSON_AddStringToObject(o, "path", n.path) != NULL &&
+                  cJSON_AddStringToObject(o, "type", n.type) != NULL &&
+                  json_add_number(o, "forward_ms", forward) &&
+                  json_add_number(o, "backward_ms", backward);
+        if (ok && n.spec != NULL && n.spec->type == SPEC_NEURON) {
+            const double cells = (double)(t->batch * n.out.t * n.out.c * n.out.h * n.out.w);
+            ok = json_add_number(o, "firing_rate", (double)net_spike_count(t->net, i) / cells);
+        }
+        if (!ok) list = NULL;
+    }
+    return list != NULL;
+}
+
+static cJSON *bench_json(struct trainer *t, const struct plan_options *o, struct bench *m)
+{
+    struct rusage usage;
+    (void)getrusage(RUSAGE_SELF, &usage);
+    const size_t n = (size_t)o->steps;
+    enum isa isa = ISA_GENERIC;
+    struct err ignored = { 0 };
+    (void)kernels_choose(&isa, &ignored);
+    cJSON *json = cJSON_CreateObject();
+    const bool ok =
+        json != NULL && add_times(json, "step_ms", m->step, n) &&
+        add_times(json, "forward_ms", m->forward, n) &&
+        add_times(json, "backward_ms", m->backward, n) &&
+        add_times(json, "optimizer_ms", m->rest, n) &&
+        json_add_int(json, "peak_rss_bytes", (int64_t)usage.ru_maxrss * 1024) &&
+        json_add_number(json, "page_faults_per_step", (double)m->faults / (double)n) &&
+        json_add_int(json, "plan_bytes", (int64_t)net_plan(t->net)->total_bytes) &&
+        json_add_int(json, "threads", (int64_t)threads_count(t->threads)) &&
+        cJSON_AddStringToObject(json, "isa", isa_name(isa)) != NULL && add_bench_layers(json, t);
+    if (ok) return json;
+    cJSON_Delete(json);
+    return NULL;
+}
+
+static int bench(struct trainer *t, const struct plan_options *o, struct err *e)
+{
+    const size_t n = (size_t)o->steps;
+    double *all = mem_calloc(4 * n, sizeof all[0]);
+    if (all == NULL) return err_set(e, ERR_NOMEM, "times");
+    struct bench m = { all, all + n, all + 2 * n, all + 3 * n, 0 };
+    if (o->random_data) random_batch(t);
+    else batcher_begin(&t->batcher, &t->train, 0, true);
+    int rc = bench_steps(t, o, &m, e);
+    if (rc == 0) rc = print_json(bench_json(t, o, &m), e);
+    mem_free(all);
+    return rc;
+}
+
+int command_bench(int argc, char **argv, struct err *e)
+{
+    static const struct config_row rows[] = {
+        { "data-dir", CONFIG_STRING, AT(data_dir), .metavar = "DIR", .help = "folder of datasets" },
+        { "random-data", CONFIG_BOOL, AT(random_data), "false", .help = "uniform pixels" },
+        { "steps", CONFIG_INT, AT(steps), "10", 1, 100000, .metavar = "N", .help = "measured steps" },
+        { "warmup", CONFIG_INT, AT(warmup), "2", 0, 100000, .metavar = "N", .help = "steps before" },
+        { "threads", CONFIG_INT, AT(threads), "0", 0, 1024, .metavar = "N", .help = "0 = the spec's" },
+    };
+    struct plan_options o = { 0 };
+    struct spec spec = { 0 };
+    struct trainer t = { 0 };
+    int rc = config_load(rows, LENGTH(rows), NULL, NULL, &argc, argv, &o, e);
+    if (rc == 0 && argc != 2) rc = err_set(e, ERR_INVALID, "usage: bench SPEC.json");
+    if (rc == 0) rc = command_load_spec(argv[1], &spec, e);
+    const struct spec_dataset_info *info = rc == 0 ? spec_dataset_find(spec.dataset.name) : NULL;
+    /* Random pixels need no files: the built-in dataset of the same shape stands in. */
+    if (o.random_data && info != NULL && info->shape.c == 1 && info->shape.h == 28)
+        (void)snprintf(spec.dataset.name, sizeof spec.dataset.name, "glyphs");
+    if (rc == 0) {
+        const struct trainer_options to = { .data_dir = o.data_dir, .threads = (size_t)o.threads,
+                                            .training = true };
+        rc = trainer_init(&t, &spec, &to, e);
+    }
+    if (rc == 0) rc = bench(&t, &o, e);
+    trainer_deinit(&t);
+    spec_deinit(&spec);
+    config_deinit(rows, LENGTH(rows), &o);
+    return rc;
+}
+
+/* ---- check-golden -------------------------------------------------------------------------------------- */
+int command_check_golden(int argc, char **argv, struct err *e)
+{
+    static const struct config_row rows[] = {
+        { "json", CONFIG_BOOL, AT(json), "false", .help = "one JSON object" },
+        { "threads", CONFIG_INT, AT(threads), "1", 1, 1024, .metavar = "N", .help = "compute threads" },
+        { "only", CONFIG_STRING, AT(only), .metavar = "PREFIX", .help = "family or case" },
+    };
+    struct plan_options o = { 0 };
+    struct check_golden_result r = { 0 };
+    struct check_golden_options g = { 0 };
+    int rc = config_load(rows, LENGTH(rows), NULL, NULL, &argc, argv, &o, e);
+    if (rc == 0 && argc != 2) rc = err_set(e, ERR_INVALID, "usage: check-golden DIR");
+    if (rc == 0) rc = kernels_choose(&g.isa, e);
+    if (rc == 0) {
+        g.json = o.json;
+        g.threads = (size_t)o.threads;
+        g.only = o.only;
+        rc = check_golden(argv[1], &g, stdout, &r, e);
+    }
+    if (rc == 0 && r.failed > 0)
+        rc = err_set(e, ERR_CONFLICT, "%zu cases passed, %zu failed", r.passed, r.failed);
+    config_deinit(rows, LENGTH(rows), &o);
+    return rc;
+}

@@ -1,0 +1,146 @@
+/* command_train: `train` and `eval`, without a daemon. See commands.h. */
+#include "common/config.h"
+#include "common/mem.h"
+#include "worker/commands.h"
+#include "worker/monitor/file_output.h"
+#include "worker/monitor/monitor.h"
+#include "worker/train/summary.h"
+#include "worker/train/trainer.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+struct train_options {
+    char *out, *data_dir, *events, *weights;
+    int64_t threads, max_steps;
+    bool resume;
+};
+#define AT(member) offsetof(struct train_options, member)
+static const struct config_row train_rows[] = {
+    { "out", CONFIG_STRING, AT(out), .metavar = "DIR", .help = "folder for the results" },
+    { "data-dir", CONFIG_STRING, AT(data_dir), .metavar = "DIR", .help = "folder of datasets" },
+    { "threads", CONFIG_INT, AT(threads), "0", 0, 1024, .metavar = "N", .help = "0 = the spec's" },
+    { "max-steps", CONFIG_INT, AT(max_steps), "0", 0, INT64_MAX, .metavar = "N", .help = "stop early" },
+    { "events", CONFIG_STRING, AT(events), .metavar = "FILE", .help = "points as they come" },
+    { "resume", CONFIG_BOOL, AT(resume), "false", .help = "go on from the newest checkpoint" },
+};
+static const struct config_row eval_rows[] = {
+    { "weights", CONFIG_STRING, AT(weights), .metavar = "FILE", .help = "safetensors file" },
+    { "data-dir", CONFIG_STRING, AT(data_dir), .metavar = "DIR", .help = "folder of datasets" },
+    { "threads", CONFIG_INT, AT(threads), "0", 0, 1024, .metavar = "N", .help = "0 = the spec's" },
+};
+#define LENGTH(a) (sizeof(a) / sizeof(a)[0])
+
+static enum experiment_desired stop_on_signal(void *ctx)
+{
+    (void)ctx;
+    return command_stop_requested() != 0 ? DESIRED_PAUSE : DESIRED_RUN;
+}
+
+static int write_summary(const struct trainer *t, const struct trainer_result *r, const char *dir,
+                         struct err *e)
+{
+    char path[PATH_MAX];
+    (void)snprintf(path, sizeof path, "%s/summary.json", dir);
+    cJSON *json = summary_json(t, r);
+    char *text = json != NULL ? json_print_pretty(json, NULL) : NULL;
+    cJSON_Delete(json);
+    if (text == NULL) return err_set(e, ERR_NOMEM, "summary");
+    FILE *f = fopen(path, "we");
+    int rc = 0;
+    if (f == NULL || fprintf(f, "%s\n", text) < 0) rc = err_errno(e, errno, "%.150s", path);
+    if (f != NULL && fclose(f) != 0 && rc == 0) rc = err_errno(e, errno, "%.150s", path);
+    if (rc == 0) (void)printf("%s\n", text);
+    mem_free(text);
+    return rc;
+}
+
+/* Trainer, monitors and files of one run; t is ready, o.output is still empty. */
+static int run(struct trainer *t, const struct train_options *o, struct err *e)
+{
+    struct file_output files = { 0 };
+    struct monitors *monitors = NULL;
+    struct trainer_result r;
+    bool resumed = false;
+    int rc = o->resume ? trainer_resume(t, &resumed, e) : 0;
+    if (rc == 0) rc = file_output_open(&files, o->out, o->events, t->at.step, e);
+    if (rc == 0) rc = monitors_create(&monitors, t->spec, e);
+    if (rc == 0) {
+        t->o.output = file_output_of(&files);
+        t->o.output.desired = stop_on_signal;
+        t->o.observer = monitors_observer(monitors);
+        rc = trainer_run(t, &r, e);
+    }
+    if (rc == 0) rc = t->o.output.sync(t->o.output.ctx, e);
+    file_output_close(&files);
+    if (rc == 0) rc = write_summary(t, &r, o->out, e);
+    if (rc == 0 && r.ended != DESIRED_RUN)
+        rc = err_set(e, ERR_STOPPED, "stopped at step %llu; go on with --resume",
+                     (unsigned long long)r.step);
+    monitors_destroy(monitors);
+    return rc;
+}
+
+int command_train(int argc, char **argv, struct err *e)
+{
+    struct train_options o = { 0 };
+    struct spec spec = { 0 };
+    struct trainer t = { 0 };
+    int rc = config_load(train_rows, LENGTH(train_rows), NULL, NULL, &argc, argv, &o, e);
+    if (rc == 0 && (argc != 2 || o.out == NULL))
+        rc = err_set(e, ERR_INVALID, "usage: train SPEC.json --out DIR");
+    if (rc == 0) rc = command_load_spec(argv[1], &spec, e);
+    if (rc == 0 && mkdir(o.out, 0777) != 0 && errno != EEXIST)
+        rc = err_errno(e, errno, "%.150s", o.out);
+    if (rc == 0) {
+        command_catch_signals();
+        const struct trainer_options to = { .data_dir = o.data_dir, .dir = o.out,
+                                            .threads = (size_t)o.threads,
+                                            .max_steps = (uint64_t)o.max_steps, .training = true };
+        rc = trainer_init(&t, &spec, &to, e);
+    }
+    if (rc == 0) rc = run(&t, &o, e);
+    trainer_deinit(&t);
+    spec_deinit(&spec);
+    config_deinit(train_rows, LENGTH(train_rows), &o);
+    return rc;
+}
+
+static int print_evaluation(struct trainer *t, struct err *e)
+{
+    const struct evaluation v = trainer_evaluate(t, &t->test);
+    cJSON *json = cJSON_CreateObject();
+    bool ok = json != NULL && json_add_number(json, "test_loss", v.loss) &&
+              json_add_number(json, "test_accuracy", v.accuracy) &&
+              json_add_int(json, "samples", (int64_t)v.samples) && summary_add_layers(json, t);
+    char *text = ok ? json_print_pretty(json, NULL) : NULL;
+    cJSON_Delete(json);
+    if (text == NULL) return err_set(e, ERR_NOMEM, "evaluation");
+    (void)printf("%s\n", text);
+    mem_free(text);
+    return 0;
+}
+
+int command_eval(int argc, char **argv, struct err *e)
+{
+    struct train_options o = { 0 };
+    struct spec spec = { 0 };
+    struct trainer t = { 0 };
+    int rc = config_load(eval_rows, LENGTH(eval_rows), NULL, NULL, &argc, argv, &o, e);
+    if (rc == 0 && (argc != 2 || o.weights == NULL))
+        rc = err_set(e, ERR_INVALID, "usage: eval SPEC.json --weights FILE");
+    if (rc == 0) rc = command_load_spec(argv[1], &spec, e);
+    if (rc == 0) {
+        const struct trainer_options to = { .data_dir = o.data_dir, .threads = (size_t)o.threads };
+        rc = trainer_init(&t, &spec, &to, e);
+    }
+    if (rc == 0) rc = weights_load(o.weights, t.net, e);
+    if (rc == 0) rc = print_evaluation(&t, e);
+    trainer_deinit(&t);
+    spec_deinit(&spec);
+    config_deinit(eval_rows, LENGTH(eval_rows), &o);
+    return rc;
+}

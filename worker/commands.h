@@ -1,0 +1,22 @@
+/* commands: the subcommands of spiked-worker. Each takes its arguments (argv[0] = its name), prints
+ * errors itself through *e and returns 0 or an err code. Main thread. */
+#ifndef WORKER_COMMANDS_H
+#define WORKER_COMMANDS_H
+
+#include "common/err.h"
+#include "common/spec.h"
+
+int command_train(int argc, char **argv, struct err *e);
+int command_eval(int argc, char **argv, struct err *e);
+int command_plan(int argc, char **argv, struct err *e);
+int command_bench(int argc, char **argv, struct err *e);
+int command_check_golden(int argc, char **argv, struct err *e);
+int command_attempt(int argc, char **argv, struct err *e);
+
+/* Reads and checks a spec file; faults go to stderr, one a line, "pointer: what is wrong". */
+int command_load_spec(const char *path, struct spec *out, struct err *e);
+/* Set by SIGINT and SIGTERM once command_catch_signals was called. */
+void command_catch_signals(void);
+int command_stop_requested(void);
+
+#endif

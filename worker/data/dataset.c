@@ -1,0 +1,28 @@
+/* dataset: finds the maker of a dataset by name. See dataset.h. */
+#include "worker/data/dataset.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+int dataset_open(struct dataset **out, const char *name, const char *data_dir, struct err *e)
+{
+    if (strcmp(name, "glyphs") == 0) return glyphs_open(out, e);
+    if (data_dir == NULL) {
+        return err_set(e, ERR_NOT_FOUND, "dataset '%s' needs a data directory (--data-dir)", name);
+    }
+    char folder[PATH_MAX];
+    struct stat st;
+    if (snprintf(folder, sizeof folder, "%s/%s", data_dir, name) >= (int)sizeof folder ||
+        stat(folder, &st) != 0 || !S_ISDIR(st.st_mode)) {
+        return err_set(e, ERR_DATA, "there is no dataset folder '%.150s/%.60s'", data_dir, name);
+    }
+    return idx_dataset_open(out, folder, e);
+}
+
+void dataset_close(struct dataset *d)
+{
+    if (d != NULL) d->ops->close(d);
+}

@@ -1,0 +1,32 @@
+/* reporter: tells the daemon about an attempt from threads of its own, so that training never waits
+ * for it: one thread sends the spool, one renews the lease and hears pause and cancel. */
+#ifndef WORKER_REPORTER_H
+#define WORKER_REPORTER_H
+
+#include "worker/report/client.h"
+#include "worker/report/spool.h"
+#include "worker/train/output.h"
+
+#include <stdatomic.h>
+
+struct reporter {
+    struct client *frames, *renewals; /* borrowed */
+    struct spool *spool;              /* borrowed */
+    pthread_t sender, renewer;
+    bool started;
+    atomic_bool stop;
+    atomic_int desired;               /* enum experiment_desired */
+    atomic_bool lost;                 /* a newer attempt owns the experiment: stop at once */
+    int64_t renew_ms;
+    pthread_mutex_t lock;             /* of progress */
+    struct train_progress progress;
+};
+/* Starts both threads. Errors: ERR_NOMEM, ERR_IO. */
+int reporter_start(struct reporter *r, struct client *frames, struct client *renewals,
+                   struct spool *spool, int64_t renew_ms, struct err *e);
+/* Waits until everything is acknowledged or timeout_ms passed, then ends both threads. */
+void reporter_stop(struct reporter *r, int64_t timeout_ms);
+/* The trainer's output; also asks to pause when `stop_requested` says so. */
+struct output reporter_output(struct reporter *r);
+
+#endif

@@ -1,0 +1,45 @@
+/* checkpoint: all that a training run is, in one safetensors file: weights, buffers, optimiser
+ * moments, best weights, position. Written and read by the trainer on the main thread (design 6). */
+#ifndef WORKER_CHECKPOINT_H
+#define WORKER_CHECKPOINT_H
+
+#include "common/digest.h"
+#include "common/err.h"
+#include "worker/nets/net.h"
+#include "worker/train/optimizer.h"
+
+#define CHECKPOINT_FORMAT 1
+
+struct checkpoint_state {
+    uint64_t step;   /* updates done */
+    uint64_t epoch;  /* epoch that goes on */
+    uint64_t cursor; /* samples of that epoch already seen */
+    bool tested;     /* the run is over and its test results were said */
+    double best_accuracy; /* on validation; NaN = none yet */
+    uint64_t best_step;
+    float *best;     /* all weights and buffers, PyTorch order, or NULL; owned by the trainer */
+    size_t best_floats;
+    char result_hash[DIGEST_HEX_MAX];
+};
+/* dir/checkpoint-<step>.safetensors, atomically; then deletes all but the newest `keep`.
+ * Errors: ERR_IO, ERR_NOMEM. */
+int checkpoint_save(const char *dir, const struct net *n, const struct optimizer *o,
+                    const struct checkpoint_state *s, size_t keep, struct err *e);
+/* The newest valid checkpoint of dir with the same result_hash; damaged ones are skipped with a
+ * warning. *found = false when there is none. s->best must hold s->best_floats.
+ * Errors: ERR_IO, ERR_NOMEM, ERR_CONFLICT (of another spec or data). */
+int checkpoint_load(const char *dir, struct net *n, struct optimizer *o, struct checkpoint_state *s,
+                    bool *found, struct err *e);
+/* Hard-links (else copies) the newest checkpoint of `from` into `to`. Errors: ERR_IO. */
+int checkpoint_link(const char *from, const char *to, bool *found, struct err *e);
+
+/* Weights and buffers by PyTorch's names and shapes: what people load elsewhere.
+ * values NULL: the net's own; else as collected by weights_collect. */
+int weights_save(const char *path, const struct net *n, const float *values, struct err *e);
+/* Reports missing, unexpected and wrongly shaped names all at once. Errors: ERR_DATA, ERR_IO. */
+int weights_load(const char *path, struct net *n, struct err *e);
+size_t weights_floats(const struct net *n); /* of all parameters and buffers, PyTorch order */
+void weights_collect(const struct net *n, float *out);
+void weights_restore(struct net *n, const float *values);
+
+#endif

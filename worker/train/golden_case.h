@@ -1,0 +1,47 @@
+/* golden_case: one golden case while it runs; shared by check_golden.c, which walks the index and
+ * compares, and golden_*.c, which compute. One thread. */
+#ifndef WORKER_GOLDEN_CASE_H
+#define WORKER_GOLDEN_CASE_H
+
+#include "common/json.h"
+#include "worker/nets/net.h"
+#include "worker/nets/safetensors.h"
+#include "worker/train/check_golden.h"
+
+struct golden_case {
+    const struct check_golden_options *options;
+    FILE *out;
+    const char *name, *family, *op;
+    const cJSON *hp, *expected; /* of the index */
+    const struct safetensors *file;
+    size_t failures;
+    double worst;               /* largest error / limit of the case's tensors */
+    const char *variant;        /* "bits", ... printed with a failure; NULL */
+};
+
+/* NULL when the case has no such tensor. */
+const struct safetensors_entry *golden_tensor(const struct golden_case *c, const char *role);
+const float *golden_data(const struct golden_case *c, const char *role);
+/* true when the index expects this tensor. */
+bool golden_expects(const struct golden_case *c, const char *role);
+/* Compares n values with the expected tensor `role` under its tolerance; nothing when the case does
+ * not expect it. A failure is printed and counted. */
+void golden_compare(struct golden_case *c, const char *role, const float *got, size_t n);
+void golden_fail(struct golden_case *c, const char *tensor, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+typedef void golden_run_fn(struct golden_case *c);
+golden_run_fn golden_run_neuron, golden_run_layer, golden_run_surrogate; /* golden_layers.c */
+golden_run_fn golden_run_trajectory;                                     /* golden_trajectory.c */
+golden_run_fn golden_run_loss, golden_run_optimizer, golden_run_schedule,
+    golden_run_encoder; /* golden_train.c */
+
+/* Shared by golden_layers.c and golden_trajectory.c: a neuron of the index (`name` is "IF", "PLIF",
+ * ...) as the spec would have it. false when the engine has no such model or surrogate; that failure
+ * is noted. */
+bool golden_neuron_spec(struct golden_case *c, const char *name, struct spec_neuron *out);
+/* Shared by golden_train.c and golden_trajectory.c; false: the engine has no such op. */
+bool golden_loss_type(const char *name, enum spec_loss_type *out);
+bool golden_optimizer_spec(const char *name, const cJSON *args, struct spec_optimizer *out);
+
+#endif

@@ -1,0 +1,290 @@
+/* trainer: the loop over epochs and steps. See trainer.h; set-up is in trainer_setup.c. */
+#include "worker/train/trainer.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "worker/train/schedule.h"
+
+#include <inttypes.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <sys/resource.h>
+
+#define SYSTEM_EVERY_STEPS 20
+
+/* ---- points ------------------------------------------------------------------------------------------ */
+int trainer_point(struct trainer *t, const char *name, double value, struct err *e)
+{
+    if (t->o.output.points == NULL) return 0;
+    const struct point p = { t->at.step, clock_wall_ms(), value };
+    const struct wire_series s = { name, &p, 1 };
+    return t->o.output.points(t->o.output.ctx, &s, 1, e);
+}
+
+static int step_points(struct trainer *t, const struct loss_result *r, double lr, struct err *e)
+{
+    if (t->o.output.points == NULL) return 0;
+    const int64_t now = clock_wall_ms();
+    const struct point p[3] = {
+        { t->at.step, now, r->loss },
+        { t->at.step, now, (double)r->correct / (double)t->batch },
+        { t->at.step, now, lr },
+    };
+    const struct wire_series s[3] = { { "train/loss", &p[0], 1 }, { "train/accuracy", &p[1], 1 },
+                                      { "train/lr", &p[2], 1 } };
+    return t->o.output.points(t->o.output.ctx, s, 3, e);
+}
+
+static double samples_per_s(const struct trainer *t)
+{
+    const double seconds = (double)(clock_mono_ms() - t->started_ms) / 1000.0;
+    const double steps = (double)(t->at.step - t->started_step);
+    return seconds > 0 ? steps * (double)t->spec->train.batch_size / seconds : 0.0;
+}
+
+static int system_points(struct trainer *t, struct err *e)
+{
+    if (t->at.step % SYSTEM_EVERY_STEPS != 0 || t->o.output.points == NULL) return 0;
+    struct rusage usage;
+    (void)getrusage(RUSAGE_SELF, &usage);
+    int rc = trainer_point(t, "sys/step_ms", t->step_ms, e);
+    if (rc == 0) rc = trainer_point(t, "sys/samples_per_s", samples_per_s(t), e);
+    if (rc == 0) rc = trainer_point(t, "sys/rss_bytes", (double)usage.ru_maxrss * 1024.0, e);
+    return rc;
+}
+
+static void report_progress(struct trainer *t)
+{
+    if (t->o.output.progress == NULL) return;
+    const struct train_progress p = {
+        .step = t->at.step, .steps_total = t->steps_total, .epoch = t->at.epoch,
+        .epochs = (uint64_t)t->spec->train.epochs, .samples_per_s = samples_per_s(t),
+        .train_loss = t->last_train_loss, .val_accuracy = t->last_val_accuracy,
+    };
+    t->o.output.progress(t->o.output.ctx, &p);
+}
+
+/* ---- one update --------------------------------------------------------------------------------------- */
+/* Names the first layer whose gradient is not finite. */
+static int diverged(const struct trainer *t, const char *what, struct err *e)
+{
+    for (size_t i = 0; i < net_node_count(t->net); i++) {
+        struct net_node_info info;
+        net_node(t->net, i, &info);
+        if (info.parameters > 0 && !isfinite(net_grad_norm(t->net, i)))
+            return err_set(e, ERR_DIVERGED, "step %" PRIu64 ": %s is not finite, first in layer %s (%s)",
+                           t->at.step + 1, what, info.path, info.type);
+    }
+    return err_set(e, ERR_DIVERGED, "step %" PRIu64 ": %s is not finite", t->at.step + 1, what);
+}
+
+int trainer_update(struct trainer *t, size_t samples, struct loss_result *out, struct err *e)
+{
+    const struct net_step s = { .step = t->at.step, .sample_offset = 0, .samples = samples,
+                                .training = true };
+    net_forward(t->net, &s);
+    const struct tensor_desc *yd, *gd;
+    const void *y = net_output(t->net, &yd);
+    float *g = net_output_gradient(t->net, &gd);
+    const struct loss_args a = { t->spec->train.loss, t->spec->train.label_smoothing,
+                                 (size_t)t->spec->train.shards, samples, t->labels };
+    *out = loss_compute(&a, yd, y, gd, g);
+    net_backward(t->net, &s);
+    size_t floats;
+    const float *gradients = net_gradients(t->net, &floats);
+    double squares;
+    const bool finite = f32_sum_squares(net_kernel_ctx(t->net), gradients, floats, &squares);
+    if (!isfinite(out->loss)) return diverged(t, "the loss", e);
+    if (!finite) return diverged(t, "the gradient", e);
+    const double clip = t->spec->train.grad_clip, norm = sqrt(squares);
+    const double scale = clip > 0 && norm > clip ? clip / (norm + 1e-6) : 1.0;
+    const double lr = schedule_rate(&t->spec->train.schedule, t->spec->train.optimizer.lr,
+                                    t->spec->train.epochs, t->at.epoch);
+    optimizer_update(&t->optimizer, net_kernel_ctx(t->net), lr, scale,
+                     net_weights(t->net, &floats), gradients);
+    return 0;
+}
+
+static int train_step(struct trainer *t, struct err *e)
+{
+    const struct tensor_desc *desc;
+    void *input = net_input_data(t->net, &desc);
+    const int64_t begin = clock_mono_ns();
+    const size_t left = t->train.count - (size_t)t->at.cursor;
+    const size_t size = (size_t)t->spec->train.batch_size;
+    t->batch = left < size ? left : size;
+    batcher_fill(&t->batcher, &t->train, t->at.epoch, (size_t)t->at.cursor, t->batch, true, desc,
+                 input, t->labels);
+    struct loss_result r;
+    int rc = trainer_update(t, t->batch, &r, e);
+    if (rc != 0) return rc;
+    t->at.step++;
+    t->at.cursor += t->batch;
+    t->last_train_loss = r.loss;
+    t->step_ms = (double)(clock_mono_ns() - begin) / 1e6;
+    const double lr = schedule_rate(&t->spec->train.schedule, t->spec->train.optimizer.lr,
+                                    t->spec->train.epochs, t->at.epoch);
+    rc = step_points(t, &r, lr, e);
+    if (rc == 0) rc = system_points(t, e);
+    if (rc == 0 && t->o.observer.after_step != NULL)
+        rc = t->o.observer.after_step(t->o.observer.ctx, t, e);
+    report_progress(t);
+    return rc;
+}
+
+/* ---- evaluation --------------------------------------------------------------------------------------- */
+struct evaluation trainer_evaluate(struct trainer *t, const struct sample_set *set)
+{
+    const size_t size = (size_t)t->spec->train.batch_size;
+    const struct tensor_desc *desc, *yd;
+    void *input = net_input_data(t->net, &desc);
+    struct evaluation v = { .samples = set->count };
+    size_t correct = 0;
+    batcher_begin(&t->batcher, set, 0, false);
+    for (size_t first = 0; first < set->count; first += size) {
+        const size_t n = set->count - first < size ? set->count - first : size;
+        batcher_fill(&t->batcher, set, 0, first, n, false, desc, input, t->labels);
+        const struct net_step s = { .step = t->at.step, .samples = n };
+        net_forward(t->net, &s);
+        const void *y = net_output(t->net, &yd);
+        const struct loss_args a = { t->spec->train.loss, t->spec->train.label_smoothing, 1, n,
+                                     t->labels };
+        const struct loss_result r = loss_compute(&a, yd, y, NULL, NULL);
+        v.loss += r.loss * (double)n;
+        correct += r.correct;
+    }
+    v.loss /= (double)(set->count > 0 ? set->count : 1);
+    v.accuracy = (double)correct / (double)(set->count > 0 ? set->count : 1);
+    return v;
+}
+
+static int evaluate_epoch(struct trainer *t, struct trainer_result *r, struct err *e)
+{
+    const uint64_t done = t->at.epoch + 1;
+    const bool last = done == (uint64_t)t->spec->train.epochs;
+    if (t->validation.count == 0 || (done % (uint64_t)t->spec->train.eval_every != 0 && !last))
+        return 0;
+    const struct evaluation v = trainer_evaluate(t, &t->validation);
+    r->val_loss = v.loss;
+    r->val_accuracy = t->last_val_accuracy = v.accuracy;
+    if (!(v.accuracy <= t->at.best_accuracy)) { /* also when there was none: NaN */
+        t->at.best_accuracy = v.accuracy;
+        t->at.best_step = t->at.step;
+        weights_collect(t->net, t->at.best);
+    }
+    int rc = trainer_point(t, "val/loss", v.loss, e);
+    if (rc == 0) rc = trainer_point(t, "val/accuracy", v.accuracy, e);
+    return rc;
+}
+
+/* ---- the loop ------------------------------------------------------------------------------------------ */
+static int save(struct trainer *t, struct trainer_result *r, struct err *e)
+{
+    if (t->o.dir == NULL) return 0;
+    int rc = t->o.output.sync != NULL ? t->o.output.sync(t->o.output.ctx, e) : 0;
+    if (rc == 0)
+        rc = checkpoint_save(t->o.dir, t->net, &t->optimizer, &t->at,
+                             (size_t)t->spec->checkpoint_keep, e);
+    if (rc == 0) r->checkpoint_step = t->at.step;
+    return rc;
+}
+
+static uint64_t step_limit(const struct trainer *t)
+{
+    return t->o.max_steps > 0 ? t->o.max_steps : (uint64_t)t->spec->train.max_steps;
+}
+
+static bool epoch_done(const struct trainer *t)
+{
+    const uint64_t size = (uint64_t)t->spec->train.batch_size, n = t->train.count;
+    return t->spec->train.drop_last ? t->at.cursor + size > n : t->at.cursor >= n;
+}
+
+static int end_epoch(struct trainer *t, struct trainer_result *r, struct err *e)
+{
+    int rc = evaluate_epoch(t, r, e);
+    if (rc == 0 && t->o.observer.after_epoch != NULL)
+        rc = t->o.observer.after_epoch(t->o.observer.ctx, t, e);
+    t->at.epoch++;
+    t->at.cursor = 0;
+    report_progress(t);
+    return rc;
+}
+
+/* Steps until the epoch or the run ends; everything said at a step comes before its checkpoint. */
+static int run_epoch(struct trainer *t, struct trainer_result *r, bool *stop, struct err *e)
+{
+    const uint64_t limit = step_limit(t), every = (uint64_t)t->spec->checkpoint_every_steps;
+    batcher_begin(&t->batcher, &t->train, t->at.epoch, true);
+    bool over = epoch_done(t);
+    int rc = 0;
+    while (rc == 0 && !over && !*stop) {
+        rc = train_step(t, e);
+        over = epoch_done(t);
+        if (rc == 0 && over) rc = end_epoch(t, r, e);
+        if (rc == 0 && t->at.step % every == 0) rc = save(t, r, e);
+        if (t->o.output.desired != NULL) r->ended = t->o.output.desired(t->o.output.ctx);
+        *stop = r->ended != DESIRED_RUN || (limit > 0 && t->at.step >= limit);
+    }
+    return rc;
+}
+
+static int final_test(struct trainer *t, struct trainer_result *r, struct err *e)
+{
+    if (t->test.count == 0) return 0;
+    const struct evaluation last = trainer_evaluate(t, &t->test);
+    r->test_loss = r->best_test_loss = last.loss;
+    r->test_accuracy = r->best_test_accuracy = last.accuracy;
+    if (t->at.best_step > 0 && t->at.best_step != t->at.step) {
+        float *keep = mem_calloc(t->at.best_floats, sizeof keep[0]);
+        if (keep == NULL) return err_set(e, ERR_NOMEM, "weights");
+        weights_collect(t->net, keep);
+        weights_restore(t->net, t->at.best);
+        const struct evaluation best = trainer_evaluate(t, &t->test);
+        r->best_test_loss = best.loss;
+        r->best_test_accuracy = best.accuracy;
+        weights_restore(t->net, keep);
+        mem_free(keep);
+    }
+    /* A run that was interrupted after its last checkpoint has said these already. */
+    if (t->at.tested) return 0;
+    int rc = trainer_point(t, "test/loss", last.loss, e);
+    if (rc == 0) rc = trainer_point(t, "test/accuracy", last.accuracy, e);
+    t->at.tested = true;
+    return rc;
+}
+
+static int write_results(struct trainer *t, struct err *e)
+{
+    if (t->o.dir == NULL) return 0;
+    char path[PATH_MAX];
+    (void)snprintf(path, sizeof path, "%s/weights.safetensors", t->o.dir);
+    int rc = weights_save(path, t->net, NULL, e);
+    if (rc != 0 || t->at.best_step == 0) return rc;
+    (void)snprintf(path, sizeof path, "%s/best.safetensors", t->o.dir);
+    return weights_save(path, t->net, t->at.best, e);
+}
+
+int trainer_run(struct trainer *t, struct trainer_result *r, struct err *e)
+{
+    *r = (struct trainer_result){ .val_loss = NAN, .val_accuracy = NAN, .test_loss = NAN,
+                                  .test_accuracy = NAN, .best_test_loss = NAN,
+                                  .best_test_accuracy = NAN, .checkpoint_step = t->at.step };
+    t->started_ms = clock_mono_ms();
+    t->started_step = t->at.step;
+    bool stop = false;
+    int rc = 0;
+    while (rc == 0 && !stop && t->at.epoch < (uint64_t)t->spec->train.epochs)
+        rc = run_epoch(t, r, &stop, e);
+    if (rc == 0 && r->ended == DESIRED_RUN) {
+        rc = final_test(t, r, e);
+        if (rc == 0) rc = write_results(t, e);
+    }
+    if (rc == 0 && r->ended != DESIRED_CANCEL) rc = save(t, r, e);
+    r->step = t->at.step;
+    r->best_step = t->at.best_step;
+    r->best_val_accuracy = t->at.best_accuracy;
+    return rc;
+}

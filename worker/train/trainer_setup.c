@@ -1,0 +1,123 @@
+/* trainer_setup: opens the data, builds the net and finds the place to go on from. See trainer.h. */
+#include "common/mem.h"
+#include "worker/train/trainer.h"
+
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+static size_t most(size_t a, size_t b) { return a > b ? a : b; }
+
+static size_t memory_limit(const struct spec *s)
+{
+    if (s->memory_mib > 0) return (size_t)s->memory_mib << 20;
+    const long pages = sysconf(_SC_PHYS_PAGES), bytes = sysconf(_SC_PAGESIZE);
+    return pages > 0 && bytes > 0 ? (size_t)pages * (size_t)bytes : 0;
+}
+
+static int build_net(struct trainer *t, struct err *e)
+{
+    const struct spec *s = t->spec;
+    enum isa isa;
+    int rc = kernels_choose(&isa, e);
+    if (rc != 0) return rc;
+    const bool direct = s->dataset.encoder == SPEC_ENCODER_DIRECT;
+    const struct net_options o = {
+        .input = { .b = (size_t)s->train.batch_size, .t = (size_t)s->time_steps, .c = t->data->c,
+                   .h = t->data->h, .w = t->data->w, .repeat = direct, .bits = !direct },
+        .training = t->o.training,
+        .shards = (size_t)s->train.shards,
+        .threads = t->o.threads > 0 ? t->o.threads : (size_t)s->threads,
+        .exact = s->train.numerics == SPEC_NUMERICS_EXACT,
+        .isa = isa,
+        .memory_bytes_max = memory_limit(s),
+        .seed = s->seed,
+    };
+    rc = net_build(&t->net, s->layers, s->n_layers, t->data->classes, &o, e);
+    if (rc == 0) rc = net_start(t->net, e);
+    return rc;
+}
+
+/* Spec and data together: what a checkpoint must agree with. */
+static int result_hash(struct trainer *t, struct err *e)
+{
+    uint8_t both[2 * DIGEST_BYTES], all[DIGEST_BYTES];
+    int rc = spec_result_hash(t->spec, both, e);
+    if (rc != 0) return rc;
+    memcpy(both + DIGEST_BYTES, t->data->digest, DIGEST_BYTES);
+    digest_bytes(both, sizeof both, all);
+    digest_hex(all, t->at.result_hash);
+    return 0;
+}
+
+static int allocate(struct trainer *t, struct err *e)
+{
+    const size_t largest = most(t->train.count, most(t->validation.count, t->test.count));
+    t->threads = net_kernel_ctx(t->net)->threads;
+    int rc = batcher_init(&t->batcher, t->data, &t->spec->dataset, t->spec->seed, largest,
+                          t->threads, e);
+    if (rc != 0) return rc;
+    t->labels = mem_calloc((size_t)t->spec->train.batch_size, sizeof t->labels[0]);
+    if (t->labels == NULL) return err_set(e, ERR_NOMEM, "labels");
+    if (!t->o.training) return 0;
+    size_t floats;
+    (void)net_weights(t->net, &floats);
+    rc = optimizer_init(&t->optimizer, &t->spec->train.optimizer, floats, e);
+    if (rc != 0) return rc;
+    t->at.best_floats = weights_floats(t->net);
+    t->at.best = mem_calloc(t->at.best_floats + 1, sizeof t->at.best[0]);
+    return t->at.best != NULL ? 0 : err_set(e, ERR_NOMEM, "best weights");
+}
+
+static void count_steps(struct trainer *t)
+{
+    const uint64_t n = t->train.count, size = (uint64_t)t->spec->train.batch_size;
+    t->steps_per_epoch = t->spec->train.drop_last ? n / size : (n + size - 1) / size;
+    t->steps_total = t->steps_per_epoch * (uint64_t)t->spec->train.epochs;
+    const uint64_t limit = t->o.max_steps > 0 ? t->o.max_steps : (uint64_t)t->spec->train.max_steps;
+    if (limit > 0 && limit < t->steps_total) t->steps_total = limit;
+}
+
+int trainer_init(struct trainer *t, const struct spec *spec, const struct trainer_options *o,
+                 struct err *e)
+{
+    *t = (struct trainer){ .spec = spec, .o = *o };
+    t->at.best_accuracy = t->last_train_loss = t->last_val_accuracy = NAN;
+    int rc = dataset_open(&t->data, spec->dataset.name, o->data_dir, e);
+    if (rc == 0)
+        rc = sample_sets_make(t->data, &spec->dataset, spec->seed, &t->train, &t->validation,
+                              &t->test, e);
+    if (rc == 0) rc = build_net(t, e);
+    if (rc == 0) rc = result_hash(t, e);
+    if (rc == 0) rc = allocate(t, e);
+    if (rc != 0) {
+        trainer_deinit(t);
+        return rc;
+    }
+    count_steps(t);
+    if (t->steps_per_epoch == 0) {
+        trainer_deinit(t);
+        return err_set(e, ERR_SPEC, "batch_size %lld leaves no whole batch of the training data",
+                       (long long)spec->train.batch_size);
+    }
+    return 0;
+}
+
+void trainer_deinit(struct trainer *t)
+{
+    mem_free(t->at.best);
+    mem_free(t->labels);
+    optimizer_deinit(&t->optimizer);
+    batcher_deinit(&t->batcher);
+    net_destroy(t->net);
+    sample_set_deinit(&t->train);
+    sample_set_deinit(&t->validation);
+    sample_set_deinit(&t->test);
+    dataset_close(t->data);
+    *t = (struct trainer){ 0 };
+}
+
+int trainer_resume(struct trainer *t, bool *resumed, struct err *e)
+{
+    return checkpoint_load(t->o.dir, t->net, &t->optimizer, &t->at, resumed, e);
+}

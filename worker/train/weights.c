@@ -1,0 +1,114 @@
+/* weights: parameters and buffers of a net as one array, and as a safetensors file. See
+ * checkpoint.h. */
+#include "worker/train/checkpoint.h"
+
+#include "common/mem.h"
+#include "worker/nets/safetensors.h"
+
+#include <stdio.h>
+#include <string.h>
+
+size_t weights_floats(const struct net *n)
+{
+    size_t total = 0;
+    for (size_t i = 0; i < net_param_count(n); i++) total += net_param(n, i)->logical;
+    return total;
+}
+
+void weights_collect(const struct net *n, float *out)
+{
+    for (size_t i = 0; i < net_param_count(n); i++) {
+        net_param_read(n, i, out);
+        out += net_param(n, i)->logical;
+    }
+}
+
+void weights_restore(struct net *n, const float *values)
+{
+    for (size_t i = 0; i < net_param_count(n); i++) {
+        net_param_write(n, i, values);
+        values += net_param(n, i)->logical;
+    }
+}
+
+static void entry_of(const struct net_param *p, const char *prefix, const float *data,
+                     struct safetensors_entry *out)
+{
+    *out = (struct safetensors_entry){ .type = SAFETENSORS_F32, .n_dims = p->n_dims,
+                                       .elements = p->logical, .data = data };
+    (void)snprintf(out->name, sizeof out->name, "%s%s", prefix, p->name);
+    memcpy(out->dims, p->dims, p->n_dims * sizeof p->dims[0]);
+}
+
+int weights_save(const char *path, const struct net *n, const float *values, struct err *e)
+{
+    const size_t count = net_param_count(n), floats = weights_floats(n);
+    struct safetensors_entry *entries = mem_calloc(count + 1, sizeof entries[0]);
+    float *own = values == NULL ? mem_calloc(floats + 1, sizeof own[0]) : NULL;
+    int rc = 0;
+    if (entries == NULL || (values == NULL && own == NULL)) {
+        rc = err_set(e, ERR_NOMEM, "%zu weights", floats);
+    } else {
+        if (own != NULL) weights_collect(n, own);
+        const float *at = own != NULL ? own : values;
+        for (size_t i = 0; i < count; i++) {
+            entry_of(net_param(n, i), "", at, &entries[i]);
+            at += net_param(n, i)->logical;
+        }
+        rc = safetensors_write(path, entries, count, NULL, 0, e);
+    }
+    mem_free(own);
+    mem_free(entries);
+    return rc;
+}
+
+/* Appends "name (why)" to a list of faults as long as it fits. */
+static void complain(char *list, size_t size, const char *name, const char *why)
+{
+    const size_t at = strlen(list);
+    (void)snprintf(list + at, size - at, "%s%.60s (%s)", at > 0 ? ", " : "", name, why);
+}
+
+static bool same_shape(const struct net_param *p, const struct safetensors_entry *t)
+{
+    return t->type == SAFETENSORS_F32 && t->n_dims == p->n_dims &&
+           memcmp(t->dims, p->dims, p->n_dims * sizeof p->dims[0]) == 0;
+}
+
+/* num_batches_tracked is PyTorch's counter of batches: it has no meaning here. */
+static bool ignored(const char *name)
+{
+    static const char counter[] = "num_batches_tracked";
+    const size_t n = strlen(name), k = sizeof counter - 1;
+    return n >= k && strcmp(name + n - k, counter) == 0;
+}
+
+static bool is_param(const struct net *n, const char *name)
+{
+    for (size_t i = 0; i < net_param_count(n); i++)
+        if (strcmp(net_param(n, i)->name, name) == 0) return true;
+    return false;
+}
+
+int weights_load(const char *path, struct net *n, struct err *e)
+{
+    struct safetensors file;
+    int rc = safetensors_read(path, &file, e);
+    if (rc != 0) return rc;
+    char faults[ERR_TEXT_MAX] = "";
+    for (size_t i = 0; i < net_param_count(n); i++) {
+        const struct net_param *p = net_param(n, i);
+        const struct safetensors_entry *t = safetensors_find(&file, p->name);
+        if (t == NULL) complain(faults, sizeof faults, p->name, "missing");
+        else if (!same_shape(p, t)) complain(faults, sizeof faults, p->name, "wrong shape");
+    }
+    for (size_t i = 0; i < file.count; i++) {
+        const char *name = file.entries[i].name;
+        if (!is_param(n, name) && !ignored(name)) complain(faults, sizeof faults, name, "unexpected");
+    }
+    for (size_t i = 0; faults[0] == '\0' && i < net_param_count(n); i++)
+        net_param_write(n, i, safetensors_find(&file, net_param(n, i)->name)->data);
+    safetensors_deinit(&file);
+    if (faults[0] == '\0') return 0;
+    return err_set(e, ERR_DATA, "%.80s: %s", path, faults);
+}

@@ -1,0 +1,115 @@
+/* worker_main: spiked-worker: trains, evaluates, plans, measures and checks spiking networks, with a
+ * daemon (attempt) or without one. */
+#include "common/log.h"
+#include "common/mem.h"
+#include "worker/commands.h"
+#include "worker/kernels/kernels.h"
+
+#include "build_id.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv, struct err *e);
+    const char *help;
+} commands[] = {
+    { "train", command_train,
+      "SPEC.json --out DIR [--data-dir DIR] [--threads N] [--max-steps N] [--events FILE] [--resume]" },
+    { "eval", command_eval, "SPEC.json --weights FILE [--data-dir DIR] [--threads N]" },
+    { "plan", command_plan, "SPEC.json [--data-dir DIR] [--table]" },
+    { "bench", command_bench,
+      "SPEC.json [--steps N] [--warmup N] [--threads N] [--data-dir DIR | --random-data]" },
+    { "check-golden", command_check_golden, "DIR [--json] [--threads N] [--only PREFIX]" },
+    { "attempt", command_attempt, "(started by the daemon; reads SPIKED_* from the environment)" },
+};
+#define COMMANDS (sizeof commands / sizeof commands[0])
+
+static volatile sig_atomic_t stop_signal;
+static void on_signal(int number) { stop_signal = number; }
+
+void command_catch_signals(void)
+{
+    struct sigaction act = { .sa_handler = on_signal };
+    (void)sigemptyset(&act.sa_mask);
+    (void)sigaction(SIGINT, &act, NULL);
+    (void)sigaction(SIGTERM, &act, NULL);
+}
+
+int command_stop_requested(void) { return stop_signal; }
+
+/* Whole file into memory, at most one byte more than a spec may have. */
+static char *read_text(const char *path, size_t *length, struct err *e)
+{
+    FILE *f = fopen(path, "re");
+    if (f == NULL) {
+        (void)err_errno(e, errno, "%.150s", path);
+        return NULL;
+    }
+    char *text = mem_alloc(SPEC_BYTES_MAX + 1);
+    if (text != NULL) *length = fread(text, 1, SPEC_BYTES_MAX + 1, f);
+    else (void)err_set(e, ERR_NOMEM, "%.150s", path);
+    (void)fclose(f);
+    return text;
+}
+
+int command_load_spec(const char *path, struct spec *out, struct err *e)
+{
+    size_t length = 0;
+    char *text = read_text(path, &length, e);
+    if (text == NULL) return (int)e->code;
+    struct json_faults *faults = mem_calloc(1, sizeof *faults);
+    int rc = faults == NULL ? err_set(e, ERR_NOMEM, "faults")
+                            : spec_parse_text(text, length, out, faults, e);
+    for (size_t i = 0; rc != 0 && faults != NULL && i < faults->count; i++)
+        (void)fprintf(stderr, "%s: %s: %s\n", path, faults->items[i].pointer, faults->items[i].detail);
+    mem_free(faults);
+    mem_free(text);
+    return rc != 0 ? err_wrap(e, "%.100s", path) : 0;
+}
+
+static int usage(FILE *out)
+{
+    (void)fprintf(out, "spiked-worker %s: trains deep spiking neural networks\n\n", SPIKED_VERSION);
+    for (size_t i = 0; i < COMMANDS; i++)
+        (void)fprintf(out, "  spiked-worker %s %s\n", commands[i].name, commands[i].help);
+    (void)fprintf(out, "\n  --version, --help; SPIKED_ISA=generic|avx2|avx512 forces an instruction set\n");
+    return 0;
+}
+
+static int list_isas(void)
+{
+    for (int i = 0; i < ISA_COUNT; i++) {
+        struct err e = { 0 };
+        enum isa got;
+        if (setenv("SPIKED_ISA", isa_name((enum isa)i), 1) == 0 && kernels_choose(&got, &e) == 0)
+            (void)puts(isa_name((enum isa)i));
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "--help";
+    if (strcmp(name, "--help") == 0 || strcmp(name, "help") == 0) return usage(stdout);
+    if (strcmp(name, "isas") == 0) return list_isas();
+    if (strcmp(name, "--version") == 0) {
+        (void)printf("spiked-worker %s (%s)\n", SPIKED_VERSION, SPIKED_BUILD);
+        return 0;
+    }
+    for (size_t i = 0; i < COMMANDS; i++) {
+        if (strcmp(name, commands[i].name) != 0) continue;
+        struct err e = { 0 };
+        const int rc = commands[i].run(argc - 1, argv + 1, &e);
+        if (rc == 0) return 0;
+        (void)fprintf(stderr, "spiked-worker %s: %s (%s)\n", name, e.text, err_name(e.code));
+        return err_exit_code(e.code);
+    }
+    (void)fprintf(stderr, "spiked-worker: unknown command '%s'\n", name);
+    (void)usage(stderr);
+    return err_exit_code(ERR_INVALID);
+}
