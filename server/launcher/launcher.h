@@ -1,0 +1,51 @@
+/* launcher: starts and stops worker processes, nothing else (design 2.6). Loop thread.
+ * local_process.c is the real one (uv_spawn, own session, output to a file, death by pidfd);
+ * fake_launcher.c is a scripted twin for tests. Success or failure of an experiment never comes
+ * from here: it comes from the worker's messages and its lease. */
+#ifndef SERVER_LAUNCHER_H
+#define SERVER_LAUNCHER_H
+
+#include "common/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+struct launch {
+    int64_t experiment, attempt;
+    const char *program;     /* spiked-worker */
+    const char *socket;      /* SPIKED_SERVER=unix:<socket> */
+    const char *secret;      /* SPIKED_SECRET, hex; never in argv, never logged */
+    const char *output_path; /* both streams are appended here */
+    int64_t threads;
+};
+/* A process, as stored in the attempt's row and found again after a restart of the daemon. */
+struct launched {
+    int64_t pid;
+    int64_t start_ticks; /* field 22 of /proc/PID/stat */
+    char boot_id[40];
+};
+struct launcher;
+struct launcher_ops {
+    /* The process runs when this returns. Errors: ERR_IO. */
+    int (*start)(struct launcher *l, const struct launch *what, struct launched *out, struct err *e);
+    /* Watches a process started by an earlier daemon; false when it is gone. */
+    bool (*adopt)(struct launcher *l, int64_t experiment, int64_t attempt,
+                  const struct launched *process);
+    /* hard: SIGKILL to the process group; else SIGTERM. Unknown attempts are ignored. */
+    void (*stop)(struct launcher *l, int64_t experiment, int64_t attempt, bool hard);
+    void (*close)(struct launcher *l, void (*on_closed)(void *ctx), void *ctx);
+};
+/* Told once per process, on the loop, when it is seen dead. exit_code -1 = unknown (adopted). */
+typedef void (*launcher_exit_fn)(void *ctx, int64_t experiment, int64_t attempt, int exit_code,
+                                 int signal);
+struct launcher {
+    const struct launcher_ops *ops;
+    launcher_exit_fn on_exit; /* set by the queue */
+    void *on_exit_ctx;
+};
+
+/* Errors: ERR_NOMEM. */
+int local_launcher_create(struct launcher **out, uv_loop_t *loop, struct err *e);
+
+#endif

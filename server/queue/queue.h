@@ -1,0 +1,180 @@
+/* queue: every experiment of this daemon, its life cycle, and the messages of its workers.
+ *
+ * Loop thread only. Memory holds a summary of every experiment, spiked.db the truth: a change is
+ * handed to the writer thread and becomes visible (answer, event, spawn) only when committed.
+ * Results return through the callbacks below, on the loop thread. */
+#ifndef SERVER_QUEUE_H
+#define SERVER_QUEUE_H
+
+#include "common/err.h"
+#include "common/json.h"
+#include "common/list.h"
+#include "common/spec.h"
+#include "common/states.h"
+#include "common/uid.h"
+
+#include <sys/types.h>
+#include <uv.h>
+
+#define QUEUE_USER_MAX 64
+#define QUEUE_MESSAGE_MAX 1024
+#define QUEUE_QUEUED_PER_USER_MAX 10000
+
+/* Metrics shown in lists, in this order. */
+#define EXPERIMENT_HEADLINES_MAX 6 /* train/loss train/accuracy val/loss val/accuracy test/loss test/accuracy */
+extern const char *const experiment_headlines[EXPERIMENT_HEADLINES_MAX];
+
+struct experiment {
+    int64_t id;
+    char uid[UID_TEXT_MAX];
+    char name[SPEC_NAME_MAX];
+    char user[QUEUE_USER_MAX];
+    uid_t owner_uid;
+    char tags[SPEC_TAGS_MAX][64];
+    size_t n_tags;
+    char dataset[64];
+    int64_t time_steps;
+    int64_t priority;
+    enum experiment_state state;
+    enum experiment_desired desired;
+    enum experiment_reason reason;
+    char message[QUEUE_MESSAGE_MAX];
+    int64_t attempt;      /* 0 before the first claim */
+    int64_t max_attempts;
+    int64_t rev;          /* raised by every committed change; the ETag */
+    int64_t created_ms, queued_ms, started_ms, ended_ms; /* 0 = not yet */
+    /* From hello and renew, not stored: */
+    int64_t step, steps_total, epoch, epochs;
+    double samples_per_s;
+    double headline[EXPERIMENT_HEADLINES_MAX]; /* NaN = no point yet */
+};
+
+/* What the queue tells the world; the stream hub implements it. data is borrowed JSON text.
+ * experiment = the object concerned. Called only for committed facts. */
+struct queue_observer {
+    void *ctx;
+    void (*publish)(void *ctx, const char *event, int64_t experiment, const char *data_json);
+};
+
+struct queue_options {
+    const char *state_dir, *files_dir, *data_dir; /* absolute */
+    const char *worker_program;                   /* path of spiked-worker */
+    const char *worker_socket;                    /* path handed to workers */
+    int64_t max_running;
+    int64_t running_per_user_max; /* 0 = no limit */
+    bool stop_workers;            /* --workers stop: queue_close pauses workers instead of leaving them */
+};
+
+struct queue;
+struct launcher; /* server/launcher/launcher.h: local processes, or the scripted twin of tests */
+
+/* Opens both databases under state_dir (migrating them), loads all experiments, adopts workers
+ * that still run, requeues or fails the rest (grace as in design 2.3), and starts scheduling.
+ * Errors: ERR_DB, ERR_IO, ERR_UNAVAILABLE (another daemon has the state directory), ERR_NOMEM. */
+int queue_open(struct queue **out, uv_loop_t *loop, const struct queue_options *options,
+               struct launcher *launcher, struct queue_observer observer, struct err *e);
+/* Stops scheduling, flushes, closes; on_closed runs on the loop when nothing of it is left. */
+void queue_close(struct queue *q, void (*on_closed)(void *ctx), void *ctx);
+
+/* ---- people ---------------------------------------------------------------------------------- */
+struct queue_actor {
+    const char *user;
+    uid_t uid;
+    bool admin;
+};
+/* e->code == ERR_OK on success. x is borrowed and valid during the call only; NULL on failure. */
+typedef void (*queue_done_fn)(void *ctx, const struct experiment *x, const struct err *e);
+
+struct queue_submission {
+    struct queue_actor actor;
+    const struct spec *spec;      /* borrowed during the call */
+    const char *idempotency_key;  /* NULL = none */
+    const char *body;             /* as sent; hashed for the key */
+    size_t body_length;
+    const char *request_id;
+};
+/* done: after the commit. Errors: ERR_QUEUE_FULL, ERR_IDEMPOTENCY, ERR_UNAVAILABLE, ERR_DB. */
+void queue_submit(struct queue *q, const struct queue_submission *s, queue_done_fn done, void *ctx);
+
+enum queue_action { QUEUE_CANCEL, QUEUE_PAUSE, QUEUE_RESUME, QUEUE_RETRY, QUEUE_DELETE };
+/* Errors: ERR_NOT_FOUND, ERR_FORBIDDEN (neither owner nor admin), ERR_BAD_STATE, ERR_DB. */
+void queue_act(struct queue *q, int64_t id, enum queue_action action, struct queue_actor actor,
+               double grace_s, queue_done_fn done, void *ctx);
+struct queue_patch {
+    const char *name;         /* NULL = keep */
+    const int64_t *priority;  /* NULL = keep */
+    const char (*tags)[64];   /* NULL = keep */
+    size_t n_tags;
+    int64_t if_rev;           /* 0 = do not check; else ERR_PRECONDITION when different */
+};
+void queue_patch(struct queue *q, int64_t id, const struct queue_patch *patch,
+                 struct queue_actor actor, queue_done_fn done, void *ctx);
+
+/* Reads of memory: borrowed until control returns to the loop. NULL when there is none. */
+const struct experiment *queue_find(const struct queue *q, int64_t id);
+const struct experiment *queue_find_uid(const struct queue *q, const char *uid);
+/* Newest id first; calls fn until it returns false. */
+void queue_each(const struct queue *q, bool (*fn)(void *ctx, const struct experiment *x), void *ctx);
+struct queue_totals {
+    int64_t running, slots, queued, all;
+    bool paused, draining;
+};
+struct queue_totals queue_totals(const struct queue *q);
+/* Place among the queued (1 = next), ids ahead (at most max), reason it waits; -1 if not queued. */
+int64_t queue_position(const struct queue *q, int64_t id, int64_t *ahead, size_t max, size_t *n_ahead,
+                       enum experiment_reason *reason, char *detail, size_t detail_size);
+/* false = refuse work and say why (readyz). */
+bool queue_ready(const struct queue *q, struct err *e);
+
+/* ---- workers (worker API) -------------------------------------------------------------------- */
+struct queue_credentials {
+    int64_t experiment, attempt;
+    const char *secret; /* hex text as received; compared in constant time */
+};
+/* JSON answer of a worker message; NULL with e set on failure (ERR_UNAUTHORIZED, ERR_LEASE_LOST,
+ * ERR_INVALID, ERR_DB). json is borrowed. */
+typedef void (*queue_answer_fn)(void *ctx, const char *json, const struct err *e);
+void queue_worker_spec(struct queue *q, struct queue_credentials c, queue_answer_fn done, void *ctx);
+void queue_worker_hello(struct queue *q, struct queue_credentials c, const cJSON *body,
+                        queue_answer_fn done, void *ctx);
+void queue_worker_renew(struct queue *q, struct queue_credentials c, const cJSON *body,
+                        queue_answer_fn done, void *ctx);
+/* from_attempt 0 = the sender's own; until_step 0 = no limit. body is copied. */
+void queue_worker_frames(struct queue *q, struct queue_credentials c, int64_t from_attempt,
+                         uint64_t until_step, const void *body, size_t length,
+                         queue_answer_fn done, void *ctx);
+void queue_worker_finish(struct queue *q, struct queue_credentials c, const cJSON *body,
+                         queue_answer_fn done, void *ctx);
+
+/* ---- reads from disk: run in the thread pool, answer on the loop ------------------------------ */
+/* data is borrowed, valid during the call. */
+typedef void (*queue_read_fn)(void *ctx, const void *data, size_t length, const char *content_type,
+                              const struct err *e);
+enum queue_read_kind {
+    QUEUE_READ_DETAIL,    /* the experiment object's extra fields: {"spec":..,"result_hash":..,"warnings":[..],"summary":..} */
+    QUEUE_READ_ATTEMPTS,  /* bodies exactly as in docs/api.md */
+    QUEUE_READ_SERIES,
+    QUEUE_READ_POINTS,    /* name, from, to, max_points, csv */
+    QUEUE_READ_MONITORS,
+    QUEUE_READ_RECORDS,   /* layer, kind */
+    QUEUE_READ_RECORD     /* layer, kind, index (-1 = last), binary */
+};
+struct queue_read {
+    enum queue_read_kind kind;
+    int64_t experiment;
+    const char *name;   /* series */
+    const char *layer;
+    const char *record_kind;
+    uint64_t from, to;  /* steps, inclusive; 0 = open */
+    int64_t max_points; /* 1 .. 10000 */
+    int64_t index;
+    bool csv, binary;
+};
+/* Errors: ERR_NOT_FOUND, ERR_INVALID, ERR_DB, ERR_UNAVAILABLE (too many reads under way). */
+void queue_read(struct queue *q, const struct queue_read *r, queue_read_fn done, void *ctx);
+
+/* Folder of an experiment ("<files_dir>/<uid>") and of its current attempt; for logs and artifacts.
+ * out must hold PATH_MAX. Errors: ERR_NOT_FOUND. */
+int queue_attempt_dir(const struct queue *q, int64_t id, char *out, size_t size, struct err *e);
+
+#endif
