@@ -266,7 +266,8 @@ static int train(struct attempt *a, struct trainer_result *r, struct err *e)
     int rc = spool_open(&a->spool, path, e);
     if (rc == 0) rc = monitors_create(&a->monitors, &a->spec, e);
     if (rc == 0)
-        rc = reporter_start(&a->reporter, a->client, a->renewals, &a->spool, a->renew_ms, e);
+        rc = reporter_start(&a->reporter, a->client, a->renewals, &a->spool, a->renew_ms,
+                            command_stop_requested, e);
     if (rc != 0) return rc;
     a->trainer.o.output = reporter_output(&a->reporter);
     a->trainer.o.observer = monitors_observer(a->monitors);

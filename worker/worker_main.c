@@ -1,14 +1,10 @@
 /* worker_main: spiked-worker: trains, evaluates, plans, measures and checks spiking networks, with a
  * daemon (attempt) or without one. */
-#include "common/log.h"
-#include "common/mem.h"
 #include "worker/commands.h"
 #include "worker/kernels/kernels.h"
 
 #include "build_id.h"
 
-#include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,49 +24,6 @@ static const struct {
     { "attempt", command_attempt, "(started by the daemon; reads SPIKED_* from the environment)" },
 };
 #define COMMANDS (sizeof commands / sizeof commands[0])
-
-static volatile sig_atomic_t stop_signal;
-static void on_signal(int number) { stop_signal = number; }
-
-void command_catch_signals(void)
-{
-    struct sigaction act = { .sa_handler = on_signal };
-    (void)sigemptyset(&act.sa_mask);
-    (void)sigaction(SIGINT, &act, NULL);
-    (void)sigaction(SIGTERM, &act, NULL);
-}
-
-int command_stop_requested(void) { return stop_signal; }
-
-/* Whole file into memory, at most one byte more than a spec may have. */
-static char *read_text(const char *path, size_t *length, struct err *e)
-{
-    FILE *f = fopen(path, "re");
-    if (f == NULL) {
-        (void)err_errno(e, errno, "%.150s", path);
-        return NULL;
-    }
-    char *text = mem_alloc(SPEC_BYTES_MAX + 1);
-    if (text != NULL) *length = fread(text, 1, SPEC_BYTES_MAX + 1, f);
-    else (void)err_set(e, ERR_NOMEM, "%.150s", path);
-    (void)fclose(f);
-    return text;
-}
-
-int command_load_spec(const char *path, struct spec *out, struct err *e)
-{
-    size_t length = 0;
-    char *text = read_text(path, &length, e);
-    if (text == NULL) return (int)e->code;
-    struct json_faults *faults = mem_calloc(1, sizeof *faults);
-    int rc = faults == NULL ? err_set(e, ERR_NOMEM, "faults")
-                            : spec_parse_text(text, length, out, faults, e);
-    for (size_t i = 0; rc != 0 && faults != NULL && i < faults->count; i++)
-        (void)fprintf(stderr, "%s: %s: %s\n", path, faults->items[i].pointer, faults->items[i].detail);
-    mem_free(faults);
-    mem_free(text);
-    return rc != 0 ? err_wrap(e, "%.100s", path) : 0;
-}
 
 static int usage(FILE *out)
 {

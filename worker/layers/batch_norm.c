@@ -1,8 +1,8 @@
 /* batch_norm: normalisation of every channel over T*B*H*W (PyTorch's BatchNorm1d and 2d in
  * multi-step mode). Called through layer_ops on the main thread; the kernels use the pool.
  *
- * Training: statistics of the batch; running mean and variance move by `momentum`, the variance with
- * n/(n-1), n = T*B*H*W also for REPEAT, whose sums run over one step (design 5.2). Evaluation:
+ * Training: statistics of the batch; running mean and variance move by `momentum`, the variance
+ * with n/(n-1), n = T*B*H*W also for REPEAT, whose sums run over one step (design 5.2). Evaluation:
  * running statistics, in both directions.
  * Sums: per sample in double, chained inside a shard, a binary tree over shards (design 5.8). */
 #include "worker/layers/layer_kinds.h"
@@ -15,7 +15,7 @@
 
 enum { BN_WEIGHT, BN_BIAS, BN_RUNNING_MEAN, BN_RUNNING_VAR };
 
-/* Saved of one step, each [c_stored]; mean and inv_std are what the forward pass normalised with. */
+/* Saved of one step, each [c_stored]; mean and inv_std are those that forward normalised with. */
 struct bn_saved {
     float *mean, *inv_std;
     double *batch_mean, *batch_var; /* training: for commit */
@@ -67,7 +67,6 @@ static int bn_reshape(struct layer *l, const struct tensor_desc *in, size_t n_in
     /* partials of every sample, sums of every shard (at most one a sample), their tree */
     needs->backward_scratch_bytes = (2 * x->b + 1) * bn_sums(x) * sizeof(double);
     needs->macs = (uint64_t)x->t_stored * x->h * x->w * in->c;
-    needs->reads_input = true;
     return 0;
 }
 

@@ -1,5 +1,5 @@
-/* conv2d: 2-d convolution over every image of [T, B] (PyTorch's Conv2d). Called through layer_ops on
- * the main thread; the kernels use the pool. A REPEAT input gives a REPEAT output. */
+/* conv2d: 2-d convolution over every image of [T, B] (PyTorch's Conv2d). Called through layer_ops
+ * on the main thread; the kernels use the pool. A REPEAT input gives a REPEAT output. */
 #include "worker/layers/layer_kinds.h"
 
 #include <assert.h>
@@ -46,7 +46,6 @@ static int conv2d_reshape(struct layer *l, const struct tensor_desc *in, size_t 
     needs->thread_scratch_bytes = conv_thread_scratch(cs, in);
     needs->macs = (uint64_t)out->t_stored * cs->k * cs->oh * cs->ow * (cs->c / cs->groups) *
                   cs->r * cs->s;
-    needs->reads_input = true;
     needs->gradient_blocked = true;
     return 0;
 }

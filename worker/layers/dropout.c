@@ -1,6 +1,6 @@
-/* dropout: inverted dropout, one mask a sample shared by all T. Called through layer_ops on the main
- * thread; masks are drawn a sample an item. Bits stay bits, 1/(1-p) goes into the scale.
- * Stream (design 5.9): element = c + C*(x + W*y), position in the global batch, step, layer number. */
+/* dropout: inverted dropout, one mask a sample shared by all T. Called through layer_ops on the
+ * main thread; masks are drawn a sample an item. Bits stay bits, 1/(1-p) goes into the scale.
+ * Stream (design 5.9): element c + C*(x + W*y), position in the global batch, step, layer. */
 #include "worker/layers/layer_kinds.h"
 
 #include "common/mem.h"
@@ -20,7 +20,10 @@ static struct mask_shape mask_of(const struct tensor_desc *x)
     return (struct mask_shape){ image.h * image.w, image.c, (image.c + 63) / 64 };
 }
 
-static float keep_scale(const struct layer *l) { return (float)(1.0 / (1.0 - l->spec->u.dropout.p)); }
+static float keep_scale(const struct layer *l)
+{
+    return (float)(1.0 / (1.0 - l->spec->u.dropout.p));
+}
 
 static float dropout_scale(const struct layer *l, float in, bool training)
 {

@@ -1,5 +1,5 @@
-/* flatten: [T, B, C, H, W] seen as [T, B, C*H*W]. A view: no memory moves. PyTorch's feature order is
- * kept by the layers that read features (layer_feature). Called through layer_ops, main thread. */
+/* flatten: [T, B, C, H, W] seen as [T, B, C*H*W]. A view: no memory moves. PyTorch's feature order
+ * is kept by the layers that read features (layer_feature). Through layer_ops, main thread. */
 #include "worker/layers/layer_kinds.h"
 
 #include <assert.h>

@@ -1,9 +1,9 @@
-/* layer: one stateless operation or one layer of neurons behind one ops table. Built by nets/, which
- * also owns all memory and walks the layers; runs on the thread that calls net_forward and spreads
- * work over the pool inside the kernels.
+/* layer: one stateless operation or one layer of neurons behind one ops table. Built by nets/,
+ * which also owns all memory and walks the layers; runs on the thread that calls net_forward and
+ * spreads work over the pool inside the kernels.
  *
- * A layer is const during a step: parameters, saved values and scratch are handed in by struct step,
- * so recomputation and several sessions need nothing new (design 5.3).
+ * A layer is const during a step: parameters, saved values and scratch are handed in by struct
+ * step, so recomputation and several sessions need nothing new (design 5.3).
  *
  * Gradients are those of values (element * scale): dropout and pooling carry their factors
  * themselves, convolution and linear layers are called with an input scale of 1 backwards. */
@@ -40,8 +40,6 @@ struct layer_needs {
     size_t backward_scratch_bytes; /* kept from backward_data to backward_weights of one layer */
     size_t thread_scratch_bytes;   /* of kernel_ctx, a thread */
     uint64_t macs;                 /* forward, one sample, all T */
-    bool reads_input;              /* backward reads x */
-    bool reads_output;             /* backward reads y */
     bool gradient_blocked;         /* backward reads dy blocked (a convolution) */
     bool view;                     /* y is x under another shape: no memory, no work */
 };

@@ -26,7 +26,6 @@ static int linear_reshape(struct layer *l, const struct tensor_desc *in, size_t 
         layer_add_param(l, needs, (struct layer_param){ .name = "bias", .dims = { k },
                                                         .n_dims = 1, .floats = k });
     needs->macs = (uint64_t)out->t_stored * in->c * k;
-    needs->reads_input = true;
     return 0;
 }
 

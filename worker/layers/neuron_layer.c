@@ -34,7 +34,6 @@ static int neuron_layer_reshape(struct layer *l, const struct tensor_desc *in, s
         (in->b + neuron_group(n, in->b)) * neuron_sums(n) * sizeof(double);
     needs->thread_scratch_bytes = neuron_scratch_bytes(n);
     if (n->ops->macs != NULL) needs->macs = n->ops->macs(n) * image.c * image.h * image.w;
-    needs->reads_input = true;
     return 0;
 }
 

@@ -1,6 +1,6 @@
 /* pool2d: max and average pooling of every image of [T, B] (PyTorch's MaxPool2d, AvgPool2d). Called
- * through layer_ops on the main thread; the kernels use the pool. Spikes stay spikes: the maximum of
- * bits is bits, their average is COUNT8 with a scale where one divisor fits all windows. */
+ * through layer_ops on the main thread; the kernels use the pool. Spikes stay spikes: the maximum
+ * of bits is bits, their average is COUNT8 with a scale where one divisor fits all windows. */
 #include "worker/layers/layer_kinds.h"
 
 #include <assert.h>
@@ -45,7 +45,6 @@ static int max_pool_reshape(struct layer *l, const struct tensor_desc *in, size_
     enum tensor_kind kind = in->kind == TENSOR_COUNT8 ? TENSOR_F32 : in->kind;
     *out = tensor_make(kind, in->b, in->t, in->c, (size_t)shape.h, (size_t)shape.w);
     if (kind == TENSOR_BITS) out->scale = in->scale;
-    needs->reads_input = true;
     return 0;
 }
 

@@ -1,5 +1,6 @@
-/* membrane: what monitors look at inside neurons after a forward pass (net.h). One thread. Potentials
- * are not stored by a step: they are computed again from the input, for the wanted cells only. */
+/* membrane: what monitors look at inside neurons after a forward pass (net.h). One thread.
+ * Potentials are not stored by a step: they are computed again from the input, for the wanted cells
+ * only. */
 #include "worker/nets/net_internal.h"
 
 #include <assert.h>
@@ -13,7 +14,8 @@ static const struct net_node *neuron_node(const struct net *n, size_t node)
     return at->layer.spec->type == SPEC_NEURON ? at : NULL;
 }
 
-struct neuron_run net_neuron_run(const struct net *n, size_t node)
+/* With the scratch of thread 0: nothing else runs between two passes. */
+static struct neuron_run neuron_run_of(const struct net *n, size_t node)
 {
     const struct net_node *at = &n->nodes[node];
     const float *w[NEURON_PARAMS_MAX] = { 0 };
@@ -31,7 +33,7 @@ int net_membrane(const struct net *n, size_t node, size_t sample, const size_t *
     const struct tensor_view x = net_view(n, at->inputs[0], n->last.samples);
     const struct tensor_desc image = tensor_image(&x.desc);
     const size_t t_count = image.t, per = image.h * image.w;
-    const struct neuron_run r = net_neuron_run(n, node);
+    const struct neuron_run r = neuron_run_of(n, node);
     float in[SPEC_TIME_STEPS_MAX], out[SPEC_TIME_STEPS_MAX];
     if (sample >= n->last.samples || t_count > SPEC_TIME_STEPS_MAX)
         return err_set(e, ERR_INVALID, "sample %zu of %zu", sample, n->last.samples);
@@ -54,11 +56,29 @@ uint64_t net_spike_count(const struct net *n, size_t node)
     return tensor_count(&at->out, at->out_data, 0, n->last.samples);
 }
 
+void net_neuron_counts(const struct net *n, size_t node, uint32_t *counts)
+{
+    const struct tensor_view s = net_view(n, node, n->last.samples);
+    const struct tensor_desc image = tensor_image(&s.desc);
+    const size_t per = image.h * image.w;
+    assert(image.kind == TENSOR_BITS);
+    memset(counts, 0, image.c * per * sizeof counts[0]);
+    for (size_t b = 0; b < image.b; b++)
+        for (size_t t = 0; t < image.t; t++)
+            for (size_t yx = 0; yx < per; yx++) {
+                const uint64_t *words = (const uint64_t *)s.data + b * image.sample +
+                                        t * image.time + yx / image.w * image.row +
+                                        yx % image.w * image.pixel;
+                for (size_t c = 0; c < image.c; c++)
+                    counts[c * per + yx] += (uint32_t)(words[c / 64] >> (c % 64) & 1);
+            }
+}
+
 double net_time_constant(const struct net *n, size_t node)
 {
     const struct net_node *at = neuron_node(n, node);
     if (at == NULL || at->layer.u.neuron.ops->time_constant == NULL) return (double)NAN;
-    const struct neuron_run r = net_neuron_run(n, node);
+    const struct neuron_run r = neuron_run_of(n, node);
     return at->layer.u.neuron.ops->time_constant(&r);
 }
 

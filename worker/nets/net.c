@@ -27,7 +27,8 @@ static int take_memory(struct net *n, struct err *e)
     n->buffers = net_block(n, n->buffers_block);
     n->input_data = net_block(n, n->input_block);
     n->output_gradient_data = net_block(n, n->output_gradient_block);
-    n->input_gradient_data = n->options.input_gradient ? net_block(n, n->input_gradient_block) : NULL;
+    n->input_gradient_data =
+        n->options.input_gradient ? net_block(n, n->input_gradient_block) : NULL;
     n->layer_scratch = net_block(n, n->layer_scratch_block);
     for (size_t i = 0; i < n->n_nodes; i++) {
         struct net_node *node = &n->nodes[i];

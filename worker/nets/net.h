@@ -23,7 +23,7 @@ struct net_param {
     enum net_param_role role;
     size_t dims[NET_DIMS_MAX], n_dims; /* PyTorch's shape; n_dims 0 = scalar */
     size_t logical;                    /* product of dims */
-    size_t offset, floats;             /* in the parameter block (weights) or buffer block; floats % 16 == 0 */
+    size_t offset, floats;             /* in the block of weights or of buffers; floats % 16 == 0 */
     size_t node;
 };
 
@@ -97,7 +97,8 @@ struct net_step {
     size_t samples;         /* valid samples, <= b; the rest is ignored everywhere */
     bool training;          /* batch statistics and dropout on; running statistics updated */
 };
-/* Output: the last node's tensor (F32 or BITS) for all T. */
+/* Output: the last node's tensor for all T: F32, BITS, COUNT8, or REPEAT when nothing depends on t.
+ */
 void net_forward(struct net *n, const struct net_step *s);
 const void *net_output(const struct net *n, const struct tensor_desc **desc);
 /* Where the loss puts dL/d(output): F32 [B][T][1][1][C], zeroed by the callee of net_forward. */
@@ -108,20 +109,22 @@ const float *net_input_gradient(const struct net *n, const struct tensor_desc **
 /* Any node's output of the last forward pass (spikes for monitors). */
 const void *net_node_output(const struct net *n, size_t node, const struct tensor_desc **desc);
 /* Membrane potentials after the reset, recomputed for one sample of a neuron node:
- * v [T][n_neurons] for the listed neurons (c + C*(x + W*y) order is PyTorch's [C][H][W]).
- * 0, or ERR_INVALID for nodes without a membrane (the PSN family gives h). */
+ * v [T][n_neurons] for the listed neurons, numbered in PyTorch's order x + W*(y + H*c).
+ * 0, or ERR_INVALID for nodes that are no neurons (the PSN family gives h). */
 int net_membrane(const struct net *n, size_t node, size_t sample, const size_t *neurons,
                  size_t n_neurons, float *v, struct err *e);
-/* Firing rate of a neuron node in the last forward pass: spikes / (samples*T*C*H*W); exact count. */
+/* Spikes of a neuron node in the last forward pass, exact; rate = count / (samples*T*C*H*W). */
 uint64_t net_spike_count(const struct net *n, size_t node);
-/* Per-neuron spike counts summed over T and samples, [C][H][W] order: dead and saturated shares. */
-double net_time_constant(const struct net *n, size_t node); /* LIF tau, PLIF 1/sigmoid(w); NaN else */
+/* The same for each neuron, summed over T and samples, [C][H][W]: dead and saturated shares. */
+void net_neuron_counts(const struct net *n, size_t node, uint32_t *counts);
+/* LIF tau, PLIF 1/sigmoid(w), in time-steps; NaN for everything else. */
+double net_time_constant(const struct net *n, size_t node);
 int net_psn_weight(const struct net *n, size_t node, float *out /* [T][T] */, struct err *e);
 /* Wall time of each node in the last step, ms: forward, backward. For bench and profiles. */
 void net_node_times(const struct net *n, size_t node, double *forward_ms, double *backward_ms);
 void net_profile(struct net *n, bool on);
-/* Golden cases and tests: initial states, traces, upstream gradients of traces or a dropout mask for
- * one node (layers/layer.h). Memory and descriptors are the caller's; NULL takes it away. */
+/* Golden cases and tests: initial states, traces, upstream gradients of traces or a dropout mask
+ * for one node (layers/layer.h). Memory and descriptors are the caller's; NULL takes it away. */
 struct step_probe;
 void net_set_probe(struct net *n, size_t node, const struct step_probe *probe);
 /* Index of a node by layer path; -1 when there is none. */

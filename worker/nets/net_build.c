@@ -44,7 +44,8 @@ static int check_output(const struct net *n, size_t classes, struct err *e)
     const struct net_node *last = &n->nodes[n->n_nodes - 1];
     const struct tensor_desc *out = &last->out;
     if (classes == 0 || (out->c == classes && out->h * out->w == 1)) return 0;
-    return err_set(e, ERR_SPEC, "layer %s (%s): the last output is %zu x %zu x %zu, not %zu classes",
+    return err_set(e, ERR_SPEC,
+                   "layer %s (%s): the last output is %zu x %zu x %zu, not %zu classes",
                    last->layer.spec->path, last->layer.ops->name, out->c, out->h, out->w, classes);
 }
 
@@ -145,7 +146,6 @@ static int plan_gradient(struct net *n, size_t i, struct err *e)
     if (is_last && net_output_gradient_is_direct(n)) {
         node->gradient_block = n->output_gradient_block;
     } else if (node->needs.view && from != NET_INPUT && !n->nodes[from].gradient.blocked) {
-        node->gradient_aliases = true;
         node->gradient_block = n->nodes[from].gradient_block;
         memory_plan_extend(&n->blocks, node->gradient_block, born, born);
     } else {

@@ -17,7 +17,6 @@ struct net_node {
     struct tensor_desc out;       /* scale is that of the last pass */
     struct tensor_desc gradient;  /* of out, as this layer's backward pass reads it */
     bool wants_gradient;          /* this node or one before it learns */
-    bool gradient_aliases;        /* a view whose gradient is its input's memory */
     size_t first_param;           /* in net.params */
     size_t weight_offset, buffer_offset; /* floats */
     size_t out_block, gradient_block, saved_block; /* of the plan, or NET_NO_BLOCK */
@@ -54,12 +53,11 @@ struct net {
     size_t probe_node;
 };
 
-/* The last node's gradient is the loss's F32 [B][T] as it is, unless the node reads another layout. */
+/* The last node reads the loss's F32 [B][T] as it is, unless it wants another layout. */
 bool net_output_gradient_is_direct(const struct net *n);
 /* Memory of a block, NULL for NET_NO_BLOCK. */
 void *net_block(const struct net *n, size_t block);
 /* A node's tensor for `samples` samples; NET_INPUT is the input. */
 struct tensor_view net_view(const struct net *n, size_t node, size_t samples);
-struct neuron_run net_neuron_run(const struct net *n, size_t node); /* scratch of thread 0 */
 
 #endif

@@ -1,5 +1,5 @@
-/* params: a net's parameters under PyTorch's names, shapes and order (net.h). Values live packed for
- * the kernels; the order changes here only, at load and save. One thread. */
+/* params: a net's parameters under PyTorch's names, shapes and order (net.h). Values live packed
+ * for the kernels; the order changes here only, at load and save. One thread. */
 #include "worker/nets/net_internal.h"
 
 #include <assert.h>

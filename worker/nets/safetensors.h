@@ -1,5 +1,5 @@
-/* safetensors: files of named tensors: weights, checkpoints, golden vectors. Used by train/, export/
- * and check-golden on one thread; reading and writing allocate.
+/* safetensors: files of named tensors: weights, checkpoints, golden vectors. Used by train/,
+ * export/ and check-golden on one thread; reading and writing allocate.
  *
  * Format: 8 bytes little-endian header length; that many bytes of JSON, padded with spaces to a
  * multiple of 8; then the data of all tensors without holes, little-endian, row-major. */
@@ -48,8 +48,9 @@ void safetensors_deinit(struct safetensors *s); /* safe on a zeroed object and w
 const struct safetensors_entry *safetensors_find(const struct safetensors *s, const char *name);
 const char *safetensors_meta_find(const struct safetensors *s, const char *key);
 
-/* Writes entries in the given order, with the metadata and "data_sha256", to path: under a temporary
- * name beside it, fsynced, then renamed, then the folder fsynced. Errors: ERR_IO, ERR_NOMEM. */
+/* Writes entries in the given order, with the metadata and "data_sha256", to path: under a
+ * temporary name beside it, fsynced, then renamed, then the folder fsynced. Errors: ERR_IO,
+ * ERR_NOMEM. */
 int safetensors_write(const char *path, const struct safetensors_entry *entries, size_t count,
                       const struct safetensors_meta *meta, size_t n_meta, struct err *e);
 size_t safetensors_element_bytes(enum safetensors_type type);

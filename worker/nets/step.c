@@ -110,7 +110,7 @@ static void clear_sample(void *ctx, size_t b, size_t thread)
         }
 }
 
-/* Gradient memory is shared by layers in turn: a convolution reads zeros around what it is given. */
+/* Gradient memory is shared by layers in turn: a convolution reads zeros around its part. */
 static void clear_border(const struct net *n, const struct tensor_view *g)
 {
     if (g->data == NULL || !g->desc.blocked) return;
@@ -119,8 +119,8 @@ static void clear_border(const struct net *n, const struct tensor_view *g)
 }
 
 /* Values of a gradient that is REPEAT here but came for every step: summed over t ascending. */
-static void sum_over_time(const struct tensor_desc *from, const float *g, const struct tensor_desc *to,
-                          float *out)
+static void sum_over_time(const struct tensor_desc *from, const float *g,
+                          const struct tensor_desc *to, float *out)
 {
     for (size_t b = 0; b < to->b; b++)
         for (size_t y = 0; y < to->h; y++)

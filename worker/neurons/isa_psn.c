@@ -6,7 +6,7 @@
  * over t ascending. dW and db are summed per lane in float over one sample, then in double. */
 #include "worker/neurons/isa_cells.h"
 
-#define PSN_ROWS 4 /* time-steps computed together: 4 x 4 blocks of accumulators stay in registers */
+#define PSN_ROWS 4 /* steps computed together: 4 x 4 blocks of accumulators stay in registers */
 
 /* out[i][blocks][16] = sum over j ascending of w(i, j) * in[j][blocks][16], i in [i0, i0 + rows).
  * w(i, j) = w[i*wi + j*wj]; bias[i] is added last. rows and blocks are constants when expanded. */

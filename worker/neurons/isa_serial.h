@@ -68,8 +68,14 @@ LANES_INLINE void serial_column_forward(const struct neuron_run *r, const struct
     }
 }
 
-static void serial_forward(const struct neuron_run *r, const struct neuron_cells *c)
+/* The walks copy what the loops read: the compiler then knows that no store changes it. */
+static void serial_forward(const struct neuron_run *run, const struct neuron_cells *cells)
 {
+    const struct neuron n = *run->n;
+    const struct neuron_cells copy = *cells, *c = &copy;
+    struct neuron_run local = *run;
+    const struct neuron_run *r = &local;
+    local.n = &n;
     for (struct pixel at = { 0, 0 }; at.y < c->rows; at = pixel_next(c, at))
         for (size_t w = 0; w * NEURON_COLUMN < c->channels; w++)
             switch (cells_blocks(c, w)) {
@@ -96,6 +102,7 @@ LANES_INLINE void serial_recompute(const struct neuron_run *r, const struct neur
             lanes_f x = lanes_load(plane_at(&c->x, t, at, first + j));
             lanes_f now = SERIAL_CHARGE(r, v[j], x);
             lanes_store(h + (t * blocks + j) * LANES, now);
+            __builtin_prefetch(plane_at(&c->ds, t, at, first + j)); /* the scan reads it next */
             v[j] = serial_reset(n, now, lanes_ge(now, threshold));
         }
 }
@@ -160,8 +167,13 @@ LANES_INLINE void serial_column_backward(const struct neuron_run *r, const struc
         serial_block_backward(r, c, at, first + j, h + j * LANES, g + j * LANES, stride, sum);
 }
 
-static void serial_backward(const struct neuron_run *r, const struct neuron_cells *c)
+static void serial_backward(const struct neuron_run *run, const struct neuron_cells *cells)
 {
+    const struct neuron n = *run->n;
+    const struct neuron_cells copy = *cells, *c = &copy;
+    struct neuron_run local = *run;
+    const struct neuron_run *r = &local;
+    local.n = &n;
     struct lanes_sum sum = { 0 };
     for (struct pixel at = { 0, 0 }; at.y < c->rows; at = pixel_next(c, at))
         for (size_t w = 0; w * NEURON_COLUMN < c->channels; w++)

@@ -85,14 +85,15 @@ struct neuron neuron_make(const struct spec_neuron *spec, size_t t, enum isa isa
 size_t neuron_scratch_bytes(const struct neuron *n); /* per thread */
 
 /* ---- whole tensors -------------------------------------------------------------------------- */
-/* Members mean what they mean in neuron_cells; data NULL: absent. x, v0 and gradients F32 or REPEAT,
- * spikes BITS; v0 and dv0 have one time-step. */
+/* Members mean what they mean in neuron_cells; data NULL: absent. x, v0 and gradients F32 or
+ * REPEAT, spikes BITS; v0 and dv0 have one time-step. */
 struct neuron_io {
     struct tensor_view x, spikes, v0, u, v, ds, dv, dx, dv0;
     const float *w[NEURON_PARAMS_MAX];
 };
 /* Writes spikes and the wanted traces of all samples of x. */
-void neuron_forward(const struct kernel_ctx *kc, const struct neuron *n, const struct neuron_io *io);
+void neuron_forward(const struct kernel_ctx *kc, const struct neuron *n,
+                    const struct neuron_io *io);
 /* Writes dx and dv0, and the parameter sums of samples [b.begin, b.end): total [ops->sums] doubles
  * is the chain of their sums in sample order. partial: neuron_group * ops->sums doubles. Both NULL
  * for models without parameters. */

@@ -62,7 +62,10 @@ static double g_erf(const double *k, double x)
 }
 static double primitive_erf(const double *k, double x) { return 0.5 * erfc(-k[0] * x); }
 
-static double g_nonzero_sign_log_abs(const double *k, double x) { return 1.0 / (1.0 / k[0] + fabs(x)); }
+static double g_nonzero_sign_log_abs(const double *k, double x)
+{
+    return 1.0 / (1.0 / k[0] + fabs(x));
+}
 static double primitive_nonzero_sign_log_abs(const double *k, double x)
 {
     return (x >= 0.0 ? 1.0 : -1.0) * log(k[0] * fabs(x) + 1.0);
@@ -115,7 +118,10 @@ static double primitive_q_pseudo_spike(const double *k, double x)
 static double g_leaky_k_relu(const double *k, double x) { return x >= 0.0 ? k[1] : k[0]; }
 static double primitive_leaky_k_relu(const double *k, double x) { return g_leaky_k_relu(k, x) * x; }
 
-static double g_fake_numerical_gradient(const double *k, double x) { return fmin(1.0 / fabs(x), k[0]); }
+static double g_fake_numerical_gradient(const double *k, double x)
+{
+    return fmin(1.0 / fabs(x), k[0]);
+}
 #define primitive_fake_numerical_gradient NULL
 
 static double g_log_tailed_relu(const double *k, double x)

@@ -17,7 +17,7 @@ double reference_primitive(const struct spec_surrogate *s, double x);
 struct reference_neuron {
     const struct spec_neuron *spec;
     size_t t, n;
-    bool primitive; /* spikes are G(u) instead of steps: a smooth function, for finite differences */
+    bool primitive; /* spikes are G(u), a smooth function: for finite differences */
     const double *w[2];
     const double *x, *v0; /* v0 [n] or NULL */
     double *s, *u, *v;    /* out: spikes, h - v_threshold (PSN: h), v after the reset */

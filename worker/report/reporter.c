@@ -5,7 +5,6 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
-#include "worker/commands.h"
 
 #include <sys/resource.h>
 #include <time.h>
@@ -104,10 +103,10 @@ static void *renew(void *arg)
 }
 
 int reporter_start(struct reporter *r, struct client *frames, struct client *renewals,
-                   struct spool *spool, int64_t renew_ms, struct err *e)
+                   struct spool *spool, int64_t renew_ms, int (*stop_requested)(void), struct err *e)
 {
     *r = (struct reporter){ .frames = frames, .renewals = renewals, .spool = spool,
-                            .renew_ms = renew_ms };
+                            .renew_ms = renew_ms, .stop_requested = stop_requested };
     atomic_store(&r->desired, DESIRED_RUN);
     pthread_mutex_init(&r->lock, NULL);
     int rc = pthread_create(&r->sender, NULL, send_frames, r);
@@ -172,7 +171,7 @@ static enum experiment_desired desired(void *ctx)
 {
     struct reporter *r = ctx;
     const enum experiment_desired d = (enum experiment_desired)atomic_load(&r->desired);
-    return d == DESIRED_RUN && command_stop_requested() != 0 ? DESIRED_PAUSE : d;
+    return d == DESIRED_RUN && r->stop_requested() != 0 ? DESIRED_PAUSE : d;
 }
 
 struct output reporter_output(struct reporter *r)

@@ -18,12 +18,13 @@ struct reporter {
     atomic_int desired;               /* enum experiment_desired */
     atomic_bool lost;                 /* a newer attempt owns the experiment: stop at once */
     int64_t renew_ms;
+    int (*stop_requested)(void);      /* a signal asked this process to stop */
     pthread_mutex_t lock;             /* of progress */
     struct train_progress progress;
 };
 /* Starts both threads. Errors: ERR_NOMEM, ERR_IO. */
 int reporter_start(struct reporter *r, struct client *frames, struct client *renewals,
-                   struct spool *spool, int64_t renew_ms, struct err *e);
+                   struct spool *spool, int64_t renew_ms, int (*stop_requested)(void), struct err *e);
 /* Waits until everything is acknowledged or timeout_ms passed, then ends both threads. */
 void reporter_stop(struct reporter *r, int64_t timeout_ms);
 /* The trainer's output; also asks to pause when `stop_requested` says so. */

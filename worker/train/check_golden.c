@@ -72,8 +72,8 @@ void golden_compare(struct golden_case *c, const char *role, const float *got, s
     }
     if (!(worst <= c->worst)) c->worst = worst;
     if (bad > 0)
-        golden_fail(c, role, "%zu of %zu values differ, element %zu is %.9g instead of %.9g", bad, n,
-                    worst_at, (double)got[worst_at], (double)w[worst_at]);
+        golden_fail(c, role, "%zu of %zu values differ, element %zu is %.9g instead of %.9g", bad,
+                    n, worst_at, (double)got[worst_at], (double)w[worst_at]);
 }
 
 /* ---- the walk ------------------------------------------------------------------------------- */

@@ -1,6 +1,6 @@
 /* check_golden: runs the golden cases (numbers from SpikingJelly and PyTorch) through the engine:
- * layers and neurons as one-layer nets, losses, optimisers, schedules and encoders through the tables
- * that training uses, trajectories through whole training steps. Called by `spiked-worker
+ * layers and neurons as one-layer nets, losses, optimisers, schedules and encoders through the
+ * tables that training uses, trajectories through whole training steps. Called by `spiked-worker
  * check-golden` and by the unit tests, on one thread. */
 #ifndef WORKER_CHECK_GOLDEN_H
 #define WORKER_CHECK_GOLDEN_H
@@ -21,8 +21,9 @@ struct check_golden_result {
     size_t passed, failed;
 };
 /* Reads DIR/index.json and the files it names; prints one line FAIL CASE TENSOR: REASON for each
- * failed tensor and the counts of every family to `out`. Returns 0 when the index was read, whatever
- * the cases did; *result has the counts. Errors: ERR_IO, ERR_DATA (also: no case at all), ERR_NOMEM.*/
+ * failed tensor and the counts of every family to `out`. Returns 0 when the index was read,
+ * whatever the cases did; *result has the counts. Errors: ERR_IO, ERR_DATA (also: no case at all),
+ * ERR_NOMEM. */
 int check_golden(const char *dir, const struct check_golden_options *o, FILE *out,
                  struct check_golden_result *result, struct err *e);
 

@@ -37,8 +37,8 @@ golden_run_fn golden_run_loss, golden_run_optimizer, golden_run_schedule,
     golden_run_encoder; /* golden_train.c */
 
 /* Shared by golden_layers.c and golden_trajectory.c: a neuron of the index (`name` is "IF", "PLIF",
- * ...) as the spec would have it. false when the engine has no such model or surrogate; that failure
- * is noted. */
+ * ...) as the spec would have it. false when the engine has no such model or surrogate; that
+ * failure is noted. */
 bool golden_neuron_spec(struct golden_case *c, const char *name, struct spec_neuron *out);
 /* Shared by golden_train.c and golden_trajectory.c; false: the engine has no such op. */
 bool golden_loss_type(const char *name, enum spec_loss_type *out);

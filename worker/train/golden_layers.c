@@ -275,7 +275,8 @@ static void set_params(struct golden_case *c, struct net *n)
                        strchr(p->name, '.') + 1);
         const struct safetensors_entry *t = golden_tensor(c, role);
         if (t == NULL) continue; /* batch norm without affine: 1 and 0 */
-        if (t->elements != p->logical) golden_fail(c, role, "%zu values, not %zu", t->elements, p->logical);
+        if (t->elements != p->logical)
+            golden_fail(c, role, "%zu values, not %zu", t->elements, p->logical);
         else net_param_write(n, i, t->data);
     }
 }
@@ -299,7 +300,8 @@ static void compare_params(struct golden_case *c, const struct net *n)
     }
 }
 
-static void run_net(struct golden_case *c, struct net *n, const struct step_probe *probe, bool train)
+static void run_net(struct golden_case *c, struct net *n, const struct step_probe *probe,
+                    bool train)
 {
     const struct tensor_desc *d;
     void *x = net_input_data(n, &d);

@@ -24,9 +24,11 @@ static void run_loss(struct golden_case *c, enum spec_loss_type type,
                      uint32_t *labels)
 {
     const size_t t_count = y->dims[0], n = y->dims[1], classes = y->dims[2];
-    const float *from = y->data, *target = golden_data(c, "in.target"), *up = golden_data(c, "up.loss");
+    const float *from = y->data, *target = golden_data(c, "in.target"),
+                *up = golden_data(c, "up.loss");
     for (size_t i = 0; i < y->elements; i++)
-        tensor_set(&in->desc, in->data, i / classes % n, i / classes / n, i % classes, 0, 0, from[i]);
+        tensor_set(&in->desc, in->data, i / classes % n, i / classes / n, i % classes, 0, 0,
+                   from[i]);
     for (size_t b = 0; b < n; b++) labels[b] = (uint32_t)target[b];
     const struct tensor_desc gd = tensor_gradient(&in->desc, false);
     float *g = (float *)in->data + in->desc.elements;
@@ -53,7 +55,8 @@ void golden_run_loss(struct golden_case *c)
         golden_fail(c, "", "no in.y, in.target or up.loss");
         return;
     }
-    struct tensor_view in = { tensor_make(TENSOR_F32, y->dims[1], y->dims[0], y->dims[2], 1, 1), NULL };
+    struct tensor_view in = { tensor_make(TENSOR_F32, y->dims[1], y->dims[0], y->dims[2], 1, 1),
+                              NULL };
     in.data = mem_calloc(2 * in.desc.elements, sizeof(float)); /* y, then its gradient */
     float *values = mem_calloc(y->elements, sizeof values[0]);
     uint32_t *labels = mem_calloc(y->dims[1], sizeof labels[0]);
@@ -79,7 +82,8 @@ bool golden_optimizer_spec(const char *name, const cJSON *args, struct spec_opti
         .eps = json_get_number(args, "eps", 1e-8),
     };
     if (strcmp(name, "SGD") == 0) o.type = SPEC_SGD;
-    else if (strcmp(name, "Adam") == 0 && !json_get_bool(args, "amsgrad", false)) o.type = SPEC_ADAM;
+    else if (strcmp(name, "Adam") == 0 && !json_get_bool(args, "amsgrad", false))
+        o.type = SPEC_ADAM;
     else return false;
     *out = o;
     return true;
@@ -99,7 +103,8 @@ static double rate_of_step(const struct golden_case *c, const struct spec_optimi
     return rates != NULL ? cJSON_GetArrayItem(rates, step - 1)->valuedouble : s->lr;
 }
 
-static void compare_slots(struct golden_case *c, const struct optimizer *o, const char *name, size_t n)
+static void compare_slots(struct golden_case *c, const struct optimizer *o, const char *name,
+                          size_t n)
 {
     for (size_t i = 0; i < o->ops->n_slots; i++) {
         char role[64];

@@ -136,7 +136,8 @@ static bool add_layer(struct trajectory *t, const char *module)
 static bool read_spec(struct trajectory *t)
 {
     struct golden_case *c = t->c;
-    const char *loss = json_get_string(c->hp, "loss", ""), *opt = json_get_string(c->hp, "optimizer", "");
+    const char *loss = json_get_string(c->hp, "loss", ""),
+               *opt = json_get_string(c->hp, "optimizer", "");
     t->t = (size_t)json_get_int(c->hp, "T", 1);
     t->batch = (size_t)json_get_int(c->hp, "batch", 1);
     t->batches = (size_t)json_get_int(c->hp, "batches", 1);
@@ -175,7 +176,8 @@ static void set_params(struct trajectory *t)
         char role[NET_PARAM_NAME_MAX + 8];
         (void)snprintf(role, sizeof role, "%s.%s", p->role == NET_BUFFER ? "buf" : "par", p->name);
         const struct safetensors_entry *v = golden_tensor(t->c, role);
-        if (v == NULL || v->elements != p->logical) golden_fail(t->c, role, "missing or of another size");
+        if (v == NULL || v->elements != p->logical)
+            golden_fail(t->c, role, "missing or of another size");
         else net_param_write(t->net, i, v->data);
     }
 }
