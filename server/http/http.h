@@ -1,0 +1,91 @@
+/* http: libmicrohttpd inside the libuv loop, requests and answers. Loop thread.
+ *
+ * MHD has no thread of its own: its epoll descriptor is watched by the loop, and MHD_run is called in
+ * one place only, once a turn (service.md D1). A handler answers at once with respond_*, or calls
+ * request_suspend and answers later from the loop; then the connection sleeps until request_resume. */
+#ifndef SERVER_HTTP_H
+#define SERVER_HTTP_H
+
+#include "common/err.h"
+#include "common/json.h"
+#include "server/auth/identity.h"
+
+#include <microhttpd.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <uv.h>
+
+#define HTTP_BODY_MAX ((size_t)1024 * 1024)
+#define HTTP_PARAMS_MAX 4
+#define HTTP_REQUEST_ID_MAX 32
+
+struct http;
+struct request;
+typedef void (*http_handler)(struct request *r);
+struct http_route {
+    const char *method;   /* "GET" */
+    const char *pattern;  /* "/api/v1/experiments/{}/metrics/{...}": {} one segment, {...} the rest */
+    enum identity_role role; /* at least this */
+    bool worker;          /* on worker.sock only; all others never there */
+    http_handler handler;
+};
+struct request {
+    struct http *http;
+    struct MHD_Connection *connection;
+    const struct http_route *route;
+    char method[8];
+    char *path;
+    char *params[HTTP_PARAMS_MAX]; /* what {} and {...} matched; owned */
+    struct identity who;
+    bool on_worker_socket;
+    char id[HTTP_REQUEST_ID_MAX];
+    unsigned char *body;
+    size_t length, capacity;
+    bool too_large;
+    struct MHD_Response *response; /* set = answered */
+    unsigned status;
+    bool suspended, queued;
+    void *ctx;                     /* the handler's, freed by it */
+};
+
+struct http_options {
+    const struct http_route *routes;
+    size_t n_routes;
+    const char *allowed_hosts[16]; /* Host header without port; NULL-terminated */
+    void *app;                     /* handlers find their world here */
+};
+/* Errors: ERR_NOMEM. */
+int http_create(struct http **out, uv_loop_t *loop, const struct http_options *o, struct err *e);
+/* Errors: ERR_IO (address in use: says so), ERR_INVALID. */
+int http_listen_tcp(struct http *h, const char *address, int port, struct err *e);
+/* An existing socket file is replaced. mode: of the file. */
+int http_listen_unix(struct http *h, const char *path, unsigned mode, bool worker, struct err *e);
+/* Call after anything that gives MHD work outside its own callbacks. */
+void http_kick(struct http *h);
+void *http_app(const struct request *r);
+/* Stops listening, lets answers go out for at most 2 s, then closes. Streams must have ended. */
+void http_close(struct http *h, void (*on_closed)(void *ctx), void *ctx);
+
+/* ---- reading a request ---------------------------------------------------------------------------------- */
+const char *request_header(const struct request *r, const char *name); /* NULL when absent */
+const char *request_query(const struct request *r, const char *name);  /* decoded; NULL when absent */
+/* Whole number from the query; false after a problem was answered. */
+bool request_query_int(struct request *r, const char *name, int64_t fallback, int64_t min, int64_t max,
+                       int64_t *out);
+void request_suspend(struct request *r);
+
+/* ---- answering: exactly once --------------------------------------------------------------------------------- */
+void respond_text(struct request *r, unsigned status, const char *type, const void *data, size_t n);
+void respond_json(struct request *r, unsigned status, const cJSON *json);
+void respond_json_text(struct request *r, unsigned status, const char *text);
+void respond_empty(struct request *r, unsigned status);
+/* application/problem+json; faults may be NULL. */
+void respond_problem(struct request *r, const struct err *e, const struct json_faults *faults);
+/* Static memory that outlives the server. */
+void respond_static(struct request *r, const char *type, const void *data, size_t n, const char *etag);
+/* Takes the response over; adds the common headers. */
+void respond_with(struct request *r, unsigned status, struct MHD_Response *response);
+/* Added to the answer; only after respond_*. */
+void respond_header(struct request *r, const char *name, const char *value);
+
+#endif

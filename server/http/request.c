@@ -1,0 +1,253 @@
+/* request: from MHD's callbacks to a handler: checks of headers, body within its limit, identity,
+ * route. See http.h. */
+#include "server/http/http_internal.h"
+
+#include "common/mem.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+const char *request_header(const struct request *r, const char *name)
+{
+    return MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, name);
+}
+
+const char *request_query(const struct request *r, const char *name)
+{
+    return MHD_lookup_connection_value(r->connection, MHD_GET_ARGUMENT_KIND, name);
+}
+
+bool request_query_int(struct request *r, const char *name, int64_t fallback, int64_t min, int64_t max,
+                       int64_t *out)
+{
+    const char *text = request_query(r, name);
+    *out = fallback;
+    if (text == NULL) return true;
+    char *end;
+    errno = 0;
+    const long long v = strtoll(text, &end, 10);
+    if (errno == 0 && end != text && *end == '\0' && v >= min && v <= max) {
+        *out = v;
+        return true;
+    }
+    struct err e = { 0 };
+    (void)err_set(&e, ERR_INVALID, "%s must be a whole number from %lld to %lld, got '%.40s'", name,
+                  (long long)min, (long long)max, text);
+    respond_problem(r, &e, NULL);
+    return false;
+}
+
+void *http_app(const struct request *r) { return r->http->o.app; }
+
+/* ---- sleeping -------------------------------------------------------------------------------------------- */
+void request_suspend(struct request *r)
+{
+    if (r->response != NULL) return; /* answered already */
+    r->suspended = true;
+    r->http->suspended++;
+    MHD_suspend_connection(r->connection);
+}
+
+void request_resume(struct request *r)
+{
+    if (!r->suspended) return;
+    r->suspended = false;
+    r->http->suspended--;
+    MHD_resume_connection(r->connection);
+    http_kick(r->http); /* MHD does not wake its epoll descriptor for this (service.md D2, trap 1) */
+}
+
+/* ---- checks ----------------------------------------------------------------------------------------------- */
+struct header_count {
+    unsigned hosts, lengths, encodings;
+};
+
+static enum MHD_Result count_header(void *ctx, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    struct header_count *n = ctx;
+    (void)kind;
+    (void)value;
+    n->hosts += strcasecmp(name, "Host") == 0;
+    n->lengths += strcasecmp(name, "Content-Length") == 0;
+    n->encodings += strcasecmp(name, "Transfer-Encoding") == 0;
+    return MHD_YES;
+}
+
+/* Two lengths, or a length and an encoding, mean two readers could disagree where the request ends. */
+static int check_framing(struct request *r, struct err *e)
+{
+    struct header_count n = { 0 };
+    (void)MHD_get_connection_values(r->connection, MHD_HEADER_KIND, count_header, &n);
+    if (n.hosts != 1) return err_set(e, ERR_INVALID, "exactly one Host header is needed");
+    if (n.lengths > 1 || (n.lengths == 1 && n.encodings > 0) || n.encodings > 1)
+        return err_set(e, ERR_INVALID, "Content-Length and Transfer-Encoding contradict each other");
+    const char *encoding = request_header(r, "Transfer-Encoding");
+    if (encoding != NULL && strcasecmp(encoding, "chunked") != 0)
+        return err_set(e, ERR_INVALID, "Transfer-Encoding '%.40s' is not known", encoding);
+    const char *length = request_header(r, "Content-Length");
+    if (length != NULL && strtoull(length, NULL, 10) > HTTP_BODY_MAX)
+        return err_set(e, ERR_TOO_LARGE, "the body has %.20s bytes, at most %zu are read", length, HTTP_BODY_MAX);
+    return 0;
+}
+
+/* Host without its port, IPv6 brackets kept. */
+static void host_name(const char *host, char *out, size_t size)
+{
+    (void)snprintf(out, size, "%s", host);
+    char *colon = strrchr(out, ':');
+    const char *bracket = strrchr(out, ']');
+    if (colon != NULL && (bracket == NULL || colon > bracket)) *colon = '\0';
+}
+
+static bool host_allowed(const struct http *h, const char *host)
+{
+    char name[256];
+    host_name(host, name, sizeof name);
+    for (size_t i = 0; h->o.allowed_hosts[i] != NULL; i++)
+        if (strcasecmp(name, h->o.allowed_hosts[i]) == 0) return true;
+    return false;
+}
+
+static bool writes(const struct request *r)
+{
+    return strcmp(r->method, "GET") != 0 && strcmp(r->method, "HEAD") != 0;
+}
+
+/* Against pages of other origins: DNS rebinding (Host) and forged requests (Origin). */
+static int check_origin(const struct request *r, struct err *e)
+{
+    const char *host = request_header(r, "Host"), *origin = request_header(r, "Origin");
+    if (!host_allowed(r->http, host))
+        return err_set(e, ERR_MISDIRECTED, "Host '%.80s' is not served here", host);
+    if (origin == NULL) return 0;
+    const char *after = strstr(origin, "://");
+    if (after == NULL || strcasecmp(after + 3, host) != 0)
+        return err_set(e, ERR_FORBIDDEN, "Origin '%.80s' is not ours", origin);
+    const char *type = request_header(r, "Content-Type");
+    if (writes(r) && r->length > 0 && (type == NULL || strncasecmp(type, "application/json", 16) != 0))
+        return err_set(e, ERR_FORBIDDEN, "a page must send application/json");
+    return 0;
+}
+
+static int check_identity(const struct request *r, struct err *e)
+{
+    if (r->on_worker_socket != r->route->worker)
+        return err_set(e, ERR_NOT_FOUND, "%.100s is not served here", r->path);
+    if (r->on_worker_socket || r->route->role == ROLE_NOBODY || r->who.role >= r->route->role) return 0;
+    if (r->who.role == ROLE_NOBODY)
+        return err_set(e, ERR_UNAUTHORIZED, "come from the same machine: %s",
+                       r->who.via == VIA_NETWORK ? "other addresses are not let in" : "this user is not let in");
+    return err_set(e, ERR_FORBIDDEN, "needs the role %s", identity_role_name(r->route->role));
+}
+
+/* ---- MHD's callbacks ---------------------------------------------------------------------------------------- */
+static struct request *begin(struct listener *l, struct MHD_Connection *c, const char *url,
+                             const char *method)
+{
+    struct request *r = mem_calloc(1, sizeof *r);
+    if (r == NULL) return NULL;
+    r->http = l->http;
+    r->connection = c;
+    r->on_worker_socket = l->worker;
+    (void)snprintf(r->method, sizeof r->method, "%s", method);
+    (void)snprintf(r->id, sizeof r->id, "r-%" PRIu64, ++l->http->requests);
+    r->path = mem_strdup(url);
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    if (info != NULL && info->socket_context != NULL) r->who = *(const struct identity *)info->socket_context;
+    return r;
+}
+
+/* Everything that can be refused before the body. */
+static void check_head(struct request *r, const char *url)
+{
+    struct err e = { 0 };
+    char allow[64] = "";
+    int rc = r->path == NULL ? err_set(&e, ERR_NOMEM, "request") : check_framing(r, &e);
+    if (rc == 0 && !r->on_worker_socket) rc = check_origin(r, &e);
+    if (rc == 0) rc = router_match(r, url, allow, sizeof allow, &e);
+    if (rc == 0) rc = check_identity(r, &e);
+    if (rc == 0) return;
+    respond_problem(r, &e, NULL);
+    if (e.code == ERR_METHOD) respond_header(r, "Allow", allow);
+    if (e.code == ERR_UNAUTHORIZED) respond_header(r, "WWW-Authenticate", "Bearer");
+}
+
+static void take_body(struct request *r, const char *data, size_t n)
+{
+    if (r->too_large || r->response != NULL) return; /* thrown away */
+    if (n > HTTP_BODY_MAX - r->length) {
+        r->too_large = true;
+        return;
+    }
+    if (r->length + n + 1 > r->capacity) {
+        const size_t capacity = 2 * (r->length + n) + 1024;
+        unsigned char *grown = mem_realloc_array(r->body, capacity, 1);
+        if (grown == NULL) {
+            r->too_large = true;
+            return;
+        }
+        r->body = grown;
+        r->capacity = capacity;
+    }
+    memcpy(r->body + r->length, data, n);
+    r->length += n;
+}
+
+static void handle(struct request *r)
+{
+    struct err e = { 0 };
+    if (r->too_large) (void)err_set(&e, ERR_TOO_LARGE, "the body is larger than %zu bytes", HTTP_BODY_MAX);
+    else if (!r->on_worker_socket) (void)check_origin(r, &e);
+    if (e.code != ERR_OK) respond_problem(r, &e, NULL);
+    else r->route->handler(r);
+}
+
+static enum MHD_Result queue_answer(struct request *r)
+{
+    r->queued = true;
+    return MHD_queue_response(r->connection, r->status, r->response);
+}
+
+enum MHD_Result request_on_access(void *ctx, struct MHD_Connection *c, const char *url,
+                                  const char *method, const char *version, const char *upload,
+                                  size_t *upload_size, void **slot)
+{
+    (void)version;
+    struct request *r = *slot;
+    if (r == NULL) {
+        r = begin(ctx, c, url, method);
+        if (r == NULL) return MHD_NO;
+        *slot = r;
+        check_head(r, url);
+        return r->response != NULL ? queue_answer(r) : MHD_YES;
+    }
+    if (*upload_size > 0) {
+        take_body(r, upload, *upload_size);
+        *upload_size = 0;
+        return MHD_YES;
+    }
+    if (r->queued) return MHD_YES;
+    if (r->response == NULL && !r->suspended) handle(r);
+    if (r->response != NULL && !r->suspended) return queue_answer(r);
+    return r->suspended ? MHD_YES : MHD_NO;
+}
+
+void request_on_completed(void *ctx, struct MHD_Connection *c, void **slot,
+                          enum MHD_RequestTerminationCode code)
+{
+    (void)ctx;
+    (void)c;
+    (void)code;
+    struct request *r = *slot;
+    if (r == NULL) return;
+    *slot = NULL;
+    if (r->response != NULL) MHD_destroy_response(r->response);
+    for (size_t i = 0; i < HTTP_PARAMS_MAX; i++) mem_free(r->params[i]);
+    mem_free(r->path);
+    mem_free(r->body);
+    mem_free(r);
+}

@@ -1,0 +1,110 @@
+/* response: answers with the headers that all of them carry. See http.h. */
+#include "server/http/http_internal.h"
+
+#include "common/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void respond_header(struct request *r, const char *name, const char *value)
+{
+    (void)MHD_add_response_header(r->response, name, value);
+}
+
+void respond_with(struct request *r, unsigned status, struct MHD_Response *response)
+{
+    if (r->response != NULL) { /* a second answer would be our mistake: the first one counts */
+        MHD_destroy_response(response);
+        return;
+    }
+    r->response = response;
+    r->status = status;
+    respond_header(r, "X-Request-Id", r->id);
+    respond_header(r, "X-Content-Type-Options", "nosniff");
+    respond_header(r, "Referrer-Policy", "no-referrer");
+    respond_header(r, "Content-Security-Policy",
+                   "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'");
+    request_resume(r);
+}
+
+void respond_text(struct request *r, unsigned status, const char *type, const void *data, size_t n)
+{
+    struct MHD_Response *m =
+        MHD_create_response_from_buffer(n, (void *)(uintptr_t)data, MHD_RESPMEM_MUST_COPY);
+    if (m == NULL) m = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+    if (m == NULL) return; /* no memory at all: the connection is closed */
+    (void)MHD_add_response_header(m, "Content-Type", type);
+    (void)MHD_add_response_header(m, "Cache-Control", "no-store");
+    respond_with(r, status, m);
+}
+
+void respond_json_text(struct request *r, unsigned status, const char *text)
+{
+    respond_text(r, status, "application/json", text, strlen(text));
+}
+
+void respond_json(struct request *r, unsigned status, const cJSON *json)
+{
+    size_t n = 0;
+    char *text = json != NULL ? json_print(json, &n) : NULL;
+    if (text != NULL) {
+        respond_text(r, status, "application/json", text, n);
+    } else {
+        struct err e = { 0 };
+        (void)err_set(&e, ERR_NOMEM, "answer");
+        respond_problem(r, &e, NULL);
+    }
+    mem_free(text);
+}
+
+void respond_empty(struct request *r, unsigned status) { respond_text(r, status, "application/json", "", 0); }
+
+static bool add_faults(cJSON *o, const struct json_faults *faults)
+{
+    cJSON *list = cJSON_AddArrayToObject(o, "errors");
+    bool ok = list != NULL;
+    for (size_t i = 0; ok && i < faults->count; i++) {
+        cJSON *f = cJSON_CreateObject();
+        ok = f != NULL && cJSON_AddItemToArray(list, f) &&
+             cJSON_AddStringToObject(f, "pointer", faults->items[i].pointer) != NULL &&
+             cJSON_AddStringToObject(f, "code", faults->items[i].code) != NULL &&
+             cJSON_AddStringToObject(f, "detail", faults->items[i].detail) != NULL;
+    }
+    return ok;
+}
+
+void respond_problem(struct request *r, const struct err *e, const struct json_faults *faults)
+{
+    char type[64];
+    const int status = err_http_status(e->code);
+    (void)snprintf(type, sizeof type, "/errors/%s", err_name(e->code));
+    cJSON *o = cJSON_CreateObject();
+    const bool ok = o != NULL && cJSON_AddStringToObject(o, "type", type) != NULL &&
+                    cJSON_AddStringToObject(o, "title", err_meaning(e->code)) != NULL &&
+                    json_add_int(o, "status", status) &&
+                    cJSON_AddStringToObject(o, "code", err_name(e->code)) != NULL &&
+                    cJSON_AddStringToObject(o, "detail", e->text) != NULL &&
+                    cJSON_AddStringToObject(o, "instance", r->path != NULL ? r->path : "") != NULL &&
+                    cJSON_AddStringToObject(o, "request_id", r->id) != NULL &&
+                    (faults == NULL || faults->count == 0 || add_faults(o, faults));
+    size_t n = 0;
+    char *text = ok ? json_print(o, &n) : NULL;
+    cJSON_Delete(o);
+    const char *body = text != NULL ? text : "{\"status\":503,\"code\":\"out_of_memory\"}";
+    respond_text(r, (unsigned)status, "application/problem+json", body, strlen(body));
+    if (r->response != NULL && (status == 429 || status == 503)) respond_header(r, "Retry-After", "2");
+    mem_free(text);
+}
+
+void respond_static(struct request *r, const char *type, const void *data, size_t n, const char *etag)
+{
+    const char *have = request_header(r, "If-None-Match");
+    const bool same = have != NULL && strcmp(have, etag) == 0;
+    struct MHD_Response *m = MHD_create_response_from_buffer(same ? 0 : n, (void *)(uintptr_t)data,
+                                                             MHD_RESPMEM_PERSISTENT);
+    if (m == NULL) return;
+    (void)MHD_add_response_header(m, "Content-Type", type);
+    (void)MHD_add_response_header(m, "ETag", etag);
+    (void)MHD_add_response_header(m, "Cache-Control", "no-cache");
+    respond_with(r, same ? 304 : 200, m);
+}

@@ -1,0 +1,297 @@
+/* local_process: workers as processes of this machine: own session, standard input /dev/null, output
+ * to a file, death seen through a pidfd, also of workers that an earlier daemon started. Loop thread.
+ * See launcher.h. */
+#include "server/launcher/launcher.h"
+
+#include "common/list.h"
+#include "common/log.h"
+#include "common/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define ENV_MAX 12
+
+struct process {
+    struct list link;
+    struct local_launcher *owner;
+    int64_t experiment, attempt;
+    pid_t pid;
+    int pidfd;
+    bool child; /* ours to wait for */
+    uv_poll_t poll;
+};
+struct local_launcher {
+    struct launcher base;
+    uv_loop_t *loop;
+    struct list processes;
+    bool closing;
+    void (*on_closed)(void *ctx);
+    void *closed_ctx;
+};
+
+/* ---- what /proc says --------------------------------------------------------------------------------------- */
+/* Field 22 of /proc/PID/stat; -1 when the process is gone or a zombie. */
+static int64_t start_ticks(int64_t pid)
+{
+    char path[40], text[1024];
+    (void)snprintf(path, sizeof path, "/proc/%" PRId64 "/stat", pid);
+    FILE *f = fopen(path, "re");
+    if (f == NULL) return -1;
+    const size_t n = fread(text, 1, sizeof text - 1, f);
+    (void)fclose(f);
+    text[n] = '\0';
+    char *at = strrchr(text, ')'); /* the name may hold blanks and brackets */
+    if (at == NULL || at[1] == '\0' || at[2] == 'Z') return -1;
+    for (int field = 2; field < 22 && at != NULL; field++) at = strchr(at + 1, ' ');
+    return at != NULL ? strtoll(at, NULL, 10) : -1;
+}
+
+static void boot_id(char out[40])
+{
+    out[0] = '\0';
+    FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
+    if (f == NULL) return;
+    if (fgets(out, 40, f) != NULL) out[strcspn(out, "\n")] = '\0';
+    (void)fclose(f);
+}
+
+/* ---- death -------------------------------------------------------------------------------------------------- */
+static void poll_closed(uv_handle_t *h)
+{
+    struct process *p = container_of((uv_poll_t *)h, struct process, poll);
+    struct local_launcher *l = p->owner;
+    (void)close(p->pidfd);
+    list_remove(&p->link);
+    mem_free(p);
+    if (l->closing && list_empty(&l->processes)) {
+        void (*on_closed)(void *) = l->on_closed;
+        void *ctx = l->closed_ctx;
+        mem_free(l);
+        on_closed(ctx);
+    }
+}
+
+static void on_death(uv_poll_t *h, int status, int events)
+{
+    struct process *p = container_of(h, struct process, poll);
+    (void)status;
+    (void)events;
+    int code = -1, signal = 0, wait_status;
+    if (p->child && waitpid(p->pid, &wait_status, WNOHANG) == p->pid) {
+        if (WIFEXITED(wait_status)) code = WEXITSTATUS(wait_status);
+        if (WIFSIGNALED(wait_status)) signal = WTERMSIG(wait_status);
+    }
+    (void)uv_poll_stop(h);
+    if (uv_is_closing((uv_handle_t *)h)) return;
+    uv_close((uv_handle_t *)h, poll_closed);
+    struct launcher *l = &p->owner->base;
+    l->on_exit(l->on_exit_ctx, p->experiment, p->attempt, code, signal);
+}
+
+static int watch(struct local_launcher *l, int64_t experiment, int64_t attempt, pid_t pid, bool child,
+                 struct err *e)
+{
+    const int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (fd < 0) return err_errno(e, errno, "watching process %d", (int)pid);
+    struct process *p = mem_calloc(1, sizeof *p);
+    if (p == NULL) {
+        (void)close(fd);
+        return err_set(e, ERR_NOMEM, "process");
+    }
+    (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+    *p = (struct process){ .owner = l, .experiment = experiment, .attempt = attempt, .pid = pid,
+                           .pidfd = fd, .child = child };
+    list_append(&l->processes, &p->link);
+    (void)uv_poll_init(l->loop, &p->poll, fd);
+    (void)uv_poll_start(&p->poll, UV_READABLE, on_death);
+    return 0;
+}
+
+/* ---- birth -------------------------------------------------------------------------------------------------- */
+struct environment {
+    char *vars[ENV_MAX + 1];
+    size_t n;
+};
+
+static void env_add(struct environment *env, char *text)
+{
+    if (text != NULL && env->n < ENV_MAX) env->vars[env->n++] = text;
+}
+
+static void env_inherit(struct environment *env, const char *name, const char *fallback)
+{
+    const char *value = getenv(name);
+    if (value == NULL) value = fallback;
+    if (value != NULL) env_add(env, mem_printf("%s=%s", name, value));
+}
+
+static void env_make(struct environment *env, const struct launch *what)
+{
+    env_inherit(env, "PATH", "/usr/local/bin:/usr/bin:/bin");
+    env_inherit(env, "HOME", "/");
+    env_inherit(env, "SPIKED_ISA", NULL);
+    env_inherit(env, "ASAN_OPTIONS", NULL);
+    env_add(env, mem_printf("LANG=C.UTF-8"));
+    env_add(env, mem_printf("OPENBLAS_NUM_THREADS=1"));
+    env_add(env, mem_printf("SPIKED_SERVER=unix:%s", what->socket));
+    env_add(env, mem_printf("SPIKED_EXPERIMENT=%" PRId64, what->experiment));
+    env_add(env, mem_printf("SPIKED_ATTEMPT=%" PRId64, what->attempt));
+    env_add(env, mem_printf("SPIKED_SECRET=%s", what->secret));
+}
+
+static void env_free(struct environment *env)
+{
+    for (size_t i = 0; i < env->n; i++) {
+        memset(env->vars[i], 0, strlen(env->vars[i])); /* one of them is the secret */
+        mem_free(env->vars[i]);
+    }
+}
+
+/* Between fork and exec: system calls only. The error number goes to the parent through `report`. */
+static void become_worker(const struct launch *what, char *const env[], int output, int report)
+{
+    sigset_t none;
+    (void)sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    (void)signal(SIGPIPE, SIG_DFL);
+    (void)setsid();
+    (void)syscall(SYS_close_range, 3U, ~0U, 4U /* CLOSE_RANGE_CLOEXEC */);
+    const int input = open("/dev/null", O_RDONLY);
+    if (input >= 0 && dup2(input, 0) == 0 && dup2(output, 1) == 1 && dup2(output, 2) == 2) {
+        char *const argv[] = { (char *)(uintptr_t)what->program, (char *)(uintptr_t)"attempt", NULL };
+        (void)execve(what->program, argv, env);
+    }
+    const int error = errno;
+    const ssize_t n = write(report, &error, sizeof error);
+    (void)n;
+    _exit(127); /* tidy: child */
+}
+
+/* Waits until exec happened (the pipe closes) or failed (an error number comes). */
+static int exec_error(int fd)
+{
+    int error = 0;
+    ssize_t n;
+    do n = read(fd, &error, sizeof error);
+    while (n < 0 && errno == EINTR);
+    return n == (ssize_t)sizeof error ? error : 0;
+}
+
+static int start_process(const struct launch *what, pid_t *pid, struct err *e)
+{
+    const int output = open(what->output_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (output < 0) return err_errno(e, errno, "%.150s", what->output_path);
+    int pipe_fds[2];
+    if (pipe2(pipe_fds, O_CLOEXEC) != 0) {
+        (void)close(output);
+        return err_errno(e, errno, "pipe");
+    }
+    struct environment env = { 0 };
+    env_make(&env, what);
+    *pid = fork();
+    if (*pid == 0) become_worker(what, env.vars, output, pipe_fds[1]);
+    const int fork_error = *pid < 0 ? errno : 0;
+    (void)close(pipe_fds[1]);
+    (void)close(output);
+    const int error = fork_error != 0 ? fork_error : exec_error(pipe_fds[0]);
+    (void)close(pipe_fds[0]);
+    env_free(&env);
+    if (error == 0) return 0;
+    if (*pid > 0) (void)waitpid(*pid, NULL, 0);
+    return err_errno(e, error, "starting %.120s", what->program);
+}
+
+static int local_start(struct launcher *base, const struct launch *what, struct launched *out,
+                       struct err *e)
+{
+    struct local_launcher *l = container_of(base, struct local_launcher, base);
+    pid_t pid;
+    int rc = start_process(what, &pid, e);
+    if (rc != 0) return rc;
+    rc = watch(l, what->experiment, what->attempt, pid, true, e);
+    if (rc != 0) {
+        (void)kill(-pid, SIGKILL);
+        (void)waitpid(pid, NULL, 0);
+        return rc;
+    }
+    out->pid = pid;
+    out->start_ticks = start_ticks(pid);
+    boot_id(out->boot_id);
+    return 0;
+}
+
+static bool local_adopt(struct launcher *base, int64_t experiment, int64_t attempt,
+                        const struct launched *process)
+{
+    struct local_launcher *l = container_of(base, struct local_launcher, base);
+    struct err e = { 0 };
+    if (process->pid <= 0 || start_ticks(process->pid) != process->start_ticks) return false;
+    if (watch(l, experiment, attempt, (pid_t)process->pid, false, &e) == 0) return true;
+    log_warn("server.launcher", "%s", e.text);
+    return false;
+}
+
+static void local_stop(struct launcher *base, int64_t experiment, int64_t attempt, bool hard)
+{
+    struct local_launcher *l = container_of(base, struct local_launcher, base);
+    list_for_each(it, &l->processes)
+    {
+        const struct process *p = container_of(it, struct process, link);
+        if (p->experiment != experiment || p->attempt != attempt) continue;
+        /* A worker leads a session of its own, so its group is its pid. */
+        (void)kill(-p->pid, hard ? SIGKILL : SIGTERM);
+    }
+}
+
+static void never(uv_handle_t *h)
+{
+    struct local_launcher *l = h->data;
+    void (*on_closed)(void *) = l->on_closed;
+    void *ctx = l->closed_ctx;
+    mem_free(h);
+    mem_free(l);
+    on_closed(ctx);
+}
+
+static void local_close(struct launcher *base, void (*on_closed)(void *ctx), void *ctx)
+{
+    struct local_launcher *l = container_of(base, struct local_launcher, base);
+    l->closing = true;
+    l->on_closed = on_closed;
+    l->closed_ctx = ctx;
+    if (list_empty(&l->processes)) { /* the callback comes from the loop in every case */
+        uv_timer_t *t = mem_calloc(1, sizeof *t);
+        if (t == NULL) return;
+        (void)uv_timer_init(l->loop, t);
+        t->data = l;
+        uv_close((uv_handle_t *)t, never);
+        return;
+    }
+    list_for_each_safe(it, &l->processes)
+    {
+        struct process *p = container_of(it, struct process, link);
+        if (!uv_is_closing((uv_handle_t *)&p->poll)) uv_close((uv_handle_t *)&p->poll, poll_closed);
+    }
+}
+
+static const struct launcher_ops local_ops = { local_start, local_adopt, local_stop, local_close };
+
+int local_launcher_create(struct launcher **out, uv_loop_t *loop, struct err *e)
+{
+    struct local_launcher *l = mem_calloc(1, sizeof *l);
+    if (l == NULL) return err_set(e, ERR_NOMEM, "launcher");
+    l->base.ops = &local_ops;
+    l->loop = loop;
+    list_init(&l->processes);
+    *out = &l->base;
+    return 0;
+}

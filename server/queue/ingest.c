@@ -1,0 +1,167 @@
+/* ingest: frames of workers into metrics.db and out to the watchers. Loop thread; the work itself runs
+ * on the writer thread of metrics.db. */
+#include "server/queue/queue_internal.h"
+
+#include "common/log.h"
+#include "common/mem.h"
+#include "server/store/metrics_store.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+struct frames_job {
+    struct store_job job;
+    struct queue *q;
+    int64_t experiment, attempt;
+    uint64_t until_step;
+    char records[PATH_MAX];
+    struct metrics_result result;
+    queue_answer_fn done;
+    void *ctx;
+    size_t length;
+    unsigned char body[];
+};
+
+static int run_frames(struct store_job *job, sqlite3 *db, struct err *e)
+{
+    struct frames_job *f = container_of(job, struct frames_job, job);
+    return metrics_ingest(db, f->experiment, f->attempt, f->until_step, f->body, f->length, f->records,
+                          &f->result, e);
+}
+
+static void keep_headlines(struct entry *e, const cJSON *points)
+{
+    for (int i = 0; i < EXPERIMENT_HEADLINES_MAX; i++) {
+        const cJSON *list = json_get(points, experiment_headlines[i]);
+        const int n = cJSON_GetArraySize(list);
+        const cJSON *last = n > 0 ? cJSON_GetArrayItem(list, n - 1) : NULL;
+        const cJSON *value = last != NULL ? cJSON_GetArrayItem(last, 2) : NULL;
+        if (cJSON_IsNumber(value)) e->x.headline[i] = value->valuedouble;
+    }
+}
+
+static void publish_json(struct queue *q, const char *event, int64_t id, const cJSON *json)
+{
+    char *text = json_print(json, NULL);
+    if (text != NULL) q->observer.publish(q->observer.ctx, event, id, text);
+    mem_free(text);
+}
+
+static void publish_frames(struct queue *q, int64_t id, struct metrics_result *r)
+{
+    if (r->points->child != NULL) {
+        cJSON *o = cJSON_CreateObject();
+        if (o != NULL && json_add_int(o, "id", id) && cJSON_AddItemToObject(o, "series", r->points)) {
+            r->points = NULL;
+            publish_json(q, "experiment.points", id, o);
+        }
+        cJSON_Delete(o);
+    }
+    cJSON *record;
+    cJSON_ArrayForEach(record, r->records)
+    {
+        if (json_add_int(record, "id", id)) publish_json(q, "experiment.record", id, record);
+    }
+}
+
+static void frames_done(struct store_job *job, const struct err *e)
+{
+    struct frames_job *f = container_of(job, struct frames_job, job);
+    struct entry *entry = queue_entry(f->q, f->experiment);
+    if (e->code == ERR_OK && entry != NULL) {
+        keep_headlines(entry, f->result.points);
+        publish_frames(f->q, f->experiment, &f->result);
+        char text[100];
+        (void)snprintf(text, sizeof text, "{\"acked_frame\":%llu,\"durable_frame\":%llu}",
+                       (unsigned long long)f->result.acked_frame,
+                       (unsigned long long)(job->durable ? f->result.acked_frame : 0));
+        f->done(f->ctx, text, e);
+    } else {
+        struct err fault = *e;
+        if (fault.code == ERR_OK) (void)err_set(&fault, ERR_LEASE_LOST, "the experiment is gone");
+        f->done(f->ctx, NULL, &fault);
+    }
+    metrics_result_deinit(&f->result);
+    mem_free(f);
+}
+
+void ingest_frames(struct queue *q, struct entry *e, int64_t from_attempt, uint64_t until_step,
+                   const void *body, size_t length, queue_answer_fn done, void *ctx)
+{
+    struct frames_job *f = mem_calloc(1, sizeof *f + length);
+    struct err fault = { 0 };
+    if (f == NULL) {
+        (void)err_set(&fault, ERR_NOMEM, "frames");
+        done(ctx, NULL, &fault);
+        return;
+    }
+    f->job.run = run_frames;
+    f->job.done = frames_done;
+    f->q = q;
+    f->experiment = e->x.id;
+    f->attempt = from_attempt;
+    f->until_step = until_step;
+    f->done = done;
+    f->ctx = ctx;
+    f->length = length;
+    memcpy(f->body, body, length);
+    (void)snprintf(f->records, sizeof f->records, "%s/%s/records.bin", q->files_dir, e->x.uid);
+    store_submit(q->metrics, &f->job);
+}
+
+struct cut_job {
+    struct store_job job;
+    struct queue *q;
+    int64_t experiment;
+    uint64_t step;
+    bool all;
+    void (*then)(void *ctx, const struct err *e);
+    void *ctx;
+};
+
+static int run_cut(struct store_job *job, sqlite3 *db, struct err *e)
+{
+    const struct cut_job *c = container_of(job, struct cut_job, job);
+    return c->all ? metrics_delete(db, c->experiment, e) : metrics_cut(db, c->experiment, c->step, e);
+}
+
+static void cut_done(struct store_job *job, const struct err *e)
+{
+    struct cut_job *c = container_of(job, struct cut_job, job);
+    if (e->code == ERR_OK && !c->all) {
+        char text[80];
+        (void)snprintf(text, sizeof text, "{\"id\":%lld,\"step\":%llu}", (long long)c->experiment,
+                       (unsigned long long)c->step);
+        c->q->observer.publish(c->q->observer.ctx, "points.cut", c->experiment, text);
+    }
+    if (e->code != ERR_OK) log_error("server.queue", "cut of experiment %lld: %s", (long long)c->experiment, e->text);
+    if (c->then != NULL) c->then(c->ctx, e);
+    mem_free(c);
+}
+
+static void submit_cut(struct queue *q, const struct cut_job *like)
+{
+    struct cut_job *c = mem_calloc(1, sizeof *c);
+    if (c == NULL) {
+        struct err fault = { 0 };
+        (void)err_set(&fault, ERR_NOMEM, "cut");
+        if (like->then != NULL) like->then(like->ctx, &fault);
+        return;
+    }
+    *c = *like;
+    c->q = q;
+    c->job = (struct store_job){ .run = run_cut, .done = cut_done };
+    store_submit(q->metrics, &c->job);
+}
+
+void ingest_cut(struct queue *q, struct entry *e, uint64_t step,
+                void (*then)(void *ctx, const struct err *e), void *ctx)
+{
+    submit_cut(q, &(struct cut_job){ .experiment = e->x.id, .step = step, .then = then, .ctx = ctx });
+}
+
+void ingest_delete(struct queue *q, int64_t experiment)
+{
+    submit_cut(q, &(struct cut_job){ .experiment = experiment, .all = true });
+}

@@ -1,0 +1,432 @@
+/* queue: opening and closing, the index of experiments, and what people ask for. See queue.h; the
+ * pipeline of changes is queue_change.c. */
+#include "server/queue/queue_internal.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "server/store/stmt.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define STOP_WORKERS_MS 10000
+
+const char *const experiment_headlines[EXPERIMENT_HEADLINES_MAX] = {
+    "train/loss", "train/accuracy", "val/loss", "val/accuracy", "test/loss", "test/accuracy"
+};
+
+/* ---- the index ------------------------------------------------------------------------------------------ */
+struct entry *queue_entry(const struct queue *q, int64_t id)
+{
+    return id > 0 && (size_t)id < q->by_id_size ? q->by_id[id] : NULL;
+}
+
+static int index_room(struct queue *q, size_t id, struct err *e)
+{
+    if (id < q->by_id_size) return 0;
+    const size_t size = 2 * id + 64;
+    struct entry **grown = mem_realloc_array(q->by_id, size, sizeof grown[0]);
+    if (grown == NULL) return err_set(e, ERR_NOMEM, "index of experiments");
+    memset(grown + q->by_id_size, 0, (size - q->by_id_size) * sizeof grown[0]);
+    q->by_id = grown;
+    q->by_id_size = size;
+    return 0;
+}
+
+struct entry *queue_add(struct queue *q, const struct experiment *x, struct err *e)
+{
+    if (index_room(q, (size_t)x->id, e) != 0) return NULL;
+    struct entry *entry = mem_calloc(1, sizeof *entry);
+    if (entry == NULL) {
+        (void)err_set(e, ERR_NOMEM, "experiment");
+        return NULL;
+    }
+    entry->x = *x;
+    for (int i = 0; i < EXPERIMENT_HEADLINES_MAX; i++) entry->x.headline[i] = NAN;
+    list_init(&entry->changes);
+    list_insert_before(q->entries.next, &entry->link); /* newest first */
+    q->by_id[x->id] = entry;
+    q->count++;
+    return entry;
+}
+
+void queue_remove(struct queue *q, struct entry *e)
+{
+    q->by_id[e->x.id] = NULL;
+    q->count--;
+    list_remove(&e->link);
+    mem_free(e);
+}
+
+int entry_dir(const struct queue *q, const struct entry *e, int64_t attempt, char *out, size_t size)
+{
+    const int n = attempt == 0
+                      ? snprintf(out, size, "%s/%s", q->files_dir, e->x.uid)
+                      : snprintf(out, size, "%s/%s/attempt-%lld", q->files_dir, e->x.uid, (long long)attempt);
+    return n < (int)size ? 0 : -1;
+}
+
+int queue_attempt_dir(const struct queue *q, int64_t id, char *out, size_t size, struct err *e)
+{
+    const struct entry *entry = queue_entry(q, id);
+    if (entry == NULL || entry->x.attempt == 0 ||
+        entry_dir(q, entry, entry->x.attempt, out, size) != 0)
+        return err_set(e, ERR_NOT_FOUND, "experiment %lld has no attempt yet", (long long)id);
+    return 0;
+}
+
+const struct experiment *queue_find(const struct queue *q, int64_t id)
+{
+    const struct entry *e = queue_entry(q, id);
+    return e != NULL && !e->deleted ? &e->x : NULL;
+}
+
+const struct experiment *queue_find_uid(const struct queue *q, const char *uid)
+{
+    list_for_each(it, &q->entries)
+    {
+        const struct entry *e = container_of(it, struct entry, link);
+        if (!e->deleted && strcmp(e->x.uid, uid) == 0) return &e->x;
+    }
+    return NULL;
+}
+
+void queue_each(const struct queue *q, bool (*fn)(void *ctx, const struct experiment *x), void *ctx)
+{
+    list_for_each(it, &q->entries)
+    {
+        const struct entry *e = container_of(it, struct entry, link);
+        if (!e->deleted && !fn(ctx, &e->x)) return;
+    }
+}
+
+struct queue_totals queue_totals(const struct queue *q)
+{
+    struct queue_totals t = { .slots = q->o.max_running, .all = q->count, .draining = q->draining };
+    list_for_each(it, &q->entries)
+    {
+        const struct entry *e = container_of(it, struct entry, link);
+        t.running += entry_active(e);
+        t.queued += e->x.state == STATE_QUEUED;
+    }
+    return t;
+}
+
+/* Same order as the scheduler's, less the ageing within a minute. */
+static bool stands_before(const struct experiment *a, const struct experiment *b)
+{
+    if (a->priority != b->priority) return a->priority > b->priority;
+    if (a->queued_ms != b->queued_ms) return a->queued_ms < b->queued_ms;
+    return a->id < b->id;
+}
+
+int64_t queue_position(const struct queue *q, int64_t id, int64_t *ahead, size_t max, size_t *n_ahead,
+                       enum experiment_reason *reason, char *detail, size_t detail_size)
+{
+    const struct entry *mine = queue_entry(q, id);
+    *n_ahead = 0;
+    if (mine == NULL || mine->x.state != STATE_QUEUED) return -1;
+    int64_t position = 1;
+    list_for_each(it, &q->entries)
+    {
+        const struct entry *e = container_of(it, struct entry, link);
+        if (e == mine || e->x.state != STATE_QUEUED || !stands_before(&e->x, &mine->x)) continue;
+        position++;
+        if (*n_ahead < max) ahead[(*n_ahead)++] = e->x.id;
+    }
+    const struct queue_totals t = queue_totals(q);
+    *reason = q->draining ? REASON_DRAINING : REASON_NO_SLOT;
+    if (q->draining) (void)snprintf(detail, detail_size, "the daemon is stopping");
+    else (void)snprintf(detail, detail_size, "%lld of %lld slots are busy", (long long)t.running,
+                        (long long)t.slots);
+    return position;
+}
+
+bool queue_ready(const struct queue *q, struct err *e)
+{
+    if (!q->draining) return true;
+    (void)err_set(e, ERR_UNAVAILABLE, "the daemon is stopping");
+    return false;
+}
+
+/* ---- publishing ------------------------------------------------------------------------------------------ */
+static bool add_progress(cJSON *o, const struct experiment *x)
+{
+    cJSON *p = cJSON_AddObjectToObject(o, "progress");
+    const double left = (double)(x->steps_total - x->step);
+    return p != NULL && json_add_int(p, "step", x->step) && json_add_int(p, "steps_total", x->steps_total) &&
+           json_add_int(p, "epoch", x->epoch) && json_add_int(p, "epochs", x->epochs) &&
+           json_add_number(p, "samples_per_s", x->samples_per_s) &&
+           (x->state == STATE_RUNNING && x->step > 0 && x->started_ms > 0 && x->steps_total > 0
+                ? json_add_number(p, "eta_s", left * (double)(clock_wall_ms() - x->started_ms) / 1000.0 /
+                                                  (double)x->step)
+                : cJSON_AddNullToObject(p, "eta_s") != NULL);
+}
+
+static bool add_headlines(cJSON *o, const struct experiment *x)
+{
+    cJSON *m = cJSON_AddObjectToObject(o, "metrics");
+    bool ok = m != NULL;
+    for (int i = 0; ok && i < EXPERIMENT_HEADLINES_MAX; i++)
+        if (!isnan(x->headline[i])) ok = json_add_number(m, experiment_headlines[i], x->headline[i]);
+    return ok;
+}
+
+cJSON *experiment_object(const struct queue *q, const struct experiment *x)
+{
+    cJSON *o = cJSON_CreateObject();
+    cJSON *tags = o != NULL ? cJSON_CreateArray() : NULL;
+    for (size_t i = 0; tags != NULL && i < x->n_tags; i++)
+        (void)cJSON_AddItemToArray(tags, cJSON_CreateString(x->tags[i]));
+    int64_t ahead[1];
+    size_t n = 0;
+    enum experiment_reason why;
+    char detail[80];
+    const int64_t position = queue_position(q, x->id, ahead, 0, &n, &why, detail, sizeof detail);
+    const bool ok =
+        tags != NULL && json_add_int(o, "id", x->id) && cJSON_AddStringToObject(o, "uid", x->uid) != NULL &&
+        cJSON_AddStringToObject(o, "name", x->name) != NULL &&
+        cJSON_AddStringToObject(o, "user", x->user) != NULL && cJSON_AddItemToObject(o, "tags", tags) &&
+        json_add_int(o, "priority", x->priority) &&
+        cJSON_AddStringToObject(o, "state", state_name(x->state)) != NULL &&
+        cJSON_AddStringToObject(o, "desired", desired_name(x->desired)) != NULL &&
+        cJSON_AddStringToObject(o, "reason", reason_name(x->reason)) != NULL &&
+        cJSON_AddStringToObject(o, "message", x->message) != NULL && json_add_int(o, "attempt", x->attempt) &&
+        json_add_int(o, "rev", x->rev) && json_add_time(o, "created_at", x->created_ms) &&
+        json_add_time(o, "queued_at", x->queued_ms) && json_add_time(o, "started_at", x->started_ms) &&
+        json_add_time(o, "ended_at", x->ended_ms) && add_progress(o, x) && add_headlines(o, x) &&
+        cJSON_AddStringToObject(o, "dataset", x->dataset) != NULL &&
+        json_add_int(o, "time_steps", x->time_steps) &&
+        (position > 0 ? json_add_int(o, "queue_position", position)
+                      : cJSON_AddNullToObject(o, "queue_position") != NULL);
+    if (ok) return o;
+    cJSON_Delete(o);
+    return NULL;
+}
+
+void queue_publish_state(struct queue *q, const struct entry *e)
+{
+    cJSON *o = experiment_object(q, &e->x);
+    char *text = o != NULL ? json_print(o, NULL) : NULL;
+    cJSON_Delete(o);
+    if (text != NULL) q->observer.publish(q->observer.ctx, "experiment.state", e->x.id, text);
+    mem_free(text);
+}
+
+/* ---- what people ask for ---------------------------------------------------------------------------------- */
+static bool may_act(const struct entry *e, const struct queue_actor *a)
+{
+    return a->admin || a->uid == e->x.owner_uid;
+}
+
+static struct change *person_change(struct queue *q, int64_t id, enum experiment_event event,
+                                    struct queue_actor actor, queue_done_fn done, void *ctx)
+{
+    struct entry *e = queue_entry(q, id);
+    struct err fault = { 0 };
+    if (e == NULL || e->deleted) {
+        (void)err_set(&fault, ERR_NOT_FOUND, "there is no experiment %lld", (long long)id);
+    } else if (!may_act(e, &actor)) {
+        (void)err_set(&fault, ERR_FORBIDDEN, "experiment %lld belongs to %s", (long long)id, e->x.user);
+    } else {
+        struct change *c = change_new(q, e, event);
+        if (c != NULL) {
+            (void)snprintf(c->actor, sizeof c->actor, "%s", actor.user);
+            c->reason = REASON_USER_REQUEST;
+            c->done = done;
+            c->ctx = ctx;
+            return c;
+        }
+        (void)err_set(&fault, ERR_NOMEM, "change");
+    }
+    done(ctx, NULL, &fault);
+    return NULL;
+}
+
+void queue_act(struct queue *q, int64_t id, enum queue_action action, struct queue_actor actor,
+               double grace_s, queue_done_fn done, void *ctx)
+{
+    static const enum experiment_event events[] = {
+        [QUEUE_CANCEL] = EVENT_CANCEL, [QUEUE_PAUSE] = EVENT_PAUSE, [QUEUE_RESUME] = EVENT_RESUME,
+        [QUEUE_RETRY] = EVENT_RETRY,   [QUEUE_DELETE] = EVENT_PATCH,
+    };
+    struct change *c = person_change(q, id, events[action], actor, done, ctx);
+    if (c == NULL) return;
+    c->grace_s = grace_s;
+    c->remove = action == QUEUE_DELETE;
+    if (action == QUEUE_RESUME || action == QUEUE_RETRY) c->reason = REASON_NONE;
+    change_submit(c);
+}
+
+void queue_patch(struct queue *q, int64_t id, const struct queue_patch *patch,
+                 struct queue_actor actor, queue_done_fn done, void *ctx)
+{
+    struct change *c = person_change(q, id, EVENT_PATCH, actor, done, ctx);
+    if (c == NULL) return;
+    c->patch.if_rev = patch->if_rev;
+    if (patch->name != NULL) {
+        (void)snprintf(c->patch_name, sizeof c->patch_name, "%s", patch->name);
+        c->patch.name = c->patch_name;
+    }
+    if (patch->priority != NULL) {
+        c->patch_priority = *patch->priority;
+        c->patch.priority = &c->patch_priority;
+    }
+    if (patch->tags != NULL) {
+        memcpy(c->patch_tags, patch->tags, patch->n_tags * sizeof c->patch_tags[0]);
+        c->patch.tags = (const char(*)[64])c->patch_tags;
+        c->patch.n_tags = patch->n_tags;
+    }
+    change_submit(c);
+}
+
+/* ---- opening ---------------------------------------------------------------------------------------------- */
+static int lock_state_dir(struct queue *q, struct err *e)
+{
+    char path[PATH_MAX];
+    (void)snprintf(path, sizeof path, "%s/lock", q->state_dir);
+    q->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (q->lock_fd < 0) return err_errno(e, errno, "%.150s", path);
+    if (flock(q->lock_fd, LOCK_EX | LOCK_NB) == 0) return 0;
+    return err_set(e, ERR_UNAVAILABLE, "another daemon uses the state directory %.150s", q->state_dir);
+}
+
+static int copy_options(struct queue *q, const struct queue_options *o, struct err *e)
+{
+    q->o = *o;
+    q->state_dir = mem_strdup(o->state_dir);
+    q->files_dir = mem_strdup(o->files_dir);
+    q->data_dir = mem_strdup(o->data_dir);
+    q->worker_program = mem_strdup(o->worker_program);
+    q->worker_socket = mem_strdup(o->worker_socket);
+    if (q->state_dir == NULL || q->files_dir == NULL || q->data_dir == NULL ||
+        q->worker_program == NULL || q->worker_socket == NULL)
+        return err_set(e, ERR_NOMEM, "queue options");
+    return 0;
+}
+
+static void on_tick(uv_timer_t *t)
+{
+    struct queue *q = container_of(t, struct queue, tick);
+    scheduler_tick(q);
+}
+
+static void queue_free(struct queue *q)
+{
+    list_for_each_safe(it, &q->entries) queue_remove(q, container_of(it, struct entry, link));
+    mem_free(q->by_id);
+    if (q->lock_fd >= 0) (void)close(q->lock_fd);
+    mem_free(q->state_dir);
+    mem_free(q->files_dir);
+    mem_free(q->data_dir);
+    mem_free(q->worker_program);
+    mem_free(q->worker_socket);
+    mem_free(q);
+}
+
+static int open_stores(struct queue *q, struct err *e)
+{
+    char path[PATH_MAX];
+    int rc = store_check_file_system(q->state_dir, e);
+    if (rc != 0) return rc;
+    (void)snprintf(path, sizeof path, "%s/spiked.db", q->state_dir);
+    rc = store_open(&q->main, q->loop, path, "", true, e);
+    if (rc != 0) return rc;
+    (void)snprintf(path, sizeof path, "%s/metrics.db", q->state_dir);
+    return store_open(&q->metrics, q->loop, path, "metrics_", false, e);
+}
+
+static void ignore_closed(void *ctx) { (void)ctx; }
+
+int queue_open(struct queue **out, uv_loop_t *loop, const struct queue_options *options,
+               struct launcher *launcher, struct queue_observer observer, struct err *e)
+{
+    struct queue *q = mem_calloc(1, sizeof *q);
+    if (q == NULL) return err_set(e, ERR_NOMEM, "queue");
+    q->loop = loop;
+    q->launcher = launcher;
+    q->observer = observer;
+    q->lock_fd = -1;
+    q->opened_ms = clock_mono_ms();
+    list_init(&q->entries);
+    int rc = copy_options(q, options, e);
+    if (rc == 0 && mkdir(q->files_dir, 0700) != 0 && errno != EEXIST)
+        rc = err_errno(e, errno, "%.150s", q->files_dir);
+    if (rc == 0) rc = lock_state_dir(q, e);
+    if (rc == 0) rc = open_stores(q, e);
+    if (rc == 0) rc = recovery_load(q, e);
+    if (rc != 0) {
+        if (q->main != NULL) store_close(q->main, ignore_closed, NULL);
+        if (q->metrics != NULL) store_close(q->metrics, ignore_closed, NULL);
+        (void)uv_run(loop, UV_RUN_NOWAIT);
+        queue_free(q);
+        return rc;
+    }
+    launcher->on_exit = scheduler_worker_exit;
+    launcher->on_exit_ctx = q;
+    (void)uv_timer_init(loop, &q->tick);
+    (void)uv_timer_start(&q->tick, on_tick, TICK_MS, TICK_MS);
+    recovery_adopt(q);
+    scheduler_run(q);
+    *out = q;
+    return 0;
+}
+
+/* ---- closing ----------------------------------------------------------------------------------------------- */
+static void one_closed(void *ctx)
+{
+    struct queue *q = ctx;
+    if (--q->closes_left > 0) return;
+    void (*on_closed)(void *) = q->on_closed;
+    void *closed_ctx = q->closed_ctx;
+    queue_free(q);
+    on_closed(closed_ctx);
+}
+
+static void tick_closed(uv_handle_t *h) { one_closed(container_of((uv_timer_t *)h, struct queue, tick)); }
+
+static void close_all(struct queue *q)
+{
+    q->closes_left = 3;
+    uv_close((uv_handle_t *)&q->tick, tick_closed);
+    store_close(q->main, one_closed, q);
+    store_close(q->metrics, one_closed, q);
+}
+
+/* --workers stop: workers were asked to pause; waits for their last messages. */
+static void on_stopping(uv_timer_t *t)
+{
+    struct queue *q = container_of(t, struct queue, tick);
+    bool busy = q->reads > 0;
+    list_for_each(it, &q->entries)
+    {
+        const struct entry *e = container_of(it, struct entry, link);
+        busy |= e->writing || (q->o.stop_workers && (entry_active(e) || e->process.pid != 0));
+    }
+    if (busy && clock_mono_ms() < q->stop_until_ms) return;
+    (void)uv_timer_stop(&q->tick);
+    close_all(q);
+}
+
+void queue_close(struct queue *q, void (*on_closed)(void *ctx), void *ctx)
+{
+    q->draining = true;
+    q->on_closed = on_closed;
+    q->closed_ctx = ctx;
+    q->stop_until_ms = clock_mono_ms() + (q->o.stop_workers ? STOP_WORKERS_MS : 2000);
+    list_for_each(it, &q->entries)
+    {
+        const struct entry *e = container_of(it, struct entry, link);
+        if (q->o.stop_workers && entry_active(e))
+            q->launcher->ops->stop(q->launcher, e->x.id, e->x.attempt, false);
+    }
+    (void)uv_timer_start(&q->tick, on_stopping, 0, 50);
+}

@@ -1,0 +1,264 @@
+/* queue_change: the pipeline every change of an experiment goes through. See queue_internal.h. */
+#include "server/queue/queue_internal.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "server/store/stmt.h"
+
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+
+#define BACKOFF_FIRST_S 10
+#define BACKOFF_MAX_S 600
+
+struct change *change_new(struct queue *q, struct entry *e, enum experiment_event event)
+{
+    struct change *c = mem_calloc(1, sizeof *c);
+    if (c == NULL) {
+        log_error("server.queue", "out of memory: %s of experiment %lld is lost", event_name(event),
+                  (long long)e->x.id);
+        return NULL;
+    }
+    c->q = q;
+    c->entry = e;
+    c->event = event;
+    c->reason = REASON_NONE;
+    (void)snprintf(c->actor, sizeof c->actor, "daemon");
+    return c;
+}
+
+static void tell(struct change *c, const struct err *e)
+{
+    if (c->done != NULL) c->done(c->ctx, e->code == ERR_OK ? &c->entry->x : NULL, e);
+    if (c->answer != NULL) c->answer(c->ctx, NULL, e);
+}
+
+static void change_free(struct change *c)
+{
+    sodium_memzero(c->secret, sizeof c->secret);
+    mem_free(c->summary);
+    mem_free(c);
+}
+
+/* ---- judging -------------------------------------------------------------------------------------------- */
+/* min(600, 10 * 2^(faults - 1)) seconds, +-20 % by the experiment's number: the same after a restart. */
+static int64_t backoff_ms(const struct entry *e, int64_t faults)
+{
+    int64_t s = BACKOFF_FIRST_S;
+    for (int64_t i = 1; i < faults && s < BACKOFF_MAX_S; i++) s *= 2;
+    if (s > BACKOFF_MAX_S) s = BACKOFF_MAX_S;
+    const int64_t spread = (e->x.id * 7919 + faults * 104729) % 401 - 200; /* per mille */
+    return s * (1000 + spread);
+}
+
+static void patch_next(struct change *c)
+{
+    struct experiment *n = &c->next;
+    if (c->patch.name != NULL) (void)snprintf(n->name, sizeof n->name, "%s", c->patch.name);
+    if (c->patch.priority != NULL) n->priority = *c->patch.priority;
+    if (c->patch.tags != NULL) {
+        memcpy(n->tags, c->patch.tags, c->patch.n_tags * sizeof n->tags[0]);
+        n->n_tags = c->patch.n_tags;
+    }
+}
+
+static void claim_next(struct change *c)
+{
+    uint8_t secret[32];
+    randombytes_buf(secret, sizeof secret);
+    (void)sodium_bin2hex(c->secret, sizeof c->secret, secret, sizeof secret);
+    digest_bytes(c->secret, strlen(c->secret), c->secret_hash);
+    sodium_memzero(secret, sizeof secret);
+    c->next.attempt++;
+    c->next.step = c->next.steps_total = 0;
+}
+
+static void judge_times(struct change *c)
+{
+    struct experiment *n = &c->next;
+    const int64_t now = clock_wall_ms();
+    const enum experiment_state was = c->entry->x.state;
+    if (n->state == STATE_QUEUED && was != STATE_QUEUED && n->queued_ms == 0) n->queued_ms = now;
+    if (n->state == STATE_RUNNING && was == STATE_STARTING && n->started_ms == 0) n->started_ms = now;
+    if (state_is_final(n->state) != state_is_final(was)) n->ended_ms = state_is_final(n->state) ? now : 0;
+    if (c->event == EVENT_RETRY) c->next_faults = 0;
+    if (c->event == EVENT_FAULT_RETRY || c->event == EVENT_FAULT_FINAL) c->next_faults++;
+    c->next_not_before_ms =
+        (c->move.effects & EFFECT_DELAY) != 0 ? now + backoff_ms(c->entry, c->next_faults) : 0;
+}
+
+/* Fills next from the committed state. Errors: ERR_BAD_STATE, ERR_PRECONDITION, ERR_NOT_FOUND. */
+static int judge(struct change *c, struct err *e)
+{
+    const struct experiment *x = &c->entry->x;
+    if (c->entry->deleted) return err_set(e, ERR_NOT_FOUND, "experiment %lld is gone", (long long)x->id);
+    if (c->remove && !state_is_final(x->state))
+        return err_set(e, ERR_BAD_STATE, "experiment %lld is %s: cancel it first", (long long)x->id,
+                       state_name(x->state));
+    if (c->patch.if_rev != 0 && c->patch.if_rev != x->rev)
+        return err_set(e, ERR_PRECONDITION, "experiment %lld has revision r%lld, not r%lld",
+                       (long long)x->id, (long long)x->rev, (long long)c->patch.if_rev);
+    c->move = experiment_next(x->state, x->desired, c->event);
+    if (!c->move.allowed)
+        return err_set(e, ERR_BAD_STATE, "experiment %lld is %s: %s is not possible", (long long)x->id,
+                       state_name(x->state), event_name(c->event));
+    c->next = *x;
+    c->next.state = c->move.state;
+    c->next.desired = c->move.desired;
+    c->next.rev++;
+    c->next_faults = c->entry->faults;
+    if (c->event == EVENT_PATCH) {
+        patch_next(c);
+    } else {
+        c->next.reason = c->reason;
+        (void)snprintf(c->next.message, sizeof c->next.message, "%s", c->message);
+    }
+    if (c->event == EVENT_CLAIM) claim_next(c);
+    if (c->event == EVENT_GRACE_OVER && c->next.state == STATE_RUNNING)
+        c->next.reason = REASON_PAUSE_FAILED;
+    judge_times(c);
+    return 0;
+}
+
+/* ---- writing (writer thread) ----------------------------------------------------------------------------- */
+static int write_attempt(const struct change *c, sqlite3 *db, struct err *e)
+{
+    const struct experiment *n = &c->next;
+    const int64_t now = clock_wall_ms();
+    if (c->event == EVENT_CLAIM)
+        return stmt_once(db, "INSERT INTO attempt(experiment,n,secret_hash,started_ms) VALUES(?,?,?,?)",
+                         e, "iibi", n->id, n->attempt, c->secret_hash, DIGEST_BYTES, now);
+    if (c->event == EVENT_HELLO)
+        return stmt_once(db, "UPDATE attempt SET host=?3,resume_step=?4 WHERE experiment=?1 AND n=?2", e,
+                         "iiti", n->id, n->attempt, c->host, c->resume_step);
+    const bool was_active = entry_active(c->entry), active = n->state == STATE_STARTING ||
+                            n->state == STATE_RUNNING || n->state == STATE_STOPPING;
+    if (!was_active || active) return 0;
+    return stmt_once(db, "UPDATE attempt SET ended_ms=?3,reason=?4 WHERE experiment=?1 AND n=?2", e,
+                     "iiit", n->id, n->attempt, now, reason_name(n->reason));
+}
+
+static int write_change(struct store_job *job, sqlite3 *db, struct err *e)
+{
+    const struct change *c = container_of(job, struct change, job);
+    const struct experiment *n = &c->next;
+    if (c->remove) {
+        const int rc = stmt_once(db, "DELETE FROM idempotency WHERE experiment=?1", e, "i", n->id);
+        if (rc != 0) return rc;
+        return stmt_once(db, "DELETE FROM experiment WHERE id=?1", e, "i", n->id);
+    }
+    char tags[SPEC_TAGS_MAX * 68] = "";
+    for (size_t i = 0; i < n->n_tags; i++) {
+        const size_t at = strlen(tags);
+        (void)snprintf(tags + at, sizeof tags - at, "%s%s", i > 0 ? "\n" : "", n->tags[i]);
+    }
+    int rc = stmt_once(db,
+                       "UPDATE experiment SET name=?2,tags=?3,priority=?4,state=?5,desired=?6,reason=?7,"
+                       "message=?8,attempt=?9,faults=?10,rev=?11,queued_ms=?12,started_ms=?13,ended_ms=?14,"
+                       "not_before_ms=?15,summary=coalesce(?16,summary) WHERE id=?1",
+                       e, "itit" "tttiii" "iiiit", n->id, n->name, tags, n->priority,
+                       state_name(n->state), desired_name(n->desired), reason_name(n->reason),
+                       n->message, n->attempt, c->next_faults, n->rev, n->queued_ms, n->started_ms,
+                       n->ended_ms, c->next_not_before_ms, c->summary);
+    if (rc == 0) rc = write_attempt(c, db, e);
+    if (rc == 0)
+        rc = stmt_once(db, "INSERT INTO audit(at_ms,actor,experiment,event,state) VALUES(?,?,?,?,?)", e,
+                       "itit" "t", clock_wall_ms(), c->actor, n->id, event_name(c->event),
+                       state_name(n->state));
+    return rc;
+}
+
+/* ---- after the commit (loop) ------------------------------------------------------------------------------ */
+static void pump(struct entry *e);
+
+static void take_effect(struct change *c)
+{
+    struct entry *e = c->entry;
+    struct queue *q = c->q;
+    const unsigned effects = c->move.effects;
+    e->faults = c->next_faults;
+    e->not_before_ms = c->next_not_before_ms;
+    if (c->event == EVENT_CLAIM) {
+        memcpy(e->secret_hash, c->secret_hash, sizeof e->secret_hash);
+        e->lease_until_ms = clock_mono_ms() + START_TIMEOUT_MS;
+        e->grace_until_ms = 0;
+        e->killed = false;
+        e->kill_reason = REASON_NONE;
+        e->process = (struct launched){ 0 };
+    }
+    if ((effects & EFFECT_GRACE) != 0)
+        e->grace_until_ms = clock_mono_ms() + (int64_t)(c->grace_s * 1000.0);
+    if (c->event == EVENT_GRACE_OVER) e->grace_until_ms = 0;
+    if ((effects & EFFECT_SPAWN) != 0) scheduler_spawn(q, e, c->secret);
+    if ((effects & EFFECT_KILL) != 0) {
+        e->killed = true;
+        q->launcher->ops->stop(q->launcher, e->x.id, e->x.attempt, true);
+    }
+    /* A stopping experiment without any process has nothing to wait for. */
+    if ((effects & EFFECT_KILL) != 0 && e->process.pid == 0)
+        scheduler_fault(q, e, REASON_USER_REQUEST, "");
+}
+
+static void publish_deleted(struct queue *q, int64_t id)
+{
+    char text[40];
+    (void)snprintf(text, sizeof text, "{\"id\":%lld}", (long long)id);
+    q->observer.publish(q->observer.ctx, "experiment.deleted", id, text);
+}
+
+static void change_done(struct store_job *job, const struct err *e)
+{
+    struct change *c = container_of(job, struct change, job);
+    struct entry *entry = c->entry;
+    struct queue *q = c->q;
+    entry->writing = false;
+    if (e->code != ERR_OK) {
+        tell(c, e);
+    } else if (c->remove) {
+        entry->deleted = true;
+        tell(c, e);
+        ingest_delete(q, entry->x.id);
+        publish_deleted(q, entry->x.id);
+    } else {
+        const int64_t step = entry->x.step, epoch = entry->x.epoch; /* renewals went on meanwhile */
+        entry->x = c->next;
+        if (c->event != EVENT_CLAIM) {
+            entry->x.step = step;
+            entry->x.epoch = epoch;
+        }
+        take_effect(c);
+        queue_publish_state(q, entry);
+        tell(c, e);
+    }
+    const bool schedule = e->code == ERR_OK && (c->move.effects & EFFECT_SCHEDULE) != 0;
+    change_free(c);
+    pump(entry);
+    if (entry->deleted && list_empty(&entry->changes)) queue_remove(q, entry);
+    if (schedule) scheduler_run(q);
+}
+
+static void pump(struct entry *e)
+{
+    while (!e->writing && !list_empty(&e->changes)) {
+        struct change *c = container_of(e->changes.next, struct change, link);
+        list_remove(&c->link);
+        struct err fault = { 0 };
+        if (judge(c, &fault) != 0) {
+            tell(c, &fault);
+            change_free(c);
+            continue;
+        }
+        e->writing = true;
+        c->job.run = write_change;
+        c->job.done = change_done;
+        store_submit(c->q->main, &c->job);
+    }
+}
+
+void change_submit(struct change *c)
+{
+    list_append(&c->entry->changes, &c->link);
+    pump(c->entry);
+}

@@ -1,0 +1,126 @@
+/* queue_internal: what the files of server/queue share. Loop thread.
+ *
+ * Every change of an experiment goes through one pipeline: it waits behind the changes that came
+ * before it, is judged by the life-cycle table, written, and takes effect when committed. */
+#ifndef SERVER_QUEUE_INTERNAL_H
+#define SERVER_QUEUE_INTERNAL_H
+
+#include "common/digest.h"
+#include "server/launcher/launcher.h"
+#include "server/queue/experiment_state.h"
+#include "server/queue/queue.h"
+#include "server/store/store.h"
+
+#define LEASE_MS 30000
+#define START_TIMEOUT_MS 30000
+#define RESTART_GRACE_MS 60000 /* after a start of the daemon no lease is judged */
+#define TICK_MS 250
+#define SECRET_HEX_MAX 65
+#define READS_MAX 64
+
+struct entry {
+    struct experiment x;      /* committed */
+    int64_t faults;           /* attempts lost to faults so far */
+    int64_t not_before_ms;    /* backoff, wall clock */
+    uint8_t secret_hash[DIGEST_BYTES]; /* of the current attempt */
+    struct launched process;  /* pid 0: none known */
+    bool adopted_dead;        /* nothing runs although the row says so: judged at start */
+    bool writing;
+    bool killed;              /* SIGKILL was sent for the present attempt */
+    bool deleted;
+    enum experiment_reason kill_reason;
+    int64_t lease_until_ms, grace_until_ms; /* monotonic; 0 = none */
+    struct list changes;      /* waiting, in order */
+    struct list link;
+};
+
+/* A change under way. */
+struct change {
+    struct store_job job;
+    struct list link;         /* of entry.changes */
+    struct queue *q;
+    struct entry *entry;
+    enum experiment_event event;
+    enum experiment_reason reason;
+    char message[QUEUE_MESSAGE_MAX];
+    char actor[QUEUE_USER_MAX];
+    double grace_s;
+    char *summary;            /* finish: JSON text */
+    int64_t resume_step;      /* hello */
+    int64_t steps_total, epochs;
+    char host[64];
+    int64_t worker_pid;
+    struct queue_patch patch; /* EVENT_PATCH; texts owned by this change */
+    char patch_name[SPEC_NAME_MAX], patch_tags[SPEC_TAGS_MAX][64];
+    int64_t patch_priority;
+    bool remove;              /* delete the row */
+    /* Judged: */
+    struct experiment next;
+    int64_t next_faults, next_not_before_ms;
+    struct experiment_transition move;
+    char secret[SECRET_HEX_MAX]; /* claim: handed to the worker, only its hash is stored */
+    uint8_t secret_hash[DIGEST_BYTES];
+    /* Told when it is over; either may be NULL. */
+    queue_done_fn done;
+    queue_answer_fn answer;
+    void *ctx;
+};
+
+struct queue {
+    uv_loop_t *loop;
+    struct queue_options o;
+    char *state_dir, *files_dir, *data_dir, *worker_program, *worker_socket;
+    struct launcher *launcher;
+    struct queue_observer observer;
+    struct store *main, *metrics;
+    int lock_fd;
+    struct list entries; /* newest first */
+    struct entry **by_id; /* index = id */
+    size_t by_id_size;
+    int64_t count;
+    uv_timer_t tick;
+    int64_t opened_ms;
+    bool closing, draining;
+    size_t reads;
+    void (*on_closed)(void *ctx);
+    void *closed_ctx;
+    int closes_left;
+    int64_t stop_until_ms;
+};
+
+/* ---- changes (queue_change.c) ---------------------------------------------------------------------------- */
+/* A zeroed change for an entry. NULL when out of memory. */
+struct change *change_new(struct queue *q, struct entry *e, enum experiment_event event);
+/* Hands it to the pipeline, which frees it. */
+void change_submit(struct change *c);
+/* ---- entries (queue.c) ----------------------------------------------------------------------------------- */
+struct entry *queue_entry(const struct queue *q, int64_t id);
+struct entry *queue_add(struct queue *q, const struct experiment *x, struct err *e);
+void queue_remove(struct queue *q, struct entry *e);
+void queue_publish_state(struct queue *q, const struct entry *e);
+int entry_dir(const struct queue *q, const struct entry *e, int64_t attempt, char *out, size_t size);
+/* ---- scheduling (scheduler.c) ---------------------------------------------------------------------------- */
+void scheduler_run(struct queue *q);
+void scheduler_tick(struct queue *q);
+bool entry_active(const struct entry *e);
+/* The worker of the present attempt is gone; decides between retry and failure. */
+void scheduler_fault(struct queue *q, struct entry *e, enum experiment_reason reason,
+                     const char *message);
+void scheduler_worker_exit(void *ctx, int64_t experiment, int64_t attempt, int exit_code, int signal);
+/* Starts the worker of a committed claim. */
+void scheduler_spawn(struct queue *q, struct entry *e, const char *secret);
+/* ---- loading (recovery.c) -------------------------------------------------------------------------------- */
+int recovery_load(struct queue *q, struct err *e);
+void recovery_adopt(struct queue *q);
+/* ---- ingest (ingest.c) ----------------------------------------------------------------------------------- */
+void ingest_frames(struct queue *q, struct entry *e, int64_t from_attempt, uint64_t until_step,
+                   const void *body, size_t length, queue_answer_fn done, void *ctx);
+/* Cuts points and records after `step`, then calls then(ctx, e). */
+void ingest_cut(struct queue *q, struct entry *e, uint64_t step,
+                void (*then)(void *ctx, const struct err *e), void *ctx);
+void ingest_delete(struct queue *q, int64_t experiment);
+
+/* The experiment object of docs/api.md, list form; caller owns. */
+cJSON *experiment_object(const struct queue *q, const struct experiment *x);
+
+#endif

@@ -1,0 +1,140 @@
+/* recovery: what a starting daemon finds: loads every experiment, adopts workers that still run,
+ * and puts the others back into the queue. Loop thread, at start. */
+#include "server/queue/queue_internal.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "server/store/metrics_store.h"
+#include "server/store/stmt.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static void split_tags(struct experiment *x, const char *text)
+{
+    while (*text != '\0' && x->n_tags < SPEC_TAGS_MAX) {
+        const size_t n = strcspn(text, "\n");
+        (void)snprintf(x->tags[x->n_tags++], sizeof x->tags[0], "%.*s", (int)n, text);
+        text += n + (text[n] == '\n');
+    }
+}
+
+static int row_to_entry(struct queue *q, const struct stmt *s, struct err *e)
+{
+    struct experiment x = { .id = stmt_int(s, 0), .owner_uid = (uid_t)stmt_int(s, 4),
+                            .time_steps = stmt_int(s, 7), .priority = stmt_int(s, 8),
+                            .max_attempts = stmt_int(s, 9), .attempt = stmt_int(s, 14),
+                            .rev = stmt_int(s, 16), .created_ms = stmt_int(s, 17),
+                            .queued_ms = stmt_int(s, 18), .started_ms = stmt_int(s, 19),
+                            .ended_ms = stmt_int(s, 20) };
+    (void)snprintf(x.uid, sizeof x.uid, "%s", stmt_text(s, 1));
+    (void)snprintf(x.name, sizeof x.name, "%s", stmt_text(s, 2));
+    (void)snprintf(x.user, sizeof x.user, "%s", stmt_text(s, 3));
+    split_tags(&x, stmt_text(s, 5));
+    (void)snprintf(x.dataset, sizeof x.dataset, "%s", stmt_text(s, 6));
+    (void)snprintf(x.message, sizeof x.message, "%s", stmt_text(s, 13));
+    if (state_from_name(stmt_text(s, 10), &x.state) != 0 ||
+        desired_from_name(stmt_text(s, 11), &x.desired) != 0 ||
+        reason_from_name(stmt_text(s, 12), &x.reason) != 0)
+        return err_set(e, ERR_DB, "experiment %lld has an unknown state", (long long)x.id);
+    struct entry *entry = queue_add(q, &x, e);
+    if (entry == NULL) return (int)e->code;
+    entry->faults = stmt_int(s, 15);
+    entry->not_before_ms = stmt_int(s, 21);
+    return 0;
+}
+
+static int load_experiments(struct queue *q, struct err *e)
+{
+    struct stmt s;
+    int rc = stmt_prepare(&s, store_db_at_start(q->main),
+                          "SELECT id,uid,name,user,owner_uid,tags,dataset,time_steps,priority,max_attempts,"
+                          "state,desired,reason,message,attempt,faults,rev,created_ms,queued_ms,started_ms,"
+                          "ended_ms,not_before_ms FROM experiment ORDER BY id", e);
+    int got = 0;
+    while (rc == 0 && (got = stmt_step(&s, e)) == 1) rc = row_to_entry(q, &s, e);
+    stmt_finish(&s);
+    return rc != 0 ? rc : got < 0 ? (int)e->code : 0;
+}
+
+static int load_attempts(struct queue *q, struct err *e)
+{
+    struct stmt s;
+    int rc = stmt_prepare(&s, store_db_at_start(q->main),
+                          "SELECT a.experiment,a.secret_hash,a.pid,a.start_ticks,a.boot_id FROM attempt a"
+                          " JOIN experiment x ON x.id=a.experiment AND x.attempt=a.n", e);
+    while (rc == 0 && stmt_step(&s, e) == 1) {
+        struct entry *entry = queue_entry(q, stmt_int(&s, 0));
+        size_t bytes;
+        const void *hash = stmt_blob(&s, 1, &bytes);
+        if (entry == NULL || bytes != DIGEST_BYTES) continue;
+        memcpy(entry->secret_hash, hash, DIGEST_BYTES);
+        entry->process.pid = stmt_int(&s, 2);
+        entry->process.start_ticks = stmt_int(&s, 3);
+        (void)snprintf(entry->process.boot_id, sizeof entry->process.boot_id, "%s", stmt_text(&s, 4));
+    }
+    stmt_finish(&s);
+    return rc;
+}
+
+static int load_headlines(struct queue *q, struct err *e)
+{
+    struct stmt s;
+    int rc = stmt_prepare(&s, store_db_at_start(q->metrics),
+                          "SELECT experiment,name,last,last_step FROM series WHERE name IN('train/loss',"
+                          "'train/accuracy','val/loss','val/accuracy','test/loss','test/accuracy')", e);
+    while (rc == 0 && stmt_step(&s, e) == 1) {
+        struct entry *entry = queue_entry(q, stmt_int(&s, 0));
+        for (int i = 0; entry != NULL && i < EXPERIMENT_HEADLINES_MAX; i++)
+            if (strcmp(stmt_text(&s, 1), experiment_headlines[i]) == 0)
+                entry->x.headline[i] = stmt_double(&s, 2);
+        if (entry != NULL && stmt_int(&s, 3) > entry->x.step) entry->x.step = stmt_int(&s, 3);
+    }
+    stmt_finish(&s);
+    return rc;
+}
+
+int recovery_load(struct queue *q, struct err *e)
+{
+    int rc = load_experiments(q, e);
+    if (rc == 0) rc = load_attempts(q, e);
+    if (rc == 0) rc = load_headlines(q, e);
+    return rc;
+}
+
+static void this_boot(char out[40])
+{
+    out[0] = '\0';
+    FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
+    if (f == NULL) return;
+    if (fgets(out, 40, f) != NULL) out[strcspn(out, "\n")] = '\0';
+    (void)fclose(f);
+}
+
+void recovery_adopt(struct queue *q)
+{
+    char boot[40];
+    this_boot(boot);
+    const int64_t mono = clock_mono_ms();
+    list_for_each_safe(it, &q->entries)
+    {
+        struct entry *e = container_of(it, struct entry, link);
+        if (!entry_active(e)) {
+            e->process = (struct launched){ 0 };
+            continue;
+        }
+        const bool rebooted = strcmp(e->process.boot_id, boot) != 0;
+        if (!rebooted && e->process.pid != 0 &&
+            q->launcher->ops->adopt(q->launcher, e->x.id, e->x.attempt, &e->process)) {
+            e->lease_until_ms = mono + RESTART_GRACE_MS;
+            if (e->x.state == STATE_STOPPING) e->grace_until_ms = mono + LEASE_MS;
+            log_info("server.queue", "experiment %lld: worker %lld still runs", (long long)e->x.id,
+                     (long long)e->process.pid);
+            continue;
+        }
+        e->process = (struct launched){ 0 };
+        if (rebooted) scheduler_fault(q, e, REASON_HOST_REBOOT, "the machine was restarted");
+        else scheduler_fault(q, e, REASON_WORKER_LOST, "the worker ended while the daemon was away");
+    }
+}

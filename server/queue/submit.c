@@ -1,0 +1,171 @@
+/* submit: a new experiment: limits, idempotency, the row. Answers after the commit. See queue.h. */
+#include "server/queue/queue_internal.h"
+
+#include "common/clock.h"
+#include "common/mem.h"
+#include "server/store/stmt.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define KEY_LIFETIME_MS (24 * 3600 * 1000)
+
+struct submission {
+    struct store_job job;
+    struct queue *q;
+    struct experiment x;
+    char *spec;
+    char result_hash[DIGEST_HEX_MAX];
+    char *key; /* NULL = none */
+    uint8_t body_sha[DIGEST_BYTES];
+    int64_t repeated; /* the experiment that the key made before; 0 = none */
+    queue_done_fn done;
+    void *ctx;
+};
+
+static void submission_free(struct submission *s)
+{
+    mem_free(s->spec);
+    mem_free(s->key);
+    mem_free(s);
+}
+
+/* Sets repeated when the key is known with the same body. Errors: ERR_IDEMPOTENCY. */
+static int look_up_key(struct submission *s, sqlite3 *db, struct err *e)
+{
+    struct stmt q;
+    int rc = stmt_once(db, "DELETE FROM idempotency WHERE at_ms<?1", e, "i",
+                       clock_wall_ms() - KEY_LIFETIME_MS);
+    if (rc == 0)
+        rc = stmt_prepare(&q, db, "SELECT body_sha,experiment FROM idempotency WHERE user=?1 AND key=?2", e);
+    if (rc != 0) return rc;
+    stmt_bind(&q, "tt", s->x.user, s->key);
+    if (stmt_step(&q, e) == 1) {
+        size_t bytes;
+        const void *sha = stmt_blob(&q, 0, &bytes);
+        if (bytes == DIGEST_BYTES && memcmp(sha, s->body_sha, DIGEST_BYTES) == 0)
+            s->repeated = stmt_int(&q, 1);
+        else rc = err_set(e, ERR_IDEMPOTENCY, "Idempotency-Key '%.60s' was used with another body", s->key);
+    }
+    stmt_finish(&q);
+    return rc;
+}
+
+static int insert(struct submission *s, sqlite3 *db, struct err *e)
+{
+    const struct experiment *x = &s->x;
+    char tags[SPEC_TAGS_MAX * 68] = "";
+    for (size_t i = 0; i < x->n_tags; i++) {
+        const size_t at = strlen(tags);
+        (void)snprintf(tags + at, sizeof tags - at, "%s%s", i > 0 ? "\n" : "", x->tags[i]);
+    }
+    int rc = stmt_once(db,
+                       "INSERT INTO experiment(uid,name,user,owner_uid,tags,dataset,time_steps,priority,"
+                       "max_attempts,spec,result_hash,state,desired,reason,message,created_ms,queued_ms)"
+                       " VALUES(?,?,?,?,?,?,?,?,?,?,?,'queued','run','none','',?,?)",
+                       e, "tttitt" "iiitt" "ii", x->uid, x->name, x->user, (int64_t)x->owner_uid, tags,
+                       x->dataset, x->time_steps, x->priority, x->max_attempts, s->spec, s->result_hash,
+                       x->created_ms, x->queued_ms);
+    if (rc != 0) return rc;
+    s->x.id = sqlite3_last_insert_rowid(db);
+    return stmt_once(db, "INSERT INTO audit(at_ms,actor,experiment,event,state) VALUES(?,?,?,'submit','queued')",
+                     e, "iti", x->created_ms, x->user, s->x.id);
+}
+
+static int run(struct store_job *job, sqlite3 *db, struct err *e)
+{
+    struct submission *s = container_of(job, struct submission, job);
+    int rc = s->key != NULL ? look_up_key(s, db, e) : 0;
+    if (rc != 0 || s->repeated != 0) return rc;
+    rc = insert(s, db, e);
+    if (rc == 0 && s->key != NULL)
+        rc = stmt_once(db, "INSERT INTO idempotency(user,key,body_sha,experiment,at_ms) VALUES(?,?,?,?,?)",
+                       e, "ttbii", s->x.user, s->key, s->body_sha, DIGEST_BYTES, s->x.id, s->x.created_ms);
+    return rc;
+}
+
+static void committed(struct store_job *job, const struct err *e)
+{
+    struct submission *s = container_of(job, struct submission, job);
+    struct queue *q = s->q;
+    struct err fault = *e;
+    struct entry *entry = NULL;
+    if (fault.code == ERR_OK)
+        entry = s->repeated != 0 ? queue_entry(q, s->repeated) : queue_add(q, &s->x, &fault);
+    if (entry == NULL && fault.code == ERR_OK)
+        (void)err_set(&fault, ERR_NOT_FOUND, "the experiment of that key was deleted");
+    if (entry != NULL && s->repeated == 0) queue_publish_state(q, entry);
+    s->done(s->ctx, entry != NULL ? &entry->x : NULL, &fault);
+    submission_free(s);
+    scheduler_run(q);
+}
+
+static int64_t queued_of(const struct queue *q, const char *user)
+{
+    int64_t n = 0;
+    list_for_each(it, &q->entries)
+    {
+        const struct entry *e = container_of(it, struct entry, link);
+        n += e->x.state == STATE_QUEUED && strcmp(e->x.user, user) == 0;
+    }
+    return n;
+}
+
+static void fill(struct submission *s, const struct queue_submission *from)
+{
+    const struct spec *spec = from->spec;
+    struct experiment *x = &s->x;
+    uid_make(x->uid);
+    (void)snprintf(x->name, sizeof x->name, "%s", spec->name);
+    (void)snprintf(x->user, sizeof x->user, "%s", from->actor.user);
+    (void)snprintf(x->dataset, sizeof x->dataset, "%s", spec->dataset.name);
+    x->owner_uid = from->actor.uid;
+    memcpy(x->tags, spec->tags, sizeof x->tags);
+    x->n_tags = spec->n_tags;
+    x->time_steps = spec->time_steps;
+    x->priority = spec->priority;
+    x->max_attempts = spec->max_attempts;
+    x->epochs = spec->train.epochs;
+    x->state = STATE_QUEUED;
+    x->rev = 1;
+    x->created_ms = x->queued_ms = clock_wall_ms();
+}
+
+static int prepare(struct submission *s, const struct queue_submission *from, struct err *e)
+{
+    fill(s, from);
+    cJSON *json = spec_normalize(from->spec);
+    s->spec = json != NULL ? json_print(json, NULL) : NULL;
+    cJSON_Delete(json);
+    if (s->spec == NULL) return err_set(e, ERR_NOMEM, "normalised spec");
+    uint8_t hash[DIGEST_BYTES];
+    int rc = spec_result_hash(from->spec, hash, e);
+    if (rc != 0) return rc;
+    digest_hex(hash, s->result_hash);
+    if (from->idempotency_key == NULL) return 0;
+    digest_bytes(from->body, from->body_length, s->body_sha);
+    s->key = mem_strndup(from->idempotency_key, 255);
+    return s->key != NULL ? 0 : err_set(e, ERR_NOMEM, "key");
+}
+
+void queue_submit(struct queue *q, const struct queue_submission *from, queue_done_fn done, void *ctx)
+{
+    struct err e = { 0 };
+    struct submission *s = NULL;
+    if (q->draining) (void)err_set(&e, ERR_UNAVAILABLE, "the daemon is stopping");
+    else if (queued_of(q, from->actor.user) >= QUEUE_QUEUED_PER_USER_MAX)
+        (void)err_set(&e, ERR_QUEUE_FULL, "%s has %d experiments queued already", from->actor.user,
+                      QUEUE_QUEUED_PER_USER_MAX);
+    else if ((s = mem_calloc(1, sizeof *s)) == NULL) (void)err_set(&e, ERR_NOMEM, "submission");
+    if (s == NULL || prepare(s, from, &e) != 0) {
+        if (s != NULL) submission_free(s);
+        done(ctx, NULL, &e);
+        return;
+    }
+    s->q = q;
+    s->done = done;
+    s->ctx = ctx;
+    s->job.run = run;
+    s->job.done = committed;
+    store_submit(q->main, &s->job);
+}

@@ -1,0 +1,51 @@
+/* metrics_store: series, points, acknowledged frames and records in metrics.db. Functions that take
+ * the writer's connection run on the writer thread; reads run in the pool. */
+#ifndef SERVER_METRICS_STORE_H
+#define SERVER_METRICS_STORE_H
+
+#include "common/json.h"
+#include "common/wire.h"
+
+#include <sqlite3.h>
+
+/* What one lot of frames came to. Zero it to start; free with metrics_result_deinit. */
+struct metrics_result {
+    uint64_t acked_frame;
+    cJSON *points;  /* {"train/loss": [[step, time_ms, value], ...]} of newly accepted frames */
+    cJSON *records; /* [{"layer","kind","index","step","epoch"}] */
+};
+void metrics_result_deinit(struct metrics_result *r);
+/* Commits frames above the acknowledged one of (experiment, attempt), and the new acknowledgement, in
+ * the caller's transaction. until_step: later points and records are dropped; 0 = none are.
+ * records_path: file that record bytes are appended to. Errors: ERR_INVALID, ERR_DB, ERR_IO. */
+int metrics_ingest(sqlite3 *db, int64_t experiment, int64_t attempt, uint64_t until_step,
+                   const unsigned char *body, size_t length, const char *records_path,
+                   struct metrics_result *out, struct err *e);
+/* Deletes points and records after `step` and recomputes the summaries. Errors: ERR_DB. */
+int metrics_cut(sqlite3 *db, int64_t experiment, uint64_t step, struct err *e);
+int metrics_delete(sqlite3 *db, int64_t experiment, struct err *e);
+/* Highest frame committed of an attempt; 0 = none. */
+int metrics_acked(sqlite3 *db, int64_t experiment, int64_t attempt, uint64_t *out, struct err *e);
+
+/* Bodies of docs/api.md. *out: owned by the caller. Errors: ERR_NOT_FOUND, ERR_DB, ERR_IO. */
+int metrics_read_series(sqlite3 *db, int64_t experiment, cJSON **out, struct err *e);
+int metrics_read_points(sqlite3 *db, int64_t experiment, const char *name, uint64_t from,
+                        uint64_t to, int64_t max_points, cJSON **out, struct err *e);
+/* CSV text "step,time_ms,value"; caller frees with mem_free. */
+int metrics_read_csv(sqlite3 *db, int64_t experiment, const char *name, uint64_t from, uint64_t to,
+                     char **out, size_t *length, struct err *e);
+int metrics_read_monitors(sqlite3 *db, int64_t experiment, cJSON **out, struct err *e);
+int metrics_read_records(sqlite3 *db, int64_t experiment, const char *layer, const char *kind,
+                         cJSON **out, struct err *e);
+/* One record; bytes decompressed, caller frees with mem_free. index -1 = the last. */
+struct metrics_record {
+    int64_t index, step, epoch, time_ms;
+    char dims[80]; /* "[4,256]" */
+    unsigned char *data;
+    size_t length;
+};
+int metrics_read_record(sqlite3 *db, int64_t experiment, const char *layer, const char *kind,
+                        int64_t index, const char *records_path, struct metrics_record *out,
+                        struct err *e);
+
+#endif

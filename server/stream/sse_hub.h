@@ -1,0 +1,29 @@
+/* sse_hub: Server-Sent Events: one ring, and a cursor for each subscriber. Loop thread.
+ * Ids are EPOCH-SEQ; EPOCH is raised at each start, so an id of an earlier daemon gives `reset`. */
+#ifndef SERVER_SSE_HUB_H
+#define SERVER_SSE_HUB_H
+
+#include "server/http/http.h"
+#include "server/stream/replay_ring.h"
+
+#define SSE_STREAMS_MAX 1000
+#define SSE_STREAMS_PER_USER_MAX 64
+#define SSE_EXPERIMENTS_MAX 16 /* topics experiment:ID of one stream */
+#define SSE_HEARTBEAT_S 15
+#define SSE_ID_MAX 48
+
+struct sse_hub;
+/* Reads and raises state_dir/epoch. Errors: ERR_IO, ERR_NOMEM. */
+int sse_hub_create(struct sse_hub **out, uv_loop_t *loop, struct http **http, const char *state_dir,
+                   struct err *e);
+/* Ends all streams with `bye`; they are gone when MHD has sent what is left. */
+void sse_hub_end(struct sse_hub *h);
+void sse_hub_close(struct sse_hub *h, void (*on_closed)(void *ctx), void *ctx);
+/* queue_observer.publish; ctx is the hub. */
+void sse_hub_publish(void *ctx, const char *event, int64_t experiment, const char *data_json);
+/* Id of the last event: what a read carries as X-Event-Id, sampled before its snapshot. */
+void sse_hub_last_id(const struct sse_hub *h, char out[SSE_ID_MAX]);
+/* Answers GET events. topics: "experiments,experiment:12". */
+void sse_hub_subscribe(struct sse_hub *h, struct request *r);
+
+#endif
