@@ -243,6 +243,8 @@ const struct spec_dataset_info *spec_datasets(size_t *count);
 /* Output shape of one layer; 0, or ERR_SPEC with what is wrong ("kernel 5 does not fit ..."). */
 int spec_layer_shape(const struct spec_layer *l, struct spec_shape in, struct spec_shape *out,
                      struct err *e);
+/* Learned numbers of one layer (without running statistics). */
+int64_t spec_layer_parameters(const struct spec_layer *l, struct spec_shape in, int64_t time_steps);
 /* Walks all layers from `in`; adds a fault at the first layer that does not fit and one when the
  * last output is not `classes` wide. shapes: NULL or n_layers entries. */
 void spec_shapes(const struct spec *s, struct spec_shape in, int64_t classes,

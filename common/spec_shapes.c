@@ -115,6 +115,24 @@ int spec_layer_shape(const struct spec_layer *l, struct spec_shape in, struct sp
     return 0;
 }
 
+int64_t spec_layer_parameters(const struct spec_layer *l, struct spec_shape in, int64_t time_steps)
+{
+    const struct spec_conv2d *p = &l->u.conv2d;
+    switch (l->type) {
+    case SPEC_CONV2D:
+        return p->out_channels * (in.c / p->groups * p->kernel_size[0] * p->kernel_size[1] + p->bias);
+    case SPEC_LINEAR: return l->u.linear.out_features * (in.c + l->u.linear.bias);
+    case SPEC_BATCH_NORM: return 2 * in.c;
+    case SPEC_NEURON: {
+        size_t n;
+        const struct spec_neuron_model *m = &spec_neuron_models(&n)[l->u.neuron.model];
+        if (!m->serial) return time_steps * (time_steps + 1); /* PSN: W [T][T] and b [T] */
+        return strcmp(m->name, "plif") == 0 ? 1 : 0;
+    }
+    default: return 0;
+    }
+}
+
 void spec_shapes(const struct spec *s, struct spec_shape in, int64_t classes,
                  struct spec_shape *shapes, struct json_faults *faults)
 {

@@ -46,7 +46,7 @@ enum record_encoding { RECORD_RAW = 0, RECORD_ZSTD = 1 };
 
 struct record {
     enum record_kind kind;
-    char layer[WIRE_LAYER_MAX]; /* layer path; "" when not of a layer */
+    char layer[WIRE_LAYER_MAX]; /* layer path; "@input" for the network's input */
     uint64_t step;
     uint32_t epoch;
     int64_t time_ms;

@@ -53,6 +53,8 @@ struct http_options {
     size_t n_routes;
     const char *allowed_hosts[16]; /* Host header without port; NULL-terminated */
     void *app;                     /* handlers find their world here */
+    /* Answers a request refused before its handler; NULL = respond_problem. */
+    void (*refused)(struct request *r, const struct err *e);
 };
 /* Errors: ERR_NOMEM. */
 int http_create(struct http **out, uv_loop_t *loop, const struct http_options *o, struct err *e);

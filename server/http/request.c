@@ -171,7 +171,9 @@ static void check_head(struct request *r, const char *url)
     if (rc == 0) rc = router_match(r, url, allow, sizeof allow, &e);
     if (rc == 0) rc = check_identity(r, &e);
     if (rc == 0) return;
-    respond_problem(r, &e, NULL);
+    if (r->http->o.refused != NULL) r->http->o.refused(r, &e);
+    else respond_problem(r, &e, NULL);
+    if (r->response == NULL) return; /* no memory: the connection is closed */
     if (e.code == ERR_METHOD) respond_header(r, "Allow", allow);
     if (e.code == ERR_UNAUTHORIZED) respond_header(r, "WWW-Authenticate", "Bearer");
 }

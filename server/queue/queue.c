@@ -310,6 +310,11 @@ static int copy_options(struct queue *q, const struct queue_options *o, struct e
     if (q->state_dir == NULL || q->files_dir == NULL || q->data_dir == NULL ||
         q->worker_program == NULL || q->worker_socket == NULL)
         return err_set(e, ERR_NOMEM, "queue options");
+    q->o.state_dir = q->state_dir;
+    q->o.files_dir = q->files_dir;
+    q->o.data_dir = q->data_dir;
+    q->o.worker_program = q->worker_program;
+    q->o.worker_socket = q->worker_socket;
     return 0;
 }
 

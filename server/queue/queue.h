@@ -120,6 +120,8 @@ struct queue_totals {
     bool paused, draining;
 };
 struct queue_totals queue_totals(const struct queue *q);
+/* The experiment object of docs/api.md, list form; caller owns. NULL: out of memory. */
+cJSON *experiment_object(const struct queue *q, const struct experiment *x);
 /* Place among the queued (1 = next), ids ahead (at most max), reason it waits; -1 if not queued. */
 int64_t queue_position(const struct queue *q, int64_t id, int64_t *ahead, size_t max, size_t *n_ahead,
                        enum experiment_reason *reason, char *detail, size_t detail_size);

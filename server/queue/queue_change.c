@@ -12,6 +12,7 @@
 
 #define BACKOFF_FIRST_S 10
 #define BACKOFF_MAX_S 600
+#define CLAIM_PAUSE_MS 5000 /* after a claim that could not be written */
 
 struct change *change_new(struct queue *q, struct entry *e, enum experiment_event event)
 {
@@ -158,7 +159,7 @@ static int write_change(struct store_job *job, sqlite3 *db, struct err *e)
                        "UPDATE experiment SET name=?2,tags=?3,priority=?4,state=?5,desired=?6,reason=?7,"
                        "message=?8,attempt=?9,faults=?10,rev=?11,queued_ms=?12,started_ms=?13,ended_ms=?14,"
                        "not_before_ms=?15,summary=coalesce(?16,summary) WHERE id=?1",
-                       e, "itit" "tttiii" "iiiit", n->id, n->name, tags, n->priority,
+                       e, "itti" "tttt" "iiiiiii" "t", n->id, n->name, tags, n->priority,
                        state_name(n->state), desired_name(n->desired), reason_name(n->reason),
                        n->message, n->attempt, c->next_faults, n->rev, n->queued_ms, n->started_ms,
                        n->ended_ms, c->next_not_before_ms, c->summary);
@@ -215,6 +216,9 @@ static void change_done(struct store_job *job, const struct err *e)
     struct queue *q = c->q;
     entry->writing = false;
     if (e->code != ERR_OK) {
+        log_error("server.queue", "%s of experiment %lld was not stored: %s", event_name(c->event),
+                  (long long)entry->x.id, e->text);
+        if (c->event == EVENT_CLAIM) q->claim_after_ms = clock_mono_ms() + CLAIM_PAUSE_MS;
         tell(c, e);
     } else if (c->remove) {
         entry->deleted = true;

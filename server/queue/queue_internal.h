@@ -79,7 +79,7 @@ struct queue {
     size_t by_id_size;
     int64_t count;
     uv_timer_t tick;
-    int64_t opened_ms;
+    int64_t opened_ms, claim_after_ms;
     bool closing, draining;
     size_t reads;
     void (*on_closed)(void *ctx);
@@ -119,8 +119,5 @@ void ingest_frames(struct queue *q, struct entry *e, int64_t from_attempt, uint6
 void ingest_cut(struct queue *q, struct entry *e, uint64_t step,
                 void (*then)(void *ctx, const struct err *e), void *ctx);
 void ingest_delete(struct queue *q, int64_t experiment);
-
-/* The experiment object of docs/api.md, list form; caller owns. */
-cJSON *experiment_object(const struct queue *q, const struct experiment *x);
 
 #endif

@@ -83,6 +83,7 @@ static int64_t slots_used(const struct queue *q)
 
 void scheduler_run(struct queue *q)
 {
+    if (clock_mono_ms() < q->claim_after_ms) return;
     while (!q->draining && slots_used(q) < q->o.max_running) {
         struct entry *e = next_to_start(q);
         if (e == NULL) return;

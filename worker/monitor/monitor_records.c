@@ -64,7 +64,7 @@ int record_input(struct trainer *t, struct err *e)
     float *pixels = mem_calloc(n, sizeof pixels[0]);
     if (pixels == NULL) return err_set(e, ERR_NOMEM, "input record");
     d->ops->read(d, set->part, set->index[0], pixels);
-    struct record r = { .kind = RECORD_INPUT, .n_dims = 3,
+    struct record r = { .kind = RECORD_INPUT, .layer = "@input", .n_dims = 3,
                         .dims = { (uint32_t)d->c, (uint32_t)d->h, (uint32_t)d->w } };
     const int rc = send(t, &r, pixels, n * sizeof pixels[0], e);
     mem_free(pixels);

@@ -1,0 +1,164 @@
+/* spec_docs: the tables of docs/spec.md, made from the field tables. Any thread. */
+#include "common/mem.h"
+#include "common/spec_table.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+struct text {
+    char *data; /* NULL after memory ran out */
+    size_t length;
+    bool failed;
+};
+
+static void add(struct text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void add(struct text *t, const char *fmt, ...)
+{
+    char part[1024];
+    va_list args;
+    va_start(args, fmt);
+    const int n = vsnprintf(part, sizeof part, fmt, args);
+    va_end(args);
+    const size_t more = n < (int)sizeof part ? (size_t)n : sizeof part - 1;
+    char *grown = t->failed ? NULL : mem_realloc_array(t->data, t->length + more + 1, 1);
+    if (grown == NULL) {
+        t->failed = true;
+        return;
+    }
+    memcpy(grown + t->length, part, more + 1);
+    t->data = grown;
+    t->length += more;
+}
+
+static const char *kind_word(const struct spec_field *f)
+{
+    switch (f->kind) {
+    case FIELD_INT: return "whole number";
+    case FIELD_NUMBER: return "number";
+    case FIELD_BOOL: return "true or false";
+    case FIELD_STRING: return "text";
+    case FIELD_CHOICE:
+    case FIELD_ONLY: return "word";
+    case FIELD_PAIR: return "whole number or [height, width]";
+    case FIELD_NUMBERS: return "number or list";
+    case FIELD_STRINGS: return "list of texts";
+    case FIELD_OBJECT: return "object";
+    case FIELD_OBJECTS: return "list of objects";
+    case FIELD_SURROGATE: return "surrogate";
+    }
+    return "";
+}
+
+static void add_range(struct text *t, const struct spec_field *f)
+{
+    const bool number = f->kind == FIELD_INT || f->kind == FIELD_NUMBER || f->kind == FIELD_PAIR;
+    if (number) add(t, "%s%g ... %g", f->min_open ? "> " : "", f->min, f->max);
+    if (f->kind == FIELD_CHOICE || f->kind == FIELD_ONLY) {
+        char names[16][32];
+        const size_t n = spec_choices(f->choices, names, 16);
+        for (size_t i = 0; i < n; i++) add(t, "%s`%s`", i > 0 ? ", " : "", names[i]);
+    }
+    if (f->kind == FIELD_STRING) add(t, "at most %zu bytes", f->size - 1);
+    if (f->kind == FIELD_STRINGS || f->kind == FIELD_OBJECTS) add(t, "at most %g", f->max);
+}
+
+static void add_default(struct text *t, const struct spec_field *f)
+{
+    char names[16][32];
+    if (f->required) add(t, "**required**");
+    else if (f->kind == FIELD_BOOL) add(t, "%s", f->fallback != 0 ? "true" : "false");
+    else if (f->kind == FIELD_INT || f->kind == FIELD_NUMBER || f->kind == FIELD_PAIR) add(t, "%g", f->fallback);
+    else if (f->kind == FIELD_CHOICE && spec_choices(f->choices, names, 16) > 0)
+        add(t, "%s", names[(int)f->fallback]);
+    else if (f->kind == FIELD_NUMBERS && f->choices != NULL) {
+        for (const char *c = f->choices; *c != '\0'; c++) add(t, "%s", *c == '|' ? ", " : (char[]){ *c, 0 });
+    }
+}
+
+static const char *identity_word(enum spec_identity i)
+{
+    return i == SPEC_RESULT ? "result" : i == SPEC_EXECUTION ? "execution" : "label";
+}
+
+static void add_rows(struct text *t, const struct spec_field *fields, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct spec_field *f = &fields[i];
+        add(t, "| `%s` | %s | ", f->name, kind_word(f));
+        add_range(t, f);
+        add(t, " | ");
+        add_default(t, f);
+        add(t, " | %s | %s |\n", identity_word(f->identity), f->meaning);
+    }
+}
+
+static void add_head(struct text *t)
+{
+    add(t, "\n| field | kind | allowed | default | identity | meaning |\n|---|---|---|---|---|---|\n");
+}
+
+static void add_object(struct text *t, const struct spec_object *o)
+{
+    add(t, "\n## %s\n", o->title);
+    if (o->n_fields > 0) {
+        add_head(t);
+        add_rows(t, o->fields, o->n_fields);
+    }
+    for (size_t v = 0; v < o->n_variants; v++) {
+        add(t, "\n### `\"%s\": \"%s\"`\n%s.\n", o->key, o->variants[v].name, o->variants[v].meaning);
+        if (o->variants[v].n_fields == 0) continue;
+        add_head(t);
+        add_rows(t, o->variants[v].fields, o->variants[v].n_fields);
+    }
+    for (size_t i = 0; i < o->n_fields; i++)
+        if (o->fields[i].object != NULL) add_object(t, o->fields[i].object);
+}
+
+static void add_params(struct text *t, const struct spec_param *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        add(t, "%s`%s` = %g (%s%g ... %g): %s", i > 0 ? "; " : "", p[i].name, p[i].fallback,
+            p[i].min_open ? "> " : "", p[i].min, p[i].max, p[i].meaning);
+}
+
+static void add_neurons(struct text *t)
+{
+    size_t n;
+    const struct spec_neuron_model *m = spec_neuron_models(&n);
+    add(t, "\n## Neurons\n\n| `model` | meaning | own parameters |\n|---|---|---|\n");
+    for (size_t i = 0; i < n; i++) {
+        add(t, "| `%s` | %s | ", m[i].name, m[i].meaning);
+        add_params(t, m[i].params, m[i].n_params);
+        add(t, " |\n");
+    }
+    add(t, "\nSerial neurons (all but `psn`) also take `v_reset` (a number, default 0; `null` is a soft reset) and:\n");
+    add_head(t);
+    add_rows(t, spec_serial_fields, spec_serial_fields_count);
+    const struct spec_surrogate_kind *s = spec_surrogate_kinds(&n);
+    add(t, "\n## Surrogates\n\nA name, or an object `{\"type\": ..., parameters}`.\n\n"
+           "| `type` | meaning | parameters |\n|---|---|---|\n");
+    for (size_t i = 0; i < n; i++) {
+        add(t, "| `%s` | %s | ", s[i].name, s[i].meaning);
+        add_params(t, s[i].params, s[i].n_params);
+        add(t, " |\n");
+    }
+}
+
+char *spec_docs(void)
+{
+    struct text t = { 0 };
+    add(&t, "# The experiment spec, version %d\n\n"
+            "Made from the tables in the code: `build/spiked spec-docs >docs/spec.md`. Unknown fields are errors; all faults are\n"
+            "reported at once, each with its JSON pointer. *Identity*: `result` fields change the bits of the result and are\n"
+            "part of `result_hash`; `execution` fields say how it runs; `label` fields are for people.\n\n"
+            "`network` is an object: `layers`, a list of layers from input to output, each with a `type` and an optional `name`\n"
+            "(letters, digits, `_`; default: its index); and `neuron`, defaults for every neuron. The path of a layer is its\n"
+            "name; it names parameters (`<path>.weight`), monitors and series.\n", SPEC_VERSION);
+    add_object(&t, &spec_object_top);
+    add_object(&t, &spec_object_layer);
+    add_neurons(&t);
+    if (!t.failed) return t.data;
+    mem_free(t.data);
+    return NULL;
+}

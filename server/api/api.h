@@ -1,0 +1,25 @@
+/* api: the HTTP API of docs/api.md as one table of routes. Loop thread. */
+#ifndef SERVER_API_H
+#define SERVER_API_H
+
+#include "server/http/http.h"
+#include "server/queue/queue.h"
+#include "server/stream/sse_hub.h"
+
+/* What the handlers need; http_options.app points to it. */
+struct api {
+    uv_loop_t *loop;
+    struct queue *queue;
+    struct sse_hub *hub;
+    const char *data_dir;
+    char host[256]; /* of this machine, for the page that says how to reach it */
+    int port;
+    size_t work_under_way;
+};
+extern const struct http_route api_routes[];
+extern const size_t api_routes_count;
+
+/* http_options.refused: a browser gets a page that explains, everybody else a problem. */
+void api_refused(struct request *r, const struct err *e);
+
+#endif

@@ -1,0 +1,68 @@
+/* api_internal: what the files of server/api share: arguments, answers that come later, work in the
+ * thread pool. */
+#ifndef SERVER_API_INTERNAL_H
+#define SERVER_API_INTERNAL_H
+
+#include "server/api/api.h"
+
+#include "common/mem.h"
+
+#define API_WORK_MAX 64
+
+static inline struct api *api_of(const struct request *r) { return http_app(r); }
+struct queue_actor api_actor(const struct request *r);
+void api_problem(struct request *r, enum err_code code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* The experiment named by the first {}: number or uid. NULL after the problem was answered. */
+const struct experiment *api_experiment(struct request *r);
+/* Body as a JSON object (an empty body is an empty object); NULL after the problem was answered.
+ * Caller owns. */
+cJSON *api_body(struct request *r);
+/* false after a problem was answered: the query holds a name that is not in "a|b|c". */
+bool api_query_known(struct request *r, const char *names);
+
+/* A read that answers later: keeps the event id of the moment before its snapshot. */
+struct api_call {
+    struct request *r;
+    int64_t experiment;
+    char event_id[SSE_ID_MAX];
+};
+/* NULL after the problem was answered. */
+struct api_call *api_call_new(struct request *r, int64_t experiment);
+/* Adds X-Event-Id to the answer given and frees. */
+void api_call_end(struct api_call *c);
+
+/* Work in the thread pool, embedded first in the handler's own struct. run: pool; answer: loop, must
+ * respond and free. */
+struct api_work {
+    uv_work_t uv;
+    struct request *r;
+    void (*run)(struct api_work *w);
+    void (*answer)(struct api_work *w);
+    struct err err;
+};
+/* Suspends the request. Answers a problem and frees w with mem_free when too much is under way. */
+void api_work_start(struct api_work *w, struct request *r, void (*run)(struct api_work *),
+                    void (*answer)(struct api_work *));
+
+/* Handlers, by file. */
+void api_submit(struct request *r);                                              /* submit.c */
+void api_list(struct request *r);                                                /* list.c */
+void api_get(struct request *r), api_queue_place(struct request *r);             /* experiments.c */
+void api_patch(struct request *r), api_cancel(struct request *r), api_pause(struct request *r);
+void api_resume(struct request *r), api_retry(struct request *r), api_delete(struct request *r);
+void api_attempts(struct request *r), api_series(struct request *r);             /* metrics.c */
+void api_points(struct request *r), api_monitors(struct request *r);
+void api_records(struct request *r), api_record(struct request *r);
+void api_logs(struct request *r), api_artifacts(struct request *r);              /* files.c */
+void api_artifact(struct request *r);
+void api_version(struct request *r), api_me(struct request *r);                  /* meta.c */
+void api_schema(struct request *r), api_datasets(struct request *r);
+void api_queue(struct request *r), api_events(struct request *r);
+void api_healthz(struct request *r), api_readyz(struct request *r);
+void api_page(struct request *r), api_page_file(struct request *r);              /* page.c */
+void api_worker_spec(struct request *r), api_worker_hello(struct request *r);    /* worker.c */
+void api_worker_renew(struct request *r), api_worker_frames(struct request *r);
+void api_worker_finish(struct request *r);
+
+#endif

@@ -1,0 +1,244 @@
+/* experiments: one experiment: read, change, stop, go on, delete. */
+#include "server/api/api_internal.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define GRACE_DEFAULT_S 30.0
+#define GRACE_MAX_S 3600.0
+#define PRIORITY_MAX 100
+
+/* ---- read ------------------------------------------------------------------------------------- */
+static void add_etag(struct request *r, const struct experiment *x)
+{
+    char etag[32];
+    (void)snprintf(etag, sizeof etag, "\"r%lld\"", (long long)x->rev);
+    if (r->response != NULL) respond_header(r, "ETag", etag);
+}
+
+/* {"a":1} and {"b":2} become {"a":1,"b":2}. NULL: out of memory. */
+static char *join_objects(const char *a, const char *b)
+{
+    return mem_printf("%.*s,%s", (int)strlen(a) - 1, a, b + 1);
+}
+
+static void detail_read(void *ctx, const void *data, size_t length, const char *type, const struct err *e)
+{
+    struct api_call *c = ctx;
+    struct request *r = c->r;
+    const struct experiment *x = queue_find(api_of(r)->queue, c->experiment);
+    (void)length;
+    (void)type;
+    if (data == NULL) {
+        respond_problem(r, e, NULL);
+    } else if (x == NULL) {
+        api_problem(r, ERR_NOT_FOUND, "experiment %lld was deleted", (long long)c->experiment);
+    } else {
+        cJSON *o = experiment_object(api_of(r)->queue, x);
+        char *head = o != NULL ? json_print(o, NULL) : NULL;
+        char *text = head != NULL ? join_objects(head, data) : NULL;
+        if (text != NULL) respond_json_text(r, 200, text);
+        else api_problem(r, ERR_NOMEM, "answer");
+        add_etag(r, x);
+        cJSON_Delete(o);
+        mem_free(head);
+        mem_free(text);
+    }
+    api_call_end(c);
+}
+
+/* While a worker trains, progress changes without a new revision: then the answer is always whole. */
+static bool unchanged(const struct request *r, const struct experiment *x)
+{
+    const char *have = request_header(r, "If-None-Match");
+    const bool trains = x->state == STATE_STARTING || x->state == STATE_RUNNING || x->state == STATE_STOPPING;
+    char etag[32];
+    (void)snprintf(etag, sizeof etag, "\"r%lld\"", (long long)x->rev);
+    return have != NULL && !trains && strcmp(have, etag) == 0;
+}
+
+void api_get(struct request *r)
+{
+    const struct experiment *x = api_experiment(r);
+    if (x == NULL) return;
+    if (unchanged(r, x)) {
+        respond_empty(r, 304);
+        add_etag(r, x);
+        return;
+    }
+    struct api_call *c = api_call_new(r, x->id);
+    if (c == NULL) return;
+    const struct queue_read read = { .kind = QUEUE_READ_DETAIL, .experiment = x->id };
+    queue_read(api_of(r)->queue, &read, detail_read, c);
+    request_suspend(r);
+}
+
+void api_queue_place(struct request *r)
+{
+    const struct experiment *x = api_experiment(r);
+    if (x == NULL) return;
+    int64_t ahead[20];
+    size_t n = 0;
+    enum experiment_reason reason = x->reason;
+    char detail[160];
+    (void)snprintf(detail, sizeof detail, "%s", state_meaning(x->state));
+    const int64_t position = queue_position(api_of(r)->queue, x->id, ahead, 20, &n, &reason, detail, sizeof detail);
+    cJSON *o = cJSON_CreateObject();
+    bool ok = o != NULL && (position > 0 ? json_add_int(o, "position", position)
+                                         : cJSON_AddNullToObject(o, "position") != NULL);
+    cJSON *list = ok ? cJSON_AddArrayToObject(o, "ahead") : NULL;
+    for (size_t i = 0; list != NULL && i < n; i++)
+        (void)cJSON_AddItemToArray(list, cJSON_CreateNumber((double)ahead[i]));
+    ok = list != NULL && cJSON_AddStringToObject(o, "reason", reason_name(reason)) != NULL &&
+         cJSON_AddStringToObject(o, "detail", detail) != NULL;
+    respond_json(r, 200, ok ? o : NULL);
+    cJSON_Delete(o);
+}
+
+/* ---- act -------------------------------------------------------------------------------------- */
+static void acted(void *ctx, const struct experiment *x, const struct err *e)
+{
+    struct request *r = ctx;
+    if (x == NULL) {
+        respond_problem(r, e, NULL);
+    } else if (strcmp(r->route->method, "DELETE") == 0) {
+        respond_empty(r, 204);
+    } else {
+        cJSON *o = experiment_object(api_of(r)->queue, x);
+        respond_json(r, strcmp(r->route->method, "PATCH") == 0 ? 200 : 202, o);
+        add_etag(r, x);
+        cJSON_Delete(o);
+    }
+}
+
+/* Body {} or {"grace_s": 30} where it means something. */
+static bool read_grace(struct request *r, bool allowed, double *grace_s)
+{
+    *grace_s = GRACE_DEFAULT_S;
+    cJSON *body = api_body(r);
+    if (body == NULL) return false;
+    struct json_faults *faults = mem_calloc(1, sizeof *faults);
+    const cJSON *item;
+    cJSON_ArrayForEach(item, body)
+    {
+        if (faults == NULL) break;
+        if (!allowed || strcmp(item->string, "grace_s") != 0)
+            json_fault_add(faults, "", "unknown_field", "'%.60s' is not a field of this body", item->string);
+        else if (!cJSON_IsNumber(item) || item->valuedouble < 0 || item->valuedouble > GRACE_MAX_S)
+            json_fault_add(faults, "/grace_s", "out_of_range", "must be a number from 0 to %g", GRACE_MAX_S);
+        else *grace_s = item->valuedouble;
+    }
+    const bool ok = faults != NULL && faults->count == 0;
+    if (!ok) {
+        struct err e = { 0 };
+        (void)err_set(&e, faults != NULL ? ERR_INVALID : ERR_NOMEM, "the body has faults");
+        respond_problem(r, &e, faults);
+    }
+    mem_free(faults);
+    cJSON_Delete(body);
+    return ok;
+}
+
+static void act(struct request *r, enum queue_action action)
+{
+    const struct experiment *x = api_experiment(r);
+    double grace_s;
+    if (x == NULL || !read_grace(r, action == QUEUE_CANCEL || action == QUEUE_PAUSE, &grace_s)) return;
+    queue_act(api_of(r)->queue, x->id, action, api_actor(r), grace_s, acted, r);
+    request_suspend(r);
+}
+
+void api_cancel(struct request *r) { act(r, QUEUE_CANCEL); }
+void api_pause(struct request *r) { act(r, QUEUE_PAUSE); }
+void api_resume(struct request *r) { act(r, QUEUE_RESUME); }
+void api_retry(struct request *r) { act(r, QUEUE_RETRY); }
+void api_delete(struct request *r) { act(r, QUEUE_DELETE); }
+
+/* ---- change labels ------------------------------------------------------------------------------ */
+struct labels {
+    struct queue_patch patch;
+    int64_t priority;
+    char tags[SPEC_TAGS_MAX][64];
+};
+
+static void read_tags(const cJSON *list, struct labels *l, struct json_faults *faults)
+{
+    const cJSON *tag;
+    cJSON_ArrayForEach(tag, list)
+    {
+        if (!cJSON_IsString(tag) || tag->valuestring[0] == '\0' || strlen(tag->valuestring) >= 64 ||
+            strchr(tag->valuestring, '\n') != NULL || l->patch.n_tags >= SPEC_TAGS_MAX) {
+            json_fault_add(faults, "/tags", "out_of_range", "at most %d texts of 1 to 63 bytes", SPEC_TAGS_MAX);
+            return;
+        }
+        (void)snprintf(l->tags[l->patch.n_tags++], 64, "%s", tag->valuestring);
+    }
+    l->patch.tags = (const char(*)[64])l->tags;
+}
+
+static void read_label(const cJSON *item, struct labels *l, struct json_faults *faults)
+{
+    const char *name = item->string;
+    if (strcmp(name, "name") == 0) {
+        if (cJSON_IsString(item) && item->valuestring[0] != '\0' && strlen(item->valuestring) < SPEC_NAME_MAX)
+            l->patch.name = item->valuestring;
+        else json_fault_add(faults, "/name", "out_of_range", "a text of 1 to %d bytes", SPEC_NAME_MAX - 1);
+    } else if (strcmp(name, "priority") == 0) {
+        l->priority = cJSON_IsNumber(item) ? (int64_t)item->valuedouble : PRIORITY_MAX + 1;
+        l->patch.priority = &l->priority;
+        if (l->priority < -PRIORITY_MAX || l->priority > PRIORITY_MAX || (double)l->priority != item->valuedouble)
+            json_fault_add(faults, "/priority", "out_of_range", "a whole number from -100 to 100");
+    } else if (strcmp(name, "tags") == 0 && cJSON_IsArray(item)) {
+        read_tags(item, l, faults);
+    } else if (strcmp(name, "tags") == 0) {
+        json_fault_add(faults, "/tags", "wrong_type", "must be a list of texts");
+    } else {
+        static const char *const names[] = { "name", "priority", "tags" };
+        const char *near = json_nearest(name, names, 3);
+        json_fault_add(faults, "", "unknown_field", "'%.60s': name, priority and tags can be changed%s%s", name,
+                       near != NULL ? "; did you mean " : "", near != NULL ? near : "");
+    }
+}
+
+/* If-Match: "r7"; false after a problem was answered. */
+static bool read_if_match(struct request *r, int64_t *rev)
+{
+    const char *text = request_header(r, "If-Match");
+    *rev = 0;
+    if (text == NULL || strcmp(text, "*") == 0) return true;
+    char *end;
+    if (strncmp(text, "\"r", 2) == 0) {
+        *rev = strtoll(text + 2, &end, 10);
+        if (*rev > 0 && strcmp(end, "\"") == 0) return true;
+    }
+    api_problem(r, ERR_PRECONDITION, "If-Match '%.40s' is not an ETag of an experiment", text);
+    return false;
+}
+
+void api_patch(struct request *r)
+{
+    const struct experiment *x = api_experiment(r);
+    struct labels l = { 0 };
+    if (x == NULL || !read_if_match(r, &l.patch.if_rev)) return;
+    cJSON *body = api_body(r);
+    if (body == NULL) return;
+    struct json_faults *faults = mem_calloc(1, sizeof *faults);
+    struct err e = { 0 };
+    const cJSON *item;
+    if (faults == NULL) (void)err_set(&e, ERR_NOMEM, "request");
+    cJSON_ArrayForEach(item, body)
+    {
+        if (faults != NULL) read_label(item, &l, faults);
+    }
+    if (faults != NULL && faults->count > 0) (void)err_set(&e, ERR_INVALID, "the body has faults");
+    if (e.code != ERR_OK) {
+        respond_problem(r, &e, faults);
+    } else {
+        queue_patch(api_of(r)->queue, x->id, &l.patch, api_actor(r), acted, r);
+        request_suspend(r);
+    }
+    mem_free(faults);
+    cJSON_Delete(body);
+}

@@ -1,0 +1,86 @@
+/* metrics: reads of series, records and attempts; the work is queue_read's. */
+#include "server/api/api_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void answered(void *ctx, const void *data, size_t length, const char *type, const struct err *e)
+{
+    struct api_call *c = ctx;
+    if (data == NULL) respond_problem(c->r, e, NULL);
+    else respond_text(c->r, 200, type, data, length);
+    api_call_end(c);
+}
+
+static void read_and_answer(struct request *r, struct queue_read *read)
+{
+    const struct experiment *x = api_experiment(r);
+    struct api_call *c = x != NULL ? api_call_new(r, x->id) : NULL;
+    if (c == NULL) return;
+    read->experiment = x->id;
+    queue_read(api_of(r)->queue, read, answered, c);
+    request_suspend(r);
+}
+
+void api_attempts(struct request *r)
+{
+    read_and_answer(r, &(struct queue_read){ .kind = QUEUE_READ_ATTEMPTS });
+}
+
+void api_series(struct request *r)
+{
+    read_and_answer(r, &(struct queue_read){ .kind = QUEUE_READ_SERIES });
+}
+
+/* format=<other> turns *on; false after a problem was answered. */
+static bool read_format(struct request *r, const char *other, bool *on)
+{
+    const char *format = request_query(r, "format");
+    *on = format != NULL && strcmp(format, other) == 0;
+    if (format == NULL || *on || strcmp(format, "json") == 0) return true;
+    api_problem(r, ERR_INVALID, "format must be json or %s, got '%.40s'", other, format);
+    return false;
+}
+
+void api_points(struct request *r)
+{
+    struct queue_read read = { .kind = QUEUE_READ_POINTS, .name = r->params[1] };
+    int64_t from, to;
+    if (!api_query_known(r, "from|to|max_points|format") ||
+        !request_query_int(r, "from", 0, 0, INT64_MAX, &from) ||
+        !request_query_int(r, "to", 0, 0, INT64_MAX, &to) ||
+        !request_query_int(r, "max_points", 1000, 1, 10000, &read.max_points) ||
+        !read_format(r, "csv", &read.csv))
+        return;
+    read.from = (uint64_t)from;
+    read.to = (uint64_t)to;
+    read_and_answer(r, &read);
+}
+
+void api_monitors(struct request *r)
+{
+    read_and_answer(r, &(struct queue_read){ .kind = QUEUE_READ_MONITORS });
+}
+
+void api_records(struct request *r)
+{
+    read_and_answer(r, &(struct queue_read){ .kind = QUEUE_READ_RECORDS, .layer = r->params[1],
+                                             .record_kind = r->params[2] });
+}
+
+void api_record(struct request *r)
+{
+    struct queue_read read = { .kind = QUEUE_READ_RECORD, .layer = r->params[1],
+                               .record_kind = r->params[2], .index = -1 };
+    const char *which = r->params[3];
+    if (strcmp(which, "last") != 0) {
+        char *end;
+        read.index = strtoll(which, &end, 10);
+        if (*end != '\0' || which[0] < '0' || which[0] > '9') {
+            api_problem(r, ERR_INVALID, "a record is named by its number or 'last', got '%.40s'", which);
+            return;
+        }
+    }
+    if (!api_query_known(r, "format") || !read_format(r, "bin", &read.binary)) return;
+    read_and_answer(r, &read);
+}

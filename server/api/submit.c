@@ -1,0 +1,116 @@
+/* submit: POST /experiments: parse, report every fault, store; or only say what would run. */
+#include "server/api/api_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- dry run ---------------------------------------------------------------------------------- */
+static bool add_shape(cJSON *o, const struct spec_shape *s)
+{
+    cJSON *list = s != NULL ? cJSON_AddArrayToObject(o, "shape") : cJSON_AddNullToObject(o, "shape");
+    if (s == NULL || list == NULL) return list != NULL;
+    const int64_t sizes[3] = { s->c, s->h, s->w };
+    for (int i = 0; i < 3; i++)
+        if (!cJSON_AddItemToArray(list, cJSON_CreateNumber((double)sizes[i]))) return false;
+    return true;
+}
+
+static bool add_layer(cJSON *list, const struct spec_layer *l, const struct spec_shape *out, int64_t parameters)
+{
+    cJSON *o = cJSON_CreateObject();
+    if (o == NULL || !cJSON_AddItemToArray(list, o)) {
+        cJSON_Delete(o);
+        return false;
+    }
+    return cJSON_AddStringToObject(o, "path", l->path) != NULL &&
+           cJSON_AddStringToObject(o, "type", spec_layer_type_name(l->type)) != NULL && add_shape(o, out) &&
+           (out != NULL ? json_add_int(o, "parameters", parameters)
+                        : cJSON_AddNullToObject(o, "parameters") != NULL);
+}
+
+/* Shapes are known without reading a file for datasets of the table only. */
+static cJSON *describe(const struct spec *s)
+{
+    const struct spec_dataset_info *d = spec_dataset_find(s->dataset.name);
+    cJSON *o = cJSON_CreateObject(), *list = NULL;
+    bool ok = o != NULL && cJSON_AddItemToObject(o, "spec", spec_normalize(s)) &&
+              (list = cJSON_AddArrayToObject(o, "layers")) != NULL;
+    struct spec_shape in = d != NULL ? d->shape : (struct spec_shape){ 0 }, out;
+    struct err e = { 0 };
+    int64_t total = 0;
+    for (size_t i = 0; ok && i < s->n_layers; i++) {
+        const bool known = d != NULL && spec_layer_shape(&s->layers[i], in, &out, &e) == 0;
+        const int64_t n = known ? spec_layer_parameters(&s->layers[i], in, s->time_steps) : 0;
+        ok = add_layer(list, &s->layers[i], known ? &out : NULL, n);
+        total += n;
+        if (known) in = out;
+    }
+    ok = ok && (d != NULL ? json_add_int(o, "parameters", total)
+                          : cJSON_AddNullToObject(o, "parameters") != NULL);
+    if (ok) return o;
+    cJSON_Delete(o);
+    return NULL;
+}
+
+/* ---- for real --------------------------------------------------------------------------------- */
+static void submitted(void *ctx, const struct experiment *x, const struct err *e)
+{
+    struct api_call *c = ctx;
+    struct request *r = c->r;
+    if (x == NULL) {
+        respond_problem(r, e, NULL);
+    } else {
+        cJSON *o = experiment_object(api_of(r)->queue, x);
+        char place[64], etag[32];
+        respond_json(r, 201, o);
+        cJSON_Delete(o);
+        (void)snprintf(place, sizeof place, "/api/v1/experiments/%lld", (long long)x->id);
+        (void)snprintf(etag, sizeof etag, "\"r%lld\"", (long long)x->rev);
+        if (r->response != NULL) {
+            respond_header(r, "Location", place);
+            respond_header(r, "ETag", etag);
+        }
+    }
+    api_call_end(c);
+}
+
+static void store(struct request *r, const struct spec *spec)
+{
+    struct api_call *c = api_call_new(r, 0);
+    if (c == NULL) return;
+    const struct queue_submission s = { .actor = api_actor(r), .spec = spec,
+                                        .idempotency_key = request_header(r, "Idempotency-Key"),
+                                        .body = (const char *)r->body, .body_length = r->length,
+                                        .request_id = r->id };
+    queue_submit(api_of(r)->queue, &s, submitted, c);
+    request_suspend(r);
+}
+
+void api_submit(struct request *r)
+{
+    struct spec spec = { 0 };
+    struct err e = { 0 };
+    struct json_faults *faults = mem_calloc(1, sizeof *faults);
+    if (!api_query_known(r, "dry_run")) {
+        mem_free(faults);
+        return;
+    }
+    if (faults == NULL) {
+        api_problem(r, ERR_NOMEM, "request");
+        return;
+    }
+    const char *dry = request_query(r, "dry_run");
+    if (dry != NULL && strcmp(dry, "true") != 0 && strcmp(dry, "false") != 0) {
+        api_problem(r, ERR_INVALID, "dry_run must be true or false, got '%.40s'", dry);
+    } else if (spec_parse_text(r->length > 0 ? (const char *)r->body : "", r->length, &spec, faults, &e) != 0) {
+        respond_problem(r, &e, faults);
+    } else if (dry != NULL && strcmp(dry, "true") == 0) {
+        cJSON *o = describe(&spec);
+        respond_json(r, 200, o);
+        cJSON_Delete(o);
+    } else {
+        store(r, &spec);
+    }
+    spec_deinit(&spec);
+    mem_free(faults);
+}

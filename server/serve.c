@@ -1,0 +1,163 @@
+/* serve: see serve.h. */
+#include "server/serve.h"
+
+#include "build_id.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "server/api/api.h"
+#include "server/launcher/launcher.h"
+
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define POOL_THREADS "8" /* SQLite readers and file reads */
+#define HOSTS_MAX 16
+
+struct daemon {
+    const struct serve_options *o;
+    uv_loop_t loop;
+    struct launcher *launcher;
+    struct sse_hub *hub;
+    struct queue *queue;
+    struct http *http;
+    struct api api;
+    uv_signal_t term, intr;
+    char *hosts;
+    char own_hosts[4][256];
+    bool stopping;
+};
+
+/* ---- closing: people's streams, workers' messages, connections, processes ----------------------- */
+static void launcher_closed(void *ctx) { (void)ctx; }
+
+static void hub_closed(void *ctx)
+{
+    struct daemon *d = ctx;
+    d->launcher->ops->close(d->launcher, launcher_closed, d);
+    uv_close((uv_handle_t *)&d->term, NULL);
+    uv_close((uv_handle_t *)&d->intr, NULL);
+}
+
+static void http_closed(void *ctx)
+{
+    struct daemon *d = ctx;
+    sse_hub_close(d->hub, hub_closed, d);
+}
+
+static void queue_closed(void *ctx)
+{
+    struct daemon *d = ctx;
+    http_close(d->http, http_closed, d);
+}
+
+static void on_signal(uv_signal_t *s, int number)
+{
+    struct daemon *d = s->data;
+    if (d->stopping) _exit(128 + number);
+    d->stopping = true;
+    log_info("server", "stopping: signal %d", number);
+    sse_hub_end(d->hub);
+    http_kick(d->http);
+    queue_close(d->queue, queue_closed, d);
+}
+
+/* ---- opening ------------------------------------------------------------------------------------ */
+static void fill_hosts(struct daemon *d, const char *out[HOSTS_MAX])
+{
+    size_t n = 0;
+    (void)snprintf(d->own_hosts[0], sizeof d->own_hosts[0], "%s", d->api.host);
+    (void)snprintf(d->own_hosts[1], sizeof d->own_hosts[1], strchr(d->o->address, ':') != NULL ? "[%s]" : "%s",
+                   d->o->address);
+    out[n++] = "localhost";
+    out[n++] = "127.0.0.1";
+    out[n++] = "[::1]";
+    out[n++] = d->own_hosts[0];
+    out[n++] = d->own_hosts[1];
+    d->hosts = mem_strdup(d->o->hosts != NULL ? d->o->hosts : "");
+    char *rest = d->hosts;
+    for (char *name; n < HOSTS_MAX - 1 && rest != NULL && (name = strsep(&rest, ",")) != NULL;)
+        if (name[0] != '\0') out[n++] = name;
+    out[n] = NULL;
+}
+
+static int open_http(struct daemon *d, struct err *e)
+{
+    struct http_options o = { .routes = api_routes, .n_routes = api_routes_count, .app = &d->api,
+                              .refused = api_refused };
+    fill_hosts(d, o.allowed_hosts);
+    return http_create(&d->http, &d->loop, &o, e);
+}
+
+static int listen_all(struct daemon *d, struct err *e)
+{
+    char path[PATH_MAX];
+    (void)snprintf(path, sizeof path, "%s/worker.sock", d->o->state_dir);
+    int rc = http_listen_unix(d->http, path, 0600, true, e);
+    if (rc == 0) rc = http_listen_unix(d->http, d->o->socket, 0666, false, e);
+    if (rc == 0 && d->o->port != 0) rc = http_listen_tcp(d->http, d->o->address, d->o->port, e);
+    return rc;
+}
+
+static int open_queue(struct daemon *d, struct err *e)
+{
+    char path[PATH_MAX];
+    (void)snprintf(path, sizeof path, "%s/worker.sock", d->o->state_dir);
+    const struct queue_options o = { .state_dir = d->o->state_dir, .files_dir = d->o->files_dir,
+                                     .data_dir = d->o->data_dir, .worker_program = d->o->worker_program,
+                                     .worker_socket = path, .max_running = d->o->max_running,
+                                     .running_per_user_max = d->o->running_per_user_max,
+                                     .stop_workers = d->o->workers == 1 };
+    const struct queue_observer observer = { d->hub, sse_hub_publish };
+    return queue_open(&d->queue, &d->loop, &o, d->launcher, observer, e);
+}
+
+static void watch_signals(struct daemon *d)
+{
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)uv_signal_init(&d->loop, &d->term);
+    (void)uv_signal_init(&d->loop, &d->intr);
+    d->term.data = d->intr.data = d;
+    (void)uv_signal_start(&d->term, on_signal, SIGTERM);
+    (void)uv_signal_start(&d->intr, on_signal, SIGINT);
+}
+
+/* The queue takes the lock of the state directory: everything that writes there comes after it. */
+static int open_all(struct daemon *d, struct err *e)
+{
+    int rc = local_launcher_create(&d->launcher, &d->loop, e);
+    if (rc == 0) rc = sse_hub_create(&d->hub, &d->loop, &d->http, d->o->state_dir, e);
+    if (rc == 0) rc = open_http(d, e);
+    if (rc == 0) rc = open_queue(d, e);
+    if (rc != 0) return rc;
+    d->api.queue = d->queue;
+    d->api.hub = d->hub;
+    return listen_all(d, e);
+}
+
+int serve(const struct serve_options *o, struct err *e)
+{
+    struct daemon *d = mem_calloc(1, sizeof *d);
+    if (d == NULL) return err_set(e, ERR_NOMEM, "daemon");
+    (void)setenv("UV_THREADPOOL_SIZE", POOL_THREADS, 0);
+    (void)umask(0077);
+    (void)uv_loop_init(&d->loop);
+    d->o = o;
+    d->api = (struct api){ .loop = &d->loop, .data_dir = o->data_dir, .port = o->port };
+    (void)gethostname(d->api.host, sizeof d->api.host - 1);
+    int rc = open_all(d, e);
+    if (rc != 0) return rc; /* the process ends: the kernel takes sockets and files back */
+    watch_signals(d);
+    log_info("server", "spiked %s (%s) serves %s%s, state %s, %lld slots", SPIKED_VERSION, SPIKED_BUILD,
+             o->port != 0 ? "http://" : "", o->port != 0 ? o->listen : o->socket, o->state_dir,
+             (long long)o->max_running);
+    (void)uv_run(&d->loop, UV_RUN_DEFAULT);
+    (void)uv_loop_close(&d->loop);
+    log_info("server", "stopped");
+    mem_free(d->hosts);
+    mem_free(d);
+    return 0;
+}

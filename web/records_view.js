@@ -1,0 +1,79 @@
+// records_view: the spikes of an experiment: choose a layer and a moment, see its records.
+import { h, replace, setText } from "./dom.js";
+import { read, segment } from "./api.js";
+import { matrix, raster, traces } from "./spikes.js";
+import * as format from "./format.js";
+
+const PICTURES = {
+  raster: (r, width) => raster(r, width).node,
+  psn_weight: matrix,
+  membrane_potential: traces,
+  membrane: traces,
+};
+const TITLES = { raster: "Spike raster", psn_weight: "PSN weights", membrane: "Membrane potential",
+  membrane_potential: "Membrane potential" };
+
+/** One kind of record: layer chooser, slider over the records, picture. */
+export class RecordsView {
+  constructor(id, kind) {
+    this.id = id;
+    this.kind = kind;
+    this.layers = new Map(); // layer -> number of records
+    this.layer = null;
+    this.index = -1; // -1 = follow the newest
+    this.asked = 0;
+    this.pick = h("select", { "aria-label": "Layer", onchange: () => { this.layer = this.pick.value; this.show(); } });
+    this.slider = h("input", { type: "range", min: 0, max: 0, value: "0", "aria-label": "Record", oninput: () => this.seek() });
+    this.caption = h("span", { class: "quiet" });
+    this.box = h("div", { class: "picture" });
+    this.node = h("section", { class: "card", dataset: { kind } }, h("div", { class: "bar-top" },
+      h("h2", {}, TITLES[kind] || kind), h("span", { class: "grow" }), h("label", { class: "quiet" }, "layer ", this.pick)),
+    this.box, h("div", { class: "bar-top" }, this.slider, this.caption));
+  }
+
+  static knows(kind) { return kind in PICTURES; }
+
+  /** Another record came up; total records of that layer. */
+  grow(layer, records) {
+    const known = this.layers.has(layer);
+    this.layers.set(layer, Math.max(records, this.layers.get(layer) || 0));
+    if (!known) {
+      const names = [...this.layers.keys()].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+      replace(this.pick, names.map((n) => h("option", { value: n }, n)));
+      this.layer = this.layer ?? names[0];
+      this.pick.value = this.layer;
+    }
+    if (layer === this.layer && this.index < 0) this.show();
+  }
+
+  seek() {
+    const last = this.layers.get(this.layer) - 1;
+    const at = Number(this.slider.value);
+    this.index = at >= last ? -1 : at;
+    this.show();
+  }
+
+  async show() {
+    const last = this.layers.get(this.layer) - 1;
+    const index = this.index < 0 ? last : Math.min(this.index, last);
+    this.slider.max = String(last);
+    this.slider.value = String(index);
+    this.slider.hidden = last < 1;
+    const asked = ++this.asked;
+    try {
+      const { data } = await read(`/experiments/${this.id}/monitors/${segment(this.layer)}/${this.kind}/${index}`);
+      if (asked === this.asked) this.draw(data);
+    } catch (problem) {
+      if (asked === this.asked) replace(this.box, h("p", { class: "empty" }, problem.message));
+    }
+  }
+
+  draw(record) {
+    this.record = record;
+    const width = Math.max(240, this.box.clientWidth - 2);
+    replace(this.box, PICTURES[this.kind](record, width));
+    const extra = this.kind === "raster"
+      ? `, ${format.percent(raster(record, width).rate)} of neurons and time-steps fire` : "";
+    setText(this.caption, `epoch ${record.epoch}, step ${format.count(record.step)}${extra}`);
+  }
+}
