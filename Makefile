@@ -18,7 +18,7 @@ PKG = pkg-config
 COMMON_LIBS = -lcjson -lsodium -lzstd -lpthread -lm
 WORKER_LIBS = -lopenblas -lcurl -lz $(COMMON_LIBS)
 SERVER_LIBS = -lmicrohttpd -luv -lsqlite3 $(COMMON_LIBS)
-TEST_LIBS = -lcriterion -lcurl
+TEST_LIBS = -lcriterion -lcurl -lz
 
 MACHINE = $(shell uname -m)
 ISAS = generic $(if $(filter x86_64,$(MACHINE)),avx2 avx512)
@@ -31,13 +31,17 @@ isa_src = $(wildcard worker/*/isa_*.c)
 worker_src = $(filter-out $(isa_src),$(wildcard worker/*/*.c worker/*.c))
 server_src = $(wildcard server/*/*.c server/*.c)
 
+# One short line a file; make V=1 shows whole commands.
+say = $(if $(V),,@echo "  $(1) $(2)";)
+
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 common_obj = $(call obj,$(common_src))
 isa_obj = $(foreach isa,$(ISAS),$(patsubst %.c,$(BUILD)/obj/%.$(isa).o,$(isa_src)))
 worker_obj = $(call obj,$(worker_src)) $(isa_obj)
 server_obj = $(call obj,$(server_src)) $(BUILD)/obj/gen/migrations.o $(BUILD)/obj/gen/web_files.o
 
-.PHONY: all help run test check prove bench install format tidy fuzz clean setup units stories web
+MAKEFLAGS += --no-builtin-rules
+.PHONY: FORCE all help run test check prove bench install format tidy fuzz clean setup units stories web
 all: $(BUILD)/spiked $(BUILD)/spiked-worker ## build the daemon, the worker and the page
 
 help: ## list the targets
@@ -80,25 +84,25 @@ clean: ## remove everything built
 
 # ---- programs -----------------------------------------------------------------------------------
 $(BUILD)/spiked: $(server_obj) $(common_obj)
-	$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(SERVER_LIBS)
+	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(SERVER_LIBS)
 $(BUILD)/spiked-worker: $(worker_obj) $(common_obj)
-	$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(WORKER_LIBS)
+	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(WORKER_LIBS)
 
 build_id = $(shell git describe --always --dirty 2>/dev/null || echo unknown)
-$(BUILD)/gen/build_id.h: .FORCE
+$(BUILD)/gen/build_id.h: FORCE
 	@mkdir -p $(@D)
 	@printf '#define SPIKED_VERSION "%s"\n#define SPIKED_BUILD "%s"\n' '$(VERSION)' '$(build_id)' >$@.new
 	@cmp -s $@.new $@ || cp $@.new $@; rm -f $@.new
-.FORCE:
+FORCE:
 
 $(BUILD)/obj/worker/kernels/%.o $(BUILD)/obj/worker/neurons/%.o: kernel_opt = -O3
 $(BUILD)/obj/%.o: %.c | $(BUILD)/gen/build_id.h
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(kernel_opt) $(STRICT) $(BASE) -c -o $@ $<
+	$(call say,CC,$<)$(CC) $(CFLAGS) $(kernel_opt) $(STRICT) $(BASE) -c -o $@ $<
 define isa_rule
 $(BUILD)/obj/%.$(1).o: %.c
 	@mkdir -p $$(@D)
-	$(CC) $(CFLAGS) -O3 $(STRICT) -Wno-psabi $(BASE) $(ISA_FLAGS_$(1)) -DSPIKED_ISA_NAME=$(1) -c -o $$@ $$<
+	$$(call say,CC,$$<)$(CC) $(CFLAGS) -O3 $(STRICT) -Wno-psabi $(BASE) $(ISA_FLAGS_$(1)) -DSPIKED_ISA_NAME=$(1) -c -o $$@ $$<
 endef
 $(foreach isa,generic avx2 avx512,$(eval $(call isa_rule,$(isa))))
 
@@ -111,7 +115,7 @@ $(BUILD)/gen/web_files.c: deploy/build/web_files.sh $(BUILD)/web/.stamp
 	sh deploy/build/web_files.sh $(BUILD)/web >$@.new && mv $@.new $@
 $(BUILD)/obj/gen/%.o: $(BUILD)/gen/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(STRICT) $(BASE) -c -o $@ $<
+	$(call say,CC,$<)$(CC) $(CFLAGS) $(STRICT) $(BASE) -c -o $@ $<
 
 web: $(BUILD)/web/.stamp
 web/node_modules/.stamp: web/package-lock.json web/package.json
@@ -139,28 +143,28 @@ units: $(unit_bin)
 stories: $(story_bin)
 $(BUILD)/obj/tests/%.o: tests/%.c | $(BUILD)/gen/build_id.h
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(TEST_STRICT) $(BASE) -c -o $@ $<
+	$(call say,CC,$<)$(CC) $(CFLAGS) $(TEST_STRICT) $(BASE) -c -o $@ $<
 $(BUILD)/tests/unit/common/%: $(BUILD)/obj/tests/unit/common/%.o $(common_obj) $(support_obj)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS)
+	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS)
 $(BUILD)/tests/unit/server/%: $(BUILD)/obj/tests/unit/server/%.o $(server_lib_obj) $(common_obj) $(support_obj)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(TEST_LIBS) $(SERVER_LIBS)
+	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(TEST_LIBS) $(SERVER_LIBS)
 $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(worker_lib_obj) $(common_obj) $(support_obj)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(TEST_LIBS) $(WORKER_LIBS)
+	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(TEST_LIBS) $(WORKER_LIBS)
 $(BUILD)/tests/integration/%: $(BUILD)/obj/tests/integration/%.o $(common_obj) $(support_obj)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS)
+	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS)
 $(BUILD)/bench_kernels: $(BUILD)/obj/bench/bench_kernels.o $(worker_lib_obj) $(common_obj)
-	$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(WORKER_LIBS)
+	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(WORKER_LIBS)
 
 fuzz_bin = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 fuzz: $(fuzz_bin) ## run every fuzzer for FUZZ_SECONDS (default 10)
 	@bash tests/fuzz/run.sh
 $(BUILD)/fuzz/%: tests/fuzz/%.c $(common_src)
 	@mkdir -p $(@D)
-	clang -g -O1 -std=gnu11 -D_GNU_SOURCE -I. -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -o $@ $^ $(COMMON_LIBS)
+	$(call say,CLANG,$<)clang -g -O1 -std=gnu11 -D_GNU_SOURCE -I. -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -o $@ $^ $(COMMON_LIBS)
 
 .PRECIOUS: $(BUILD)/obj/%.o $(BUILD)/gen/%.c
 .SECONDARY:

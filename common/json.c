@@ -13,35 +13,43 @@
 
 #define EXACT_INTEGER_MAX 9007199254740992.0 /* 2^53 */
 
-/* cJSON's lookup of an object is a list walk, so this is O(n^2); objects are small, arrays are not
- * looked up. */
-static bool has_duplicates(const cJSON *object, const char **name)
+static int by_name(const void *a, const void *b)
 {
-    for (const cJSON *a = object->child; a != NULL; a = a->next) {
-        for (const cJSON *b = a->next; b != NULL; b = b->next) {
-            if (strcmp(a->string, b->string) == 0) {
-                *name = a->string;
-                return true;
-            }
-        }
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Sorts the names: a megabyte may hold an object of 100,000, too many to compare pair by pair. */
+static int check_names(const cJSON *object, struct err *e)
+{
+    const size_t count = (size_t)cJSON_GetArraySize(object);
+    if (count < 2) return 0;
+    const char **names = mem_alloc(count * sizeof names[0]);
+    if (names == NULL) return err_set(e, ERR_NOMEM, "%zu names of a JSON object", count);
+    size_t n = 0;
+    for (const cJSON *item = object->child; item != NULL; item = item->next) {
+        names[n++] = item->string;
     }
-    return false;
+    qsort(names, n, sizeof names[0], by_name);
+    int rc = 0;
+    for (size_t i = 1; rc == 0 && i < n; i++) {
+        if (strcmp(names[i - 1], names[i]) != 0) continue;
+        rc = err_set(e, ERR_SYNTAX, "the name '%.100s' stands twice in one object", names[i]);
+    }
+    mem_free(names);
+    return rc;
 }
 
 static int check_duplicates(const cJSON *value, struct err *e)
 {
-    const char *name;
-    if (cJSON_IsObject(value) && has_duplicates(value, &name)) {
-        return err_set(e, ERR_SYNTAX, "the name '%.100s' stands twice in one object", name);
-    }
     if (!cJSON_IsObject(value) && !cJSON_IsArray(value)) return 0;
+    int rc = cJSON_IsObject(value) ? check_names(value, e) : 0;
     const cJSON *child;
     cJSON_ArrayForEach(child, value)
     {
-        int rc = check_duplicates(child, e);
-        if (rc != 0) return rc;
+        if (rc != 0) break;
+        rc = check_duplicates(child, e);
     }
-    return 0;
+    return rc;
 }
 
 int json_parse(const char *text, size_t length, cJSON **out, struct err *e)
@@ -106,7 +114,7 @@ static void add_text(struct text *t, const char *s) { add(t, s, strlen(s)); }
 static void add_string(struct text *t, const char *s)
 {
     add(t, "\"", 1);
-    for (; *s != '\0'; s++) {
+    for (const char *end = s + strlen(s); s < end; s++) {
         unsigned char c = (unsigned char)*s;
         char escaped[8];
         if (c == '"' || c == '\\') {
@@ -114,8 +122,13 @@ static void add_string(struct text *t, const char *s)
         } else if (c < 0x20 || c == 0x7f) {
             (void)snprintf(escaped, sizeof escaped, "\\u%04x", c);
             add(t, escaped, 6);
-        } else {
+        } else if (c < 0x80) {
             add(t, s, 1);
+        } else {
+            size_t n = json_utf8_length((const unsigned char *)s, (size_t)(end - s));
+            if (n == 0) add(t, "\\ufffd", 6); /* a text that was cut inside a character */
+            else add(t, s, n);
+            s += n == 0 ? 0 : n - 1;
         }
     }
     add(t, "\"", 1);

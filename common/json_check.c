@@ -61,24 +61,25 @@ static int unicode_escape(struct walk *w)
     return low >= 0xDC00 && low <= 0xDFFF ? 0 : fail(w, where, "lone high surrogate");
 }
 
-/* One UTF-8 sequence (RFC 3629: no overlong forms, no surrogates, at most U+10FFFF). */
-static int utf8(struct walk *w)
+size_t json_utf8_length(const unsigned char *at, size_t left)
 {
-    unsigned char c = *w->at;
-    size_t more = c >= 0xC2 && c <= 0xDF ? 1 : c >= 0xE0 && c <= 0xEF ? 2 : c >= 0xF0 && c <= 0xF4 ? 3 : 0;
-    if (more == 0 || (size_t)(w->end - w->at) <= more) return fail(w, w->at, "invalid UTF-8");
+    unsigned char c = left > 0 ? at[0] : 0;
+    size_t n = c >= 0xF0 && c <= 0xF4   ? 4
+               : c >= 0xE0 && c <= 0xEF ? 3
+               : c >= 0xC2 && c <= 0xDF ? 2
+                                        : 0;
+    if (n == 0 || left < n) return 0;
     unsigned char low = 0x80, high = 0xBF;
     if (c == 0xE0) low = 0xA0;
     if (c == 0xED) high = 0x9F;
     if (c == 0xF0) low = 0x90;
     if (c == 0xF4) high = 0x8F;
-    for (size_t i = 1; i <= more; i++) {
-        if (w->at[i] < low || w->at[i] > high) return fail(w, w->at, "invalid UTF-8");
+    for (size_t i = 1; i < n; i++) {
+        if (at[i] < low || at[i] > high) return 0;
         low = 0x80;
         high = 0xBF;
     }
-    w->at += more + 1;
-    return 0;
+    return n;
 }
 
 static int string(struct walk *w)
@@ -105,7 +106,9 @@ static int string(struct walk *w)
                 rc = fail(w, w->at, "unknown escape");
             }
         } else if (c >= 0x80) {
-            rc = utf8(w);
+            size_t n = json_utf8_length(w->at, (size_t)(w->end - w->at));
+            if (n == 0) return fail(w, w->at, "invalid UTF-8");
+            w->at += n;
         } else {
             w->at++;
         }

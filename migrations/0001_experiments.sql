@@ -25,6 +25,10 @@ CREATE TABLE experiment(
   started_ms INTEGER NOT NULL DEFAULT 0,
   ended_ms INTEGER NOT NULL DEFAULT 0,
   not_before_ms INTEGER NOT NULL DEFAULT 0,
+  step INTEGER NOT NULL DEFAULT 0,
+  steps_total INTEGER NOT NULL DEFAULT 0,
+  epoch INTEGER NOT NULL DEFAULT 0,
+  epochs INTEGER NOT NULL DEFAULT 0,
   summary TEXT,
   CHECK((ended_ms = 0) = (state NOT IN('succeeded','failed','cancelled')))
 ) STRICT;

@@ -25,6 +25,8 @@ static const struct config_row rows[] = {
     { "max-running", CONFIG_INT, AT(max_running), NULL, 0, 1024, NULL, "N",
       "workers at once; 0 = half the processors (default)" },
     { "max-running-per-user", CONFIG_INT, AT(running_per_user_max), "0", 0, 1024, NULL, "N", "0 = no limit" },
+    { "max-queued-per-user", CONFIG_INT, AT(queued_per_user_max), "10000", 1, 1000000, NULL, "N",
+      "further experiments are refused (429)" },
     { "workers", CONFIG_CHOICE, AT(workers), "keep", 0, 0, "keep|stop", "keep|stop",
       "when the daemon ends: let workers train on, or checkpoint and stop them" },
     { "worker-program", CONFIG_STRING, AT(worker_program), NULL, 0, 0, NULL, "PATH",

@@ -16,10 +16,18 @@ const colorOf = (i) => PALETTE[i % PALETTE.length];
 const layerOf = (name) => name.slice(0, name.lastIndexOf("/"));
 const byLayer = (a, b) => a.localeCompare(b, "en", { numeric: true });
 
+/** What people call a layer: its path and what it is. */
+function layerNames(spec) {
+  const names = new Map();
+  const models = spec.network.neuron?.model;
+  spec.network.layers.forEach((l, i) => names.set(l.name ?? String(i), l.type === "neuron" ? l.model ?? models ?? "lif" : l.type));
+  return (path) => (names.has(path) ? `${path} ${names.get(path)}` : path);
+}
+
 /** Lines of every series that ends in `suffix`, one a layer. */
 function layerLines(store, suffix) {
   return store.names().filter((n) => n.endsWith(suffix) && !n.startsWith("train/")).sort(byLayer)
-    .map((name, i) => ({ name, label: layerOf(name), color: colorOf(i) }));
+    .map((name, i) => ({ name, label: store.nameOf(layerOf(name)), color: colorOf(i) }));
 }
 
 const fixedLines = (list) => () => list.map(([name, label, color, points]) => ({ name, label, color, points }));
@@ -48,7 +56,7 @@ function ratesTable(store) {
       h("td", { class: "bar" }, h("progress", { max: 1, value: rate ?? 0, "aria-label": `firing rate of ${label}` })),
       h("td", { class: "num" }, format.number(rate)), h("td", {}, word ? h("span", { class: "badge failed" }, word) : ""));
   });
-  return rows.length ? h("table", { class: "rates" }, h("tbody", {}, rows)) : null;
+  return rows.length ? h("table", {}, h("tbody", {}, rows)) : h("p", { class: "empty" }, "no points yet");
 }
 
 const TABS = [["", "Overview"], ["log", "Log"], ["spec", "Spec"], ["attempts", "Attempts"], ["files", "Files"]];
@@ -62,6 +70,7 @@ export async function experimentPage(ctx, id) {
   let close = () => {};
   let logTimer = 0;
   const store = new SeriesStore();
+  store.nameOf = layerNames(x.spec);
   const charts = makeCharts(store);
   const views = new Map(); // kind -> RecordsView
 
@@ -73,9 +82,11 @@ export async function experimentPage(ctx, id) {
   const bar = h("div");
   const figures = h("dl", { class: "figures" });
   const rates = h("div");
+  const rateCard = h("section", { class: "card rates" }, h("h2", {}, "Layers now ",
+    h("span", { class: "quiet" }, "firing rate, share of neurons that fire at a time-step")), rates);
   const spikes = h("div", { class: "grid" });
   const other = h("div");
-  const overview = h("div", {}, h("div", { class: "grid" }, charts.loss.node, charts.accuracy.node, charts.rate.node), rates,
+  const overview = h("div", {}, h("div", { class: "grid" }, charts.loss.node, charts.accuracy.node, charts.rate.node, rateCard),
     spikes, h("div", { class: "grid" }, charts.tau.node, charts.grad.node));
   const tabs = h("nav", { class: "tabs", "aria-label": "Parts of the experiment" }, TABS.map(([name, label]) =>
     h("a", { href: `#/experiments/${x.id}${name ? `/${name}` : ""}`, "aria-current": name === tab ? "page" : null }, label)));

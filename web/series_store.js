@@ -6,6 +6,7 @@ const MAX_POINTS = 4000; // of a series; then every second point goes
 export class SeriesStore {
   constructor() {
     this.series = new Map(); // name -> {x: [], y: []}
+    this.nameOf = (path) => path; // of a layer, for people
   }
 
   names() { return [...this.series.keys()].sort(); }

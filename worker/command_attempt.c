@@ -243,6 +243,24 @@ static int write_summary_file(const struct attempt *a, const struct trainer_resu
     return rc;
 }
 
+/* The first lines of the attempt's log: what runs here. */
+static void log_beginning(const struct attempt *a, bool resumed)
+{
+    const struct net_plan *plan = net_plan(a->trainer.net);
+    enum isa isa = ISA_GENERIC;
+    struct err ignored = { 0 };
+    (void)kernels_choose(&isa, &ignored);
+    log_info("worker.attempt", "experiment %" PRId64 ", attempt %" PRId64 ": %s, %s, %" PRId64 " threads",
+             a->experiment, a->number, SPIKED_BUILD, isa_name(isa),
+             a->spec.threads);
+    log_info("worker.attempt", "dataset %s: %zu to train, %zu for validation, %zu to test",
+             a->spec.dataset.name, a->trainer.train.count, a->trainer.validation.count,
+             a->trainer.test.count);
+    log_info("worker.attempt", "network: %zu layers, %zu parameters, %.1f MiB of memory", a->spec.n_layers,
+             plan->parameters, (double)plan->total_bytes / 1048576.0);
+    if (resumed) log_info("worker.attempt", "goes on after step %" PRIu64, a->resume_step);
+}
+
 /* ---- the whole ------------------------------------------------------------------------------------------ */
 static int prepare(struct attempt *a, struct err *e)
 {
@@ -254,6 +272,7 @@ static int prepare(struct attempt *a, struct err *e)
     if (rc == 0) rc = trainer_resume(&a->trainer, &resumed, e);
     if (rc != 0) return rc;
     a->resume_step = a->trainer.at.step;
+    log_beginning(a, resumed);
     rc = hand_in_earlier(a, e);
     if (rc == 0) rc = say_hello(a, e);
     return rc;

@@ -1,4 +1,5 @@
 /* command_train: `train` and `eval`, without a daemon. See commands.h. */
+#include "common/log.h"
 #include "common/config.h"
 #include "common/mem.h"
 #include "worker/commands.h"
@@ -89,6 +90,7 @@ int command_train(int argc, char **argv, struct err *e)
     struct train_options o = { 0 };
     struct spec spec = { 0 };
     struct trainer t = { 0 };
+    log_set_level(LOG_WARN); /* the progress line says the rest */
     int rc = config_load(train_rows, LENGTH(train_rows), NULL, NULL, &argc, argv, &o, e);
     if (rc == 0 && (argc != 2 || o.out == NULL))
         rc = err_set(e, ERR_INVALID, "usage: train SPEC.json --out DIR");

@@ -38,6 +38,9 @@ static void keep_headlines(struct entry *e, const cJSON *points)
         const cJSON *last = n > 0 ? cJSON_GetArrayItem(list, n - 1) : NULL;
         const cJSON *value = last != NULL ? cJSON_GetArrayItem(last, 2) : NULL;
         if (cJSON_IsNumber(value)) e->x.headline[i] = value->valuedouble;
+        /* Points come more often than renewals. */
+        const cJSON *step = last != NULL ? cJSON_GetArrayItem(last, 0) : NULL;
+        if (step != NULL && (int64_t)step->valuedouble > e->x.step) e->x.step = (int64_t)step->valuedouble;
     }
 }
 

@@ -18,7 +18,6 @@
 
 #define QUEUE_USER_MAX 64
 #define QUEUE_MESSAGE_MAX 1024
-#define QUEUE_QUEUED_PER_USER_MAX 10000
 
 /* Metrics shown in lists, in this order. */
 #define EXPERIMENT_HEADLINES_MAX 6 /* train/loss train/accuracy val/loss val/accuracy test/loss test/accuracy */
@@ -62,6 +61,7 @@ struct queue_options {
     const char *worker_socket;                    /* path handed to workers */
     int64_t max_running;
     int64_t running_per_user_max; /* 0 = no limit */
+    int64_t queued_per_user_max;  /* one more is refused with ERR_QUEUE_FULL */
     bool stop_workers;            /* --workers stop: queue_close pauses workers instead of leaving them */
 };
 

@@ -158,11 +158,13 @@ static int write_change(struct store_job *job, sqlite3 *db, struct err *e)
     int rc = stmt_once(db,
                        "UPDATE experiment SET name=?2,tags=?3,priority=?4,state=?5,desired=?6,reason=?7,"
                        "message=?8,attempt=?9,faults=?10,rev=?11,queued_ms=?12,started_ms=?13,ended_ms=?14,"
-                       "not_before_ms=?15,summary=coalesce(?16,summary) WHERE id=?1",
-                       e, "itti" "tttt" "iiiiiii" "t", n->id, n->name, tags, n->priority,
+                       "not_before_ms=?15,step=?16,steps_total=?17,epoch=?18,epochs=?19,"
+                       "summary=coalesce(?20,summary) WHERE id=?1",
+                       e, "itti" "tttt" "iiiiiii" "iiiit", n->id, n->name, tags, n->priority,
                        state_name(n->state), desired_name(n->desired), reason_name(n->reason),
                        n->message, n->attempt, c->next_faults, n->rev, n->queued_ms, n->started_ms,
-                       n->ended_ms, c->next_not_before_ms, c->summary);
+                       n->ended_ms, c->next_not_before_ms, n->step, n->steps_total, n->epoch,
+                       n->epochs, c->summary);
     if (rc == 0) rc = write_attempt(c, db, e);
     if (rc == 0)
         rc = stmt_once(db, "INSERT INTO audit(at_ms,actor,experiment,event,state) VALUES(?,?,?,?,?)", e,

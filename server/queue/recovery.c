@@ -27,7 +27,9 @@ static int row_to_entry(struct queue *q, const struct stmt *s, struct err *e)
                             .max_attempts = stmt_int(s, 9), .attempt = stmt_int(s, 14),
                             .rev = stmt_int(s, 16), .created_ms = stmt_int(s, 17),
                             .queued_ms = stmt_int(s, 18), .started_ms = stmt_int(s, 19),
-                            .ended_ms = stmt_int(s, 20) };
+                            .ended_ms = stmt_int(s, 20), .step = stmt_int(s, 22),
+                            .steps_total = stmt_int(s, 23), .epoch = stmt_int(s, 24),
+                            .epochs = stmt_int(s, 25) };
     (void)snprintf(x.uid, sizeof x.uid, "%s", stmt_text(s, 1));
     (void)snprintf(x.name, sizeof x.name, "%s", stmt_text(s, 2));
     (void)snprintf(x.user, sizeof x.user, "%s", stmt_text(s, 3));
@@ -51,7 +53,7 @@ static int load_experiments(struct queue *q, struct err *e)
     int rc = stmt_prepare(&s, store_db_at_start(q->main),
                           "SELECT id,uid,name,user,owner_uid,tags,dataset,time_steps,priority,max_attempts,"
                           "state,desired,reason,message,attempt,faults,rev,created_ms,queued_ms,started_ms,"
-                          "ended_ms,not_before_ms FROM experiment ORDER BY id", e);
+                          "ended_ms,not_before_ms,step,steps_total,epoch,epochs FROM experiment ORDER BY id", e);
     int got = 0;
     while (rc == 0 && (got = stmt_step(&s, e)) == 1) rc = row_to_entry(q, &s, e);
     stmt_finish(&s);

@@ -61,11 +61,11 @@ static int insert(struct submission *s, sqlite3 *db, struct err *e)
     }
     int rc = stmt_once(db,
                        "INSERT INTO experiment(uid,name,user,owner_uid,tags,dataset,time_steps,priority,"
-                       "max_attempts,spec,result_hash,state,desired,reason,message,created_ms,queued_ms)"
-                       " VALUES(?,?,?,?,?,?,?,?,?,?,?,'queued','run','none','',?,?)",
-                       e, "tttitt" "iiitt" "ii", x->uid, x->name, x->user, (int64_t)x->owner_uid, tags,
+                       "max_attempts,spec,result_hash,state,desired,reason,message,created_ms,queued_ms,epochs)"
+                       " VALUES(?,?,?,?,?,?,?,?,?,?,?,'queued','run','none','',?,?,?)",
+                       e, "tttitt" "iiitt" "iii", x->uid, x->name, x->user, (int64_t)x->owner_uid, tags,
                        x->dataset, x->time_steps, x->priority, x->max_attempts, s->spec, s->result_hash,
-                       x->created_ms, x->queued_ms);
+                       x->created_ms, x->queued_ms, x->epochs);
     if (rc != 0) return rc;
     s->x.id = sqlite3_last_insert_rowid(db);
     return stmt_once(db, "INSERT INTO audit(at_ms,actor,experiment,event,state) VALUES(?,?,?,'submit','queued')",
@@ -153,9 +153,9 @@ void queue_submit(struct queue *q, const struct queue_submission *from, queue_do
     struct err e = { 0 };
     struct submission *s = NULL;
     if (q->draining) (void)err_set(&e, ERR_UNAVAILABLE, "the daemon is stopping");
-    else if (queued_of(q, from->actor.user) >= QUEUE_QUEUED_PER_USER_MAX)
-        (void)err_set(&e, ERR_QUEUE_FULL, "%s has %d experiments queued already", from->actor.user,
-                      QUEUE_QUEUED_PER_USER_MAX);
+    else if (queued_of(q, from->actor.user) >= q->o.queued_per_user_max)
+        (void)err_set(&e, ERR_QUEUE_FULL, "%s has %lld experiments queued already", from->actor.user,
+                      (long long)q->o.queued_per_user_max);
     else if ((s = mem_calloc(1, sizeof *s)) == NULL) (void)err_set(&e, ERR_NOMEM, "submission");
     if (s == NULL || prepare(s, from, &e) != 0) {
         if (s != NULL) submission_free(s);

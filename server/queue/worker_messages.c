@@ -253,6 +253,8 @@ void queue_worker_renew(struct queue *q, struct queue_credentials c, const cJSON
     if (e == NULL || refuse_ended(e, done, ctx)) return;
     e->x.step = json_get_int(body, "step", e->x.step);
     e->x.epoch = json_get_int(body, "epoch", e->x.epoch);
+    e->x.steps_total = json_get_int(body, "steps_total", e->x.steps_total);
+    e->x.epochs = json_get_int(body, "epochs", e->x.epochs);
     e->x.samples_per_s = json_get_number(body, "samples_per_s", 0);
     publish_progress(q, e);
     char text[100];

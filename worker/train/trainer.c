@@ -174,6 +174,9 @@ static int evaluate_epoch(struct trainer *t, struct trainer_result *r, struct er
         t->at.best_step = t->at.step;
         weights_collect(t->net, t->at.best);
     }
+    log_info("worker.train", "epoch %" PRIu64 " of %" PRId64 ", step %" PRIu64
+             ": training loss %.4g, validation loss %.4g, accuracy %.2f %%", done,
+             t->spec->train.epochs, t->at.step, t->last_train_loss, v.loss, 100 * v.accuracy);
     int rc = trainer_point(t, "val/loss", v.loss, e);
     if (rc == 0) rc = trainer_point(t, "val/accuracy", v.accuracy, e);
     return rc;
@@ -187,8 +190,10 @@ static int save(struct trainer *t, struct trainer_result *r, struct err *e)
     if (rc == 0)
         rc = checkpoint_save(t->o.dir, t->net, &t->optimizer, &t->at,
                              (size_t)t->spec->checkpoint_keep, e);
-    if (rc == 0) r->checkpoint_step = t->at.step;
-    return rc;
+    if (rc != 0) return rc;
+    r->checkpoint_step = t->at.step;
+    log_info("worker.train", "checkpoint at step %" PRIu64, t->at.step);
+    return 0;
 }
 
 static uint64_t step_limit(const struct trainer *t)
@@ -237,6 +242,8 @@ static int final_test(struct trainer *t, struct trainer_result *r, struct err *e
     const struct evaluation last = trainer_evaluate(t, &t->test);
     r->test_loss = r->best_test_loss = last.loss;
     r->test_accuracy = r->best_test_accuracy = last.accuracy;
+    log_info("worker.train", "test loss %.4g, accuracy %.2f %% of %zu samples", last.loss,
+             100 * last.accuracy, last.samples);
     if (t->at.best_step > 0 && t->at.best_step != t->at.step) {
         float *keep = mem_calloc(t->at.best_floats, sizeof keep[0]);
         if (keep == NULL) return err_set(e, ERR_NOMEM, "weights");

@@ -1,0 +1,99 @@
+/* Stories of stopping: cancel, politely and hard, pause and resume, several at once. */
+#include "common/clock.h"
+#include "common/mem.h"
+#include "tests/support/service.h"
+
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <string.h>
+
+#define ONE "/api/v1/experiments/1"
+
+static void post(const struct service *s, const char *path, const char *body, long status)
+{
+    struct answer a = http_post(s, path, body);
+    cr_assert(a.status == status, "%s: %ld %s", path, a.status, a.body);
+    answer_free(&a);
+}
+
+/* Goal: a running worker is asked and ends; a queued experiment never starts; its end is final. */
+Test(stopping, cancel_ends_running_and_queued)
+{
+    struct service s = { .extra = { "--max-running", "1" } };
+    service_start(&s);
+    char *spec = small_spec(2000, NULL);
+    (void)submit(&s, spec);
+    (void)submit(&s, spec);
+    cr_assert(wait_step(&s, 1, 5, 30));
+    post(&s, "/api/v1/experiments/2/cancel", "{}", 202);
+    cr_assert(wait_state(&s, 2, "cancelled", 5));
+    cr_assert(experiment_int(&s, 2, NULL, "attempt") == 0);
+    post(&s, ONE "/cancel", "{\"grace_s\": 20}", 202);
+    cr_assert(wait_state(&s, 1, "cancelled", 10));
+    post(&s, ONE "/cancel", "{}", 409);
+    mem_free(spec);
+    service_end(&s);
+}
+
+/* Goal: a worker that does not react is killed when its grace time is over, not before. */
+Test(stopping, cancel_kills_a_worker_that_does_not_react)
+{
+    struct service s = { 0 };
+    service_start(&s);
+    char *spec = small_spec(2000, NULL);
+    (void)submit(&s, spec);
+    cr_assert(wait_step(&s, 1, 5, 30));
+    const pid_t worker = service_worker(&s);
+    cr_assert(worker > 0 && kill(worker, SIGSTOP) == 0);
+    const int64_t begin = clock_mono_ms();
+    post(&s, ONE "/cancel", "{\"grace_s\": 2}", 202);
+    cr_assert(wait_state(&s, 1, "cancelled", 8));
+    cr_assert(clock_mono_ms() - begin >= 1900, "%lld ms", (long long)(clock_mono_ms() - begin));
+    mem_free(spec);
+    service_end(&s);
+}
+
+/* Goal: a paused experiment has no process and goes on where it was. */
+Test(stopping, pause_and_resume)
+{
+    struct service s = { 0 };
+    service_start(&s);
+    char *spec = small_spec(60, NULL);
+    (void)submit(&s, spec);
+    cr_assert(wait_step(&s, 1, 30, 30));
+    post(&s, ONE "/pause", "{}", 202);
+    cr_assert(wait_state(&s, 1, "paused", 15));
+    for (int i = 0; service_worker(&s) != 0 && i < 100; i++) sleep_ms(50);
+    cr_assert(service_worker(&s) == 0);
+    post(&s, ONE "/resume", "{}", 202);
+    cr_assert(wait_state(&s, 1, "succeeded", 60));
+    struct answer a = http_get(&s, ONE "/attempts");
+    const cJSON *second = cJSON_GetArrayItem(json_get(a.json, "items"), 1);
+    cr_assert(json_get_int(second, "resume_step", 0) >= 30, "%s", a.body);
+    answer_free(&a);
+    mem_free(spec);
+    service_end(&s);
+}
+
+/* Goal: as many workers as allowed run at once, and not one more. */
+Test(stopping, slots_are_filled_and_kept)
+{
+    struct service s = { .extra = { "--max-running", "2" } };
+    service_start(&s);
+    char *spec = small_spec(3, NULL);
+    for (int i = 0; i < 4; i++) (void)submit(&s, spec);
+    int64_t most = 0;
+    for (;;) {
+        struct answer a = http_get(&s, "/api/v1/queue");
+        const int64_t running = json_get_int(a.json, "running", 0), queued = json_get_int(a.json, "queued", 0);
+        answer_free(&a);
+        if (running > most) most = running;
+        cr_assert(running <= 2);
+        if (running + queued == 0) break;
+        sleep_ms(30);
+    }
+    cr_assert(most == 2);
+    for (int64_t id = 1; id <= 4; id++) cr_assert(wait_state(&s, id, "succeeded", 5));
+    mem_free(spec);
+    service_end(&s);
+}

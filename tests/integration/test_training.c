@@ -1,0 +1,197 @@
+/* The main story: submit, watch, read what came of it. */
+#include "common/mem.h"
+#include "tests/support/service.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ONE "/api/v1/experiments/1"
+
+static bool has_item(const cJSON *json, const char *name, const char *value)
+{
+    const cJSON *item;
+    cJSON_ArrayForEach(item, json_get(json, "items"))
+        if (strcmp(json_get_string(item, name, ""), value) == 0) return true;
+    return false;
+}
+
+static void check_metrics(const struct service *s)
+{
+    struct answer a = http_get(s, ONE "/metrics");
+    static const char *const names[] = { "train/loss", "train/accuracy", "val/accuracy", "test/accuracy",
+                                         "2/firing_rate", "7/firing_rate", "2/tau" };
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        cr_assert(has_item(a.json, "name", names[i]), "%s is missing: %s", names[i], a.body);
+    answer_free(&a);
+    a = http_get(s, ONE "/metrics/train/loss?from=5&to=9");
+    const cJSON *points = json_get(a.json, "points");
+    cr_assert(cJSON_GetArraySize(points) == 5, "%s", a.body);
+    cr_assert(cJSON_GetArrayItem(cJSON_GetArrayItem(points, 0), 0)->valuedouble == 5);
+    answer_free(&a);
+    a = http_get(s, ONE "/metrics/train/loss?max_points=4");
+    cr_assert(cJSON_GetArraySize(json_get(a.json, "buckets")) == 4, "%s", a.body);
+    answer_free(&a);
+    a = http_get(s, ONE "/metrics/train/loss?format=csv");
+    cr_assert(strncmp(a.body, "step,time_ms,value\n1,", 21) == 0, "%.100s", a.body);
+    answer_free(&a);
+    a = http_get(s, ONE "/metrics/no/such");
+    cr_assert(a.status == 404);
+    answer_free(&a);
+}
+
+static void check_records(const struct service *s)
+{
+    struct answer a = http_get(s, ONE "/monitors");
+    cr_assert(has_item(a.json, "kind", "raster") && has_item(a.json, "kind", "psn_weight"), "%s", a.body);
+    answer_free(&a);
+    a = http_get(s, ONE "/monitors/7/raster/last");
+    const cJSON *dims = json_get(a.json, "dims");
+    cr_assert(cJSON_GetArrayItem(dims, 0)->valuedouble == 4 && cJSON_GetArrayItem(dims, 1)->valuedouble == 32);
+    answer_free(&a);
+    a = http_get(s, ONE "/monitors/7/raster/0?format=bin");
+    cr_assert(a.length == 4 * 4, "%zu bytes", a.length);
+    answer_free(&a);
+    a = http_get(s, ONE "/monitors/7/psn_weight/last?format=bin");
+    cr_assert(a.length == 4 * 4 * sizeof(float), "%zu bytes", a.length);
+    answer_free(&a);
+}
+
+static void check_files(const struct service *s)
+{
+    struct answer a = http_get(s, ONE "/artifacts");
+    cr_assert(has_item(a.json, "path", "weights.safetensors") && has_item(a.json, "path", "best.safetensors"), "%s",
+              a.body);
+    cr_assert(!has_item(a.json, "path", "spool"));
+    answer_free(&a);
+    const char *const range[] = { "Range: bytes=8-15", NULL };
+    a = http_call(s, "GET", ONE "/artifacts/weights.safetensors", NULL, range);
+    cr_assert(a.status == 206 && a.length == 8 && strstr(a.head, "Content-Range: bytes 8-15/") != NULL, "%s", a.head);
+    answer_free(&a);
+    a = http_get(s, ONE "/artifacts/..%2F..%2Flock");
+    cr_assert(a.status == 404, "%ld", a.status);
+    answer_free(&a);
+    a = http_get(s, ONE "/logs?tail=3");
+    cr_assert(a.status == 200 && strstr(a.body, "accuracy") != NULL, "%s", a.body);
+    answer_free(&a);
+}
+
+static void check_result(const struct service *s)
+{
+    cJSON *x = experiment(s, 1);
+    cr_assert(json_get_int(json_get(x, "progress"), "step", 0) == 108);
+    cr_assert(json_get_number(json_get(x, "metrics"), "val/accuracy", 0) > 0.3);
+    cr_assert(json_get(json_get(x, "summary"), "test_accuracy") != NULL);
+    cr_assert(strlen(json_get_string(x, "result_hash", "")) == 64);
+    cr_assert(json_get_int(json_get(json_get(x, "spec"), "train"), "batch_size", 0) == 16);
+    cJSON_Delete(x);
+    struct answer a = http_get(s, ONE);
+    const char *tag = strstr(a.head, "ETag: ");
+    cr_assert(tag != NULL);
+    char match[64];
+    (void)snprintf(match, sizeof match, "If-None-Match: %.*s", (int)strcspn(tag + 6, "\r"), tag + 6);
+    const char *const headers[] = { match, NULL };
+    struct answer b = http_call(s, "GET", ONE, NULL, headers);
+    cr_assert(b.status == 304, "%ld", b.status);
+    answer_free(&a);
+    answer_free(&b);
+}
+
+/* Goal: a submitted experiment trains; its states, points and records stream and can be read after. */
+Test(training, an_experiment_runs_and_can_be_watched)
+{
+    struct service s = { 0 };
+    service_start(&s);
+    char *spec = small_spec(3, NULL);
+    struct answer a = http_post(&s, "/api/v1/experiments?dry_run=true", spec);
+    cr_assert(a.status == 200 && json_get_int(a.json, "parameters", 0) == 144 + 32 + 1 + 576 * 32 + 32 + 20 + 330,
+              "%s", a.body);
+    answer_free(&a);
+    a = http_post(&s, "/api/v1/experiments", spec);
+    cr_assert(a.status == 201 && strstr(a.head, "Location: " ONE) != NULL, "%s", a.head);
+    const char *id_header = strstr(a.head, "X-Event-Id: ");
+    cr_assert(id_header != NULL);
+    char path[200];
+    (void)snprintf(path, sizeof path, "/api/v1/events?topics=experiments,experiment:1&last_event_id=%.*s",
+                   (int)strcspn(id_header + 12, "\r"), id_header + 12);
+    answer_free(&a);
+    char *stream = http_stream(&s, path, "\"state\":\"succeeded\"", 60);
+    static const char *const parts[] = { "event: hello", "\"state\":\"queued\"", "\"state\":\"starting\"",
+                                         "\"state\":\"running\"", "event: experiment.points", "\"train/loss\":[[1,",
+                                         "event: experiment.record", "\"kind\":\"raster\"",
+                                         "event: experiment.progress", "\"state\":\"succeeded\"" };
+    const char *at = stream;
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        const bool ordered = i < 4;
+        const char *hit = strstr(ordered ? at : stream, parts[i]);
+        cr_assert(hit != NULL, "%s is missing in %.3000s", parts[i], stream);
+        if (ordered) at = hit;
+    }
+    mem_free(stream);
+    check_metrics(&s);
+    check_records(&s);
+    check_files(&s);
+    check_result(&s);
+    mem_free(spec);
+    service_end(&s);
+}
+
+/* Goal: a stream taken up again at an id misses nothing and repeats nothing; an unknown id says reset. */
+Test(training, a_stream_resumes_where_it_ended)
+{
+    struct service s = { 0 };
+    service_start(&s);
+    char *spec = small_spec(1, NULL);
+    (void)submit(&s, spec);
+    cr_assert(wait_state(&s, 1, "succeeded", 60));
+    struct answer a = http_get(&s, "/api/v1/experiments");
+    const char *header = strstr(a.head, "X-Event-Id: ");
+    const long epoch = strtol(header + 12, NULL, 10);
+    answer_free(&a);
+    char path[120];
+    (void)snprintf(path, sizeof path, "/api/v1/events?topics=experiment:1&last_event_id=%ld-2", epoch);
+    char *stream = http_stream(&s, path, "\"state\":\"succeeded\"", 5);
+    (void)snprintf(path, sizeof path, "id: %ld-3\n", epoch);
+    cr_assert(strstr(stream, path) != NULL && strstr(stream, "event: reset") == NULL, "%.600s", stream);
+    (void)snprintf(path, sizeof path, "id: %ld-1\nevent: experiment", epoch);
+    cr_assert(strstr(stream, path) == NULL);
+    mem_free(stream);
+    (void)snprintf(path, sizeof path, "/api/v1/events?topics=experiment:1&last_event_id=%ld-2", epoch + 7);
+    stream = http_stream(&s, path, "event: reset", 5);
+    cr_assert(strstr(stream, "event: reset") != NULL, "%.300s", stream);
+    mem_free(stream);
+    mem_free(spec);
+    service_end(&s);
+}
+
+/* Goal: labels can be changed, with a guard against changes that came first; deletion takes all. */
+Test(training, labels_change_and_deletion_removes)
+{
+    struct service s = { 0 };
+    service_start(&s);
+    char *spec = small_spec(1, NULL);
+    (void)submit(&s, spec);
+    struct answer a = http_call(&s, "DELETE", ONE, NULL, NULL);
+    cr_assert(a.status == 409, "%ld", a.status);
+    answer_free(&a);
+    cr_assert(wait_state(&s, 1, "succeeded", 60));
+    a = http_call(&s, "PATCH", ONE, "{\"name\": \"better\", \"tags\": [\"a\", \"b\"]}", NULL);
+    cr_assert(a.status == 200 && strcmp(json_get_string(a.json, "name", ""), "better") == 0, "%s", a.body);
+    answer_free(&a);
+    const char *const old[] = { "If-Match: \"r1\"", NULL };
+    a = http_call(&s, "PATCH", ONE, "{\"name\": \"late\"}", old);
+    cr_assert(a.status == 412, "%ld", a.status);
+    answer_free(&a);
+    a = http_get(&s, "/api/v1/experiments?tag=b&q=bett&state=succeeded");
+    cr_assert(json_get_int(a.json, "total", 0) == 1, "%s", a.body);
+    answer_free(&a);
+    a = http_call(&s, "DELETE", ONE, NULL, NULL);
+    cr_assert(a.status == 204, "%ld %s", a.status, a.body);
+    answer_free(&a);
+    a = http_get(&s, ONE);
+    cr_assert(a.status == 404);
+    answer_free(&a);
+    mem_free(spec);
+    service_end(&s);
+}
