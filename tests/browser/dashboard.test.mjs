@@ -1,0 +1,161 @@
+// The dashboard in a real browser: what people see and do.
+import assert from "node:assert/strict";
+import { mkdirSync } from "node:fs";
+import { after, before, test } from "node:test";
+import { Service, openBrowser, openPage, smallSpec } from "./service.mjs";
+
+const SHOTS = "build/screenshots";
+let service;
+let browser;
+
+before(async () => {
+  mkdirSync(SHOTS, { recursive: true });
+  service = await Service.start("--max-running", "2");
+  browser = await openBrowser("--host-resolver-rules=MAP labserver 127.0.0.1");
+});
+after(async () => {
+  await browser.close();
+  await service.end();
+});
+
+const pixels = (locator) => locator.evaluate((c) => c.toDataURL());
+const untilState = async (page, state, ms = 30000) => page.locator(`h1 + span .badge.${state}`).waitFor({ timeout: ms });
+
+test("a running experiment opens without a login and its chart moves within 10 s", async () => {
+  const id = await service.submit(smallSpec(40));
+  const page = await openPage(browser, `${service.base}/#/experiments/${id}`);
+  const chart = page.locator("[data-title=Loss] canvas");
+  await chart.waitFor({ timeout: 10000 });
+  const first = await pixels(chart);
+  const begin = Date.now();
+  while (await pixels(chart) === first) {
+    assert.ok(Date.now() - begin < 10000, "the chart stands still");
+    await page.waitForTimeout(100);
+  }
+  await page.locator("[data-title='Firing rate'] canvas").waitFor();
+  assert.match(await page.locator("[data-title='Firing rate'] .u-legend").innerText(), /2 plif[\s\S]*6 psn/);
+  const raster = page.locator("[data-kind=raster] canvas");
+  await raster.waitFor({ timeout: 20000 });
+  await untilState(page, "succeeded", 60000);
+  assert.deepEqual(page.faults, []);
+  await page.context().close();
+});
+
+test("the spike raster shows the spikes that were recorded and follows the newest record", async () => {
+  const id = await service.submit(smallSpec(30));
+  const page = await openPage(browser, `${service.base}/#/experiments/${id}`);
+  const caption = page.locator("[data-kind=raster] .bar-top .quiet").last();
+  await page.locator("[data-kind=raster] canvas").waitFor({ timeout: 20000 });
+  const first = await caption.innerText();
+  await page.waitForFunction(([text]) => [...document.querySelectorAll("[data-kind=raster] .bar-top .quiet")].pop().innerText !== text,
+    [first], { timeout: 20000 });
+  await untilState(page, "succeeded", 60000);
+  await page.waitForTimeout(500);
+  const api = `${service.base}/api/v1/experiments/${id}/monitors/2/raster`;
+  const last = await (await fetch(`${api}/last`)).json();
+  const bits = Buffer.from(last.data, "base64");
+  const spikes = bits.reduce((n, byte) => n + byte.toString(2).replaceAll("0", "").length, 0);
+  const share = (100 * spikes / (last.dims[0] * last.dims[1])).toFixed(2);
+  assert.match(await caption.innerText(), new RegExp(`${share.replace(".", "\\.")} %`));
+  await page.locator("[data-kind=raster] select").selectOption("6");
+  await page.waitForTimeout(300);
+  assert.match(await caption.innerText(), /epoch/);
+  for (const kind of ["psn_weight", "membrane"]) await page.locator(`[data-kind=${kind}] canvas`).waitFor();
+  await page.screenshot({ path: `${SHOTS}/experiment-light.png`, fullPage: true });
+  assert.deepEqual(page.faults, []);
+  await page.context().close();
+});
+
+test("the list shows new experiments and their states without a reload", async () => {
+  const page = await openPage(browser, `${service.base}/#/`);
+  await page.locator("h1", { hasText: "Experiments" }).waitFor();
+  const id = await service.submit(smallSpec(8, { name: "comes by itself" }));
+  const row = page.locator(`tr[data-id="${id}"]`);
+  await row.waitFor({ timeout: 5000 });
+  await row.locator(".badge.running").waitFor({ timeout: 20000 });
+  await row.locator(".badge.succeeded").waitFor({ timeout: 60000 });
+  assert.match(await row.innerText(), /\d+\.\d\d %/);
+  await page.getByRole("button", { name: "Failed" }).click();
+  await row.waitFor({ state: "detached" });
+  await page.getByRole("button", { name: "All" }).click();
+  await page.getByLabel("Search").fill("comes by");
+  await page.waitForFunction(() => document.querySelectorAll("tbody tr").length === 1);
+  assert.deepEqual(page.faults, []);
+  await page.context().close();
+});
+
+test("a spec is checked while it is written, then submitted and cancelled from the page", async () => {
+  const page = await openPage(browser, `${service.base}/#/new`);
+  const area = page.getByLabel("Experiment spec, JSON");
+  await page.locator(".ok", { hasText: "valid" }).waitFor();
+  await area.fill(JSON.stringify(smallSpec(2000, { train: { epochs: 2000, batchsize: 16 } })));
+  await page.locator(".faults li", { hasText: "/train/batchsize" }).waitFor();
+  assert.match(await page.locator(".faults").innerText(), /did you mean 'batch_size'/);
+  assert.ok(await page.getByRole("button", { name: "Submit" }).isDisabled());
+  await area.fill(JSON.stringify(smallSpec(5000, { name: "to be cancelled" })));
+  await page.locator(".ok", { hasText: "parameters" }).waitFor();
+  await page.getByRole("button", { name: "Submit" }).click();
+  await page.waitForURL(/#\/experiments\/\d+$/);
+  await untilState(page, "running");
+  await page.getByRole("button", { name: "Cancel" }).click();
+  await untilState(page, "cancelled");
+  await page.getByRole("link", { name: "Log" }).click();
+  await page.locator("pre.log", { hasText: "dataset glyphs" }).waitFor();
+  await page.getByRole("link", { name: "Files" }).click();
+  await page.locator("td", { hasText: "stdout.log" }).waitFor();
+  assert.deepEqual(page.faults.filter((f) => !f.includes("400")), []); // a refused spec is a 400 in the console
+  await page.context().close();
+});
+
+test("what people type is text, never markup", async () => {
+  const name = "<img src=x onerror=\"document.title='broken'\"><b>bold</b>";
+  const id = await service.submit(smallSpec(1, { name, tags: ["<i>tag</i>"] }));
+  const page = await openPage(browser, `${service.base}/#/`);
+  await page.locator(`tr[data-id="${id}"]`).waitFor();
+  assert.ok((await page.locator(`tr[data-id="${id}"]`).innerText()).includes("<b>bold</b>"));
+  await page.goto(`${service.base}/#/experiments/${id}`);
+  await page.locator("h1", { hasText: "<b>bold</b>" }).waitFor();
+  assert.equal(await page.locator("main img, main i, main b").count(), 0);
+  assert.deepEqual(page.faults, []);
+  await page.context().close();
+});
+
+test("the page comes back by itself when the daemon was away", async () => {
+  const id = await service.submit(smallSpec(60));
+  const page = await openPage(browser, `${service.base}/#/experiments/${id}`);
+  await page.locator("#link.up").waitFor();
+  await untilState(page, "running");
+  await page.waitForTimeout(500);
+  await service.stop();
+  await page.locator("#link:not(.up)").waitFor();
+  await service.run();
+  await page.locator("#link.up").waitFor({ timeout: 15000 });
+  await untilState(page, "succeeded", 60000);
+  await page.context().close();
+});
+
+test("from another address the same page says how to come in", async () => {
+  const page = await openPage(browser, `http://labserver:${service.port}/`);
+  await page.locator("h1", { hasText: "not for this address" }).waitFor();
+  assert.match(await page.locator("pre").innerText(), new RegExp(`ssh -N -L ${service.port}:127.0.0.1:${service.port} YOUR_NAME@`));
+  await page.screenshot({ path: `${SHOTS}/help.png` });
+  await page.context().close();
+});
+
+test("every page fits narrow and wide screens, light and dark", async () => {
+  const id = await service.submit(smallSpec(6));
+  while (await service.state(id) !== "succeeded") await new Promise((done) => setTimeout(done, 200));
+  for (const [colorScheme, width] of [["light", 1280], ["dark", 1280], ["light", 390], ["dark", 390]]) {
+    const page = await openPage(browser, `${service.base}/#/`, { colorScheme, viewport: { width, height: 850 } });
+    for (const [name, hash] of [["list", "#/"], ["experiment", `#/experiments/${id}`], ["new", "#/new"], ["spec", `#/experiments/${id}/spec`]]) {
+      await page.goto(`${service.base}/${hash}`);
+      await page.locator("main h1").waitFor();
+      await page.waitForTimeout(400);
+      const [wide, room] = await page.evaluate(() => [document.documentElement.scrollWidth, window.innerWidth]);
+      assert.ok(wide <= room, `${name} is ${wide} px wide on ${room} px (${colorScheme})`);
+      await page.screenshot({ path: `${SHOTS}/${name}-${colorScheme}-${width}.png`, fullPage: true });
+    }
+    assert.deepEqual(page.faults, []);
+    await page.context().close();
+  }
+});
