@@ -195,7 +195,10 @@ static int load_flags(const struct config_row *rows, size_t n, int *argc, char *
         const char *name = arg + 2, *equals = strchr(name, '=');
         size_t length = equals != NULL ? (size_t)(equals - name) : strlen(name);
         const struct config_row *r = find(rows, n, name, length);
-        if (r == NULL) return unknown(rows, n, "option", name, e);
+        if (r == NULL) {
+            argv[i][2 + length] = '\0'; /* the suggestion is for the name, without "=value" */
+            return unknown(rows, n, "option", name, e);
+        }
         const char *text = equals != NULL ? equals + 1 : r->type == CONFIG_BOOL ? "true" : NULL;
         if (text == NULL && i + 1 < *argc) text = argv[++i];
         if (text == NULL) return err_set(e, ERR_INVALID, "--%s needs a value", r->name);

@@ -3,7 +3,7 @@ import { h, replace, setText } from "./dom.js";
 import { artifactUrl, read, readText, seriesPath } from "./api.js";
 import { openEvents } from "./events.js";
 import { LineChart, PALETTE } from "./chart.js";
-import { RecordsView } from "./records_view.js";
+import { KINDS, RecordsView } from "./records_view.js";
 import { SeriesStore } from "./series_store.js";
 import { FINAL, actionButtons, progressBar, progressText, stateBadge } from "./badges.js";
 import * as format from "./format.js";
@@ -120,11 +120,11 @@ export async function experimentPage(ctx, id) {
   const drawSoon = () => { if (!drawTimer) drawTimer = setTimeout(draw, DRAW_MS); };
 
   function grow(layer, kind, records) {
-    if (!RecordsView.knows(kind)) return;
+    if (!KINDS.includes(kind)) return;
     let view = views.get(kind);
     if (!view) {
       views.set(kind, view = new RecordsView(x.id, kind));
-      spikes.append(view.node);
+      replace(spikes, KINDS.map((k) => views.get(k)?.node));
     }
     view.grow(layer, records);
   }

@@ -6,12 +6,11 @@ import * as format from "./format.js";
 
 const PICTURES = {
   raster: (r, width) => raster(r, width).node,
-  psn_weight: matrix,
-  membrane_potential: traces,
   membrane: traces,
+  psn_weight: matrix,
 };
-const TITLES = { raster: "Spike raster", psn_weight: "PSN weights", membrane: "Membrane potential",
-  membrane_potential: "Membrane potential" };
+const TITLES = { raster: "Spike raster", membrane: "Membrane potential", psn_weight: "PSN weights" };
+export const KINDS = Object.keys(PICTURES); // in the order of the page
 
 /** One kind of record: layer chooser, slider over the records, picture. */
 export class RecordsView {
@@ -30,8 +29,6 @@ export class RecordsView {
       h("h2", {}, TITLES[kind] || kind), h("span", { class: "grow" }), h("label", { class: "quiet" }, "layer ", this.pick)),
     this.box, h("div", { class: "bar-top" }, this.slider, this.caption));
   }
-
-  static knows(kind) { return kind in PICTURES; }
 
   /** Another record came up; total records of that layer. */
   grow(layer, records) {

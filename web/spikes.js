@@ -101,7 +101,7 @@ export function traces(record, width) {
   const [steps, neurons] = record.dims;
   const values = floatsOf(record.data);
   const height = 160;
-  const left = 44;
+  const left = 58;
   const { canvas, g } = canvasOf(width, height + 18, "membrane potentials");
   const finite = values.filter(Number.isFinite);
   const lo = finite.reduce((m, v) => Math.min(m, v), 0);

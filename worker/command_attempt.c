@@ -216,6 +216,7 @@ static int say_finish(struct attempt *a, const struct err *outcome, const struct
               cJSON_AddStringToObject(body, "reason", failed ? reason_of(outcome) : "none") != NULL &&
               cJSON_AddStringToObject(body, "message", outcome->text) != NULL &&
               json_add_int(body, "step", (int64_t)r->step) &&
+              json_add_int(body, "epoch", (int64_t)a->trainer.at.epoch) &&
               json_add_int(body, "checkpoint_step", (int64_t)r->checkpoint_step);
     if (ok && !failed && r->ended == DESIRED_RUN) {
         cJSON *summary = summary_json(&a->trainer, r);

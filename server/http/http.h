@@ -27,6 +27,7 @@ struct http_route {
     const char *pattern;  /* "/api/v1/experiments/{}/metrics/{...}": {} one segment, {...} the rest */
     enum identity_role role; /* at least this */
     bool worker;          /* on worker.sock only; all others never there */
+    bool any_host;        /* nothing to protect: the page that explains needs it under any name */
     http_handler handler;
 };
 struct request {

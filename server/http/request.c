@@ -121,6 +121,7 @@ static bool writes(const struct request *r)
 static int check_origin(const struct request *r, struct err *e)
 {
     const char *host = request_header(r, "Host"), *origin = request_header(r, "Origin");
+    if (host == NULL) return err_set(e, ERR_INVALID, "exactly one Host header is needed");
     if (!host_allowed(r->http, host))
         return err_set(e, ERR_MISDIRECTED, "Host '%.80s' is not served here", host);
     if (origin == NULL) return 0;
@@ -167,8 +168,12 @@ static void check_head(struct request *r, const char *url)
     struct err e = { 0 };
     char allow[64] = "";
     int rc = r->path == NULL ? err_set(&e, ERR_NOMEM, "request") : check_framing(r, &e);
-    if (rc == 0 && !r->on_worker_socket) rc = check_origin(r, &e);
     if (rc == 0) rc = router_match(r, url, allow, sizeof allow, &e);
+    if (!r->on_worker_socket && (r->route == NULL || !r->route->any_host)) {
+        struct err foreign = { 0 };
+        if (check_origin(r, &foreign) != 0) e = foreign; /* says more than "not found" */
+        rc = (int)e.code;
+    }
     if (rc == 0) rc = check_identity(r, &e);
     if (rc == 0) return;
     if (r->http->o.refused != NULL) r->http->o.refused(r, &e);
@@ -203,7 +208,7 @@ static void handle(struct request *r)
 {
     struct err e = { 0 };
     if (r->too_large) (void)err_set(&e, ERR_TOO_LARGE, "the body is larger than %zu bytes", HTTP_BODY_MAX);
-    else if (!r->on_worker_socket) (void)check_origin(r, &e);
+    else if (!r->on_worker_socket && !r->route->any_host) (void)check_origin(r, &e);
     if (e.code != ERR_OK) respond_problem(r, &e, NULL);
     else r->route->handler(r);
 }

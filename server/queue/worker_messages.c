@@ -343,6 +343,7 @@ void queue_worker_finish(struct queue *q, struct queue_credentials c, const cJSO
     (void)reason_from_name(json_get_string(body, "reason", "none"), &change->reason);
     (void)snprintf(change->message, sizeof change->message, "%s", json_get_string(body, "message", ""));
     e->x.step = json_get_int(body, "step", e->x.step);
+    e->x.epoch = json_get_int(body, "epoch", e->x.epoch);
     const cJSON *summary = json_get(body, "summary");
     if (summary != NULL) change->summary = json_print(summary, NULL);
     change->done = finish_committed;

@@ -138,6 +138,8 @@ test("from another address the same page says how to come in", async () => {
   const page = await openPage(browser, `http://labserver:${service.port}/`);
   await page.locator("h1", { hasText: "not for this address" }).waitFor();
   assert.match(await page.locator("pre").innerText(), new RegExp(`ssh -N -L ${service.port}:127.0.0.1:${service.port} YOUR_NAME@`));
+  const font = await page.locator("h1").evaluate((h) => getComputedStyle(h).fontFamily);
+  assert.match(font, /system-ui/); // the style sheet came along
   await page.screenshot({ path: `${SHOTS}/help.png` });
   await page.context().close();
 });

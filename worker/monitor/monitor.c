@@ -148,7 +148,7 @@ static int after_epoch(void *ctx, struct trainer *t, struct err *e)
     bool due[SPEC_MONITORS_MAX] = { false }, any = false;
     for (size_t i = 0; i < ms->spec->n_monitors; i++) {
         const int64_t every = ms->spec->monitors[i].every_epochs;
-        due[i] = every > 0 && (t->at.epoch + 1) % (uint64_t)every == 0;
+        due[i] = every > 0 && t->at.epoch % (uint64_t)every == 0;
         /* Rates of the last training batch are gone after the validation: once more is no loss. */
         any |= due[i];
     }

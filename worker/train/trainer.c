@@ -210,10 +210,10 @@ static bool epoch_done(const struct trainer *t)
 static int end_epoch(struct trainer *t, struct trainer_result *r, struct err *e)
 {
     int rc = evaluate_epoch(t, r, e);
-    if (rc == 0 && t->o.observer.after_epoch != NULL)
-        rc = t->o.observer.after_epoch(t->o.observer.ctx, t, e);
     t->at.epoch++;
     t->at.cursor = 0;
+    if (rc == 0 && t->o.observer.after_epoch != NULL)
+        rc = t->o.observer.after_epoch(t->o.observer.ctx, t, e);
     report_progress(t);
     return rc;
 }
