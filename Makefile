@@ -41,7 +41,7 @@ worker_obj = $(call obj,$(worker_src)) $(isa_obj)
 server_obj = $(call obj,$(server_src)) $(BUILD)/obj/gen/migrations.o $(BUILD)/obj/gen/web_files.o
 
 MAKEFLAGS += --no-builtin-rules
-.PHONY: FORCE all help run test check prove bench install format tidy fuzz clean setup units stories web
+.PHONY: FORCE all help run test check prove bench install format tidy fuzz clean setup units stories web fuzz-build
 all: $(BUILD)/spiked $(BUILD)/spiked-worker ## build the daemon, the worker and the page
 
 help: ## list the targets
@@ -54,6 +54,9 @@ run: ## set up, build, start the daemon and train the quick start (PORT=8080, DA
 	@sh deploy/setup.sh build run
 	@$(MAKE) --no-print-directory -j2 all
 	@sh deploy/run.sh '$(PORT)' '$(DATA_DIR)'
+
+docs/spec.md: $(BUILD)/spiked ## the reference of the spec, from the tables in the code
+	$(BUILD)/spiked spec-docs >$@
 
 test: ## set up, build and run every test; the last line counts them
 	@sh deploy/setup.sh build run test
@@ -160,7 +163,8 @@ $(BUILD)/bench_kernels: $(BUILD)/obj/bench/bench_kernels.o $(worker_lib_obj) $(c
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(WORKER_LIBS)
 
 fuzz_bin = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-fuzz: $(fuzz_bin) ## run every fuzzer for FUZZ_SECONDS (default 10)
+fuzz-build: $(fuzz_bin)
+fuzz: fuzz-build ## run every fuzzer for FUZZ_SECONDS (default 10)
 	@bash tests/fuzz/run.sh
 $(BUILD)/fuzz/%: tests/fuzz/%.c $(common_src)
 	@mkdir -p $(@D)

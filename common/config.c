@@ -61,8 +61,8 @@ static int set_number(const struct config_row *r, const char *text, const char *
                    ? parse_size(text, &value) != 0
                    : (value = strtoll(text, &end, 10), end == text || *end != '\0' || errno != 0);
     if (bad || value < r->min || value > r->max) {
-        return err_set(e, ERR_INVALID, "%s: '%.60s' must be a whole number from %lld to %lld", where,
-                       text, (long long)r->min, (long long)r->max);
+        return err_set(e, ERR_INVALID, "%s: '%.60s' must be a whole number from %lld to %lld",
+                       where, text, (long long)r->min, (long long)r->max);
     }
     if (r->type == CONFIG_SIZE) {
         *(size_t *)at = (size_t)value;
@@ -94,7 +94,8 @@ static int set(const struct config_row *r, const char *text, const char *where, 
     if (r->type == CONFIG_CHOICE) {
         int index = choice_index(r->choices, text);
         if (index < 0) {
-            return err_set(e, ERR_INVALID, "%s: '%.60s' must be one of %s", where, text, r->choices);
+            return err_set(e, ERR_INVALID, "%s: '%.60s' must be one of %s", where, text,
+                           r->choices);
         }
         *(int *)at = index;
         return 0;
@@ -216,7 +217,8 @@ int config_load(const struct config_row *rows, size_t n_rows, const char *env_pr
 {
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < n_rows; i++) {
-        if (rows[i].fallback != NULL) rc = set(&rows[i], rows[i].fallback, rows[i].name, options, e);
+        if (rows[i].fallback != NULL)
+            rc = set(&rows[i], rows[i].fallback, rows[i].name, options, e);
     }
     if (rc == 0 && file_path != NULL) rc = load_file(rows, n_rows, file_path, options, e);
     if (rc == 0) rc = load_environment(rows, n_rows, env_prefix, options, e);

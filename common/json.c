@@ -1,4 +1,5 @@
-/* json: see json.h. The text is walked once by json_check (strict grammar), then cJSON builds it. */
+/* json: see json.h. The text is walked once by json_check (strict grammar), then cJSON builds
+ * it. */
 #include "common/json.h"
 
 #include "common/clock.h"
@@ -82,7 +83,7 @@ void json_fault_add(struct json_faults *f, const char *pointer, const char *code
     va_end(args);
 }
 
-/* ---- printing --------------------------------------------------------------------------------- */
+/* ---- printing -------------------------------------------------------------------------------- */
 
 struct text {
     char *data;
@@ -199,7 +200,7 @@ static char *print(const cJSON *value, int indent, size_t *length)
 char *json_print(const cJSON *value, size_t *length) { return print(value, -1, length); }
 char *json_print_pretty(const cJSON *value, size_t *length) { return print(value, 2, length); }
 
-/* ---- getters and builders --------------------------------------------------------------------- */
+/* ---- getters and builders -------------------------------------------------------------------- */
 
 const cJSON *json_get(const cJSON *object, const char *name)
 {

@@ -178,7 +178,8 @@ static int members(struct walk *w, int depth, bool object)
             w->at++;
             return 0;
         }
-        if (*w->at != ',') return fail(w, w->at, object ? "',' or '}' was expected" : "',' or ']' was expected");
+        if (*w->at != ',')
+            return fail(w, w->at, object ? "',' or '}' was expected" : "',' or ']' was expected");
         w->at++;
     }
     return fail(w, open, object ? "object does not end" : "array does not end");

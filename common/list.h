@@ -20,7 +20,10 @@ static inline void list_insert_before(struct list *at, struct list *item)
     at->prev->next = item;
     at->prev = item;
 }
-static inline void list_append(struct list *head, struct list *item) { list_insert_before(head, item); }
+static inline void list_append(struct list *head, struct list *item)
+{
+    list_insert_before(head, item);
+}
 /* Leaves item as a list of its own, so removing twice is harmless. */
 static inline void list_remove(struct list *item)
 {

@@ -6,7 +6,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* All return NULL on failure or overflow; memory of mem_calloc is zeroed. mem_free(NULL) is fine. */
+/* All return NULL on failure or overflow; memory of mem_calloc is zeroed. mem_free(NULL) is
+
+ * fine. */
 void *mem_alloc(size_t bytes);
 void *mem_calloc(size_t count, size_t size);
 void *mem_realloc_array(void *old, size_t count, size_t size);

@@ -11,7 +11,8 @@
 static bool path_valid(const char *name)
 {
     size_t n = strlen(name);
-    return n > 0 && n < SPEC_PATH_MAX && strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == n;
+    return n > 0 && n < SPEC_PATH_MAX &&
+           strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == n;
 }
 
 static void read_name(const cJSON *json, const char *pointer, size_t index, struct spec_layer *l,

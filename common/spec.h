@@ -225,7 +225,7 @@ cJSON *spec_schema(void);
 /* docs/spec.md's tables, as Markdown. Caller frees with mem_free. */
 char *spec_docs(void);
 
-/* ---- shapes: pure arithmetic, shared by refusal at submission and by the net builder ---------- */
+/* ---- shapes: pure arithmetic, shared by refusal at submission and by the net builder --------- */
 struct spec_shape {
     int64_t c, h, w; /* features: c with h = w = 1 */
 };

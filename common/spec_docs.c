@@ -53,7 +53,8 @@ static const char *kind_word(const struct spec_field *f)
 static void add_range(struct text *t, const struct spec_field *f)
 {
     const bool number = f->kind == FIELD_INT || f->kind == FIELD_NUMBER || f->kind == FIELD_PAIR;
-    if (number) add(t, "%s%g ... %g", f->min_open ? "> " : "", f->min, f->max);
+    if (number && f->max == (double)(1LL << 53)) add(t, "%g ... 2^53", f->min);
+    else if (number) add(t, "%s%g ... %g", f->min_open ? "> " : "", f->min, f->max);
     if (f->kind == FIELD_CHOICE || f->kind == FIELD_ONLY) {
         char names[16][32];
         const size_t n = spec_choices(f->choices, names, 16);
@@ -68,11 +69,13 @@ static void add_default(struct text *t, const struct spec_field *f)
     char names[16][32];
     if (f->required) add(t, "**required**");
     else if (f->kind == FIELD_BOOL) add(t, "%s", f->fallback != 0 ? "true" : "false");
-    else if (f->kind == FIELD_INT || f->kind == FIELD_NUMBER || f->kind == FIELD_PAIR) add(t, "%g", f->fallback);
+    else if (f->kind == FIELD_INT || f->kind == FIELD_NUMBER || f->kind == FIELD_PAIR)
+        add(t, "%g", f->fallback);
     else if (f->kind == FIELD_CHOICE && spec_choices(f->choices, names, 16) > 0)
         add(t, "%s", names[(int)f->fallback]);
     else if (f->kind == FIELD_NUMBERS && f->choices != NULL) {
-        for (const char *c = f->choices; *c != '\0'; c++) add(t, "%s", *c == '|' ? ", " : (char[]){ *c, 0 });
+        for (const char *c = f->choices; *c != '\0'; c++)
+            add(t, "%s", *c == '|' ? ", " : (char[]){ *c, 0 });
     }
 }
 
@@ -95,7 +98,8 @@ static void add_rows(struct text *t, const struct spec_field *fields, size_t n)
 
 static void add_head(struct text *t)
 {
-    add(t, "\n| field | kind | allowed | default | identity | meaning |\n|---|---|---|---|---|---|\n");
+    add(t,
+        "\n| field | kind | allowed | default | identity | meaning |\n|---|---|---|---|---|---|\n");
 }
 
 static void add_object(struct text *t, const struct spec_object *o)
@@ -106,7 +110,8 @@ static void add_object(struct text *t, const struct spec_object *o)
         add_rows(t, o->fields, o->n_fields);
     }
     for (size_t v = 0; v < o->n_variants; v++) {
-        add(t, "\n### `\"%s\": \"%s\"`\n%s.\n", o->key, o->variants[v].name, o->variants[v].meaning);
+        add(t, "\n### `\"%s\": \"%s\"`\n%s.\n", o->key, o->variants[v].name,
+            o->variants[v].meaning);
         if (o->variants[v].n_fields == 0) continue;
         add_head(t);
         add_rows(t, o->variants[v].fields, o->variants[v].n_fields);
@@ -132,7 +137,8 @@ static void add_neurons(struct text *t)
         add_params(t, m[i].params, m[i].n_params);
         add(t, " |\n");
     }
-    add(t, "\nSerial neurons (all but `psn`) also take `v_reset` (a number, default 0; `null` is a soft reset) and:\n");
+    add(t, "\nSerial neurons (all but `psn`) also take `v_reset` (a number, default 0; `null` is a "
+           "soft reset) and:\n");
     add_head(t);
     add_rows(t, spec_serial_fields, spec_serial_fields_count);
     const struct spec_surrogate_kind *s = spec_surrogate_kinds(&n);
@@ -148,13 +154,16 @@ static void add_neurons(struct text *t)
 char *spec_docs(void)
 {
     struct text t = { 0 };
-    add(&t, "# The experiment spec, version %d\n\n"
-            "Made from the tables in the code: `build/spiked spec-docs >docs/spec.md`. Unknown fields are errors; all faults are\n"
-            "reported at once, each with its JSON pointer. *Identity*: `result` fields change the bits of the result and are\n"
-            "part of `result_hash`; `execution` fields say how it runs; `label` fields are for people.\n\n"
-            "`network` is an object: `layers`, a list of layers from input to output, each with a `type` and an optional `name`\n"
-            "(letters, digits, `_`; default: its index); and `neuron`, defaults for every neuron. The path of a layer is its\n"
-            "name; it names parameters (`<path>.weight`), monitors and series.\n", SPEC_VERSION);
+    add(&t, "# The experiment spec, version %d\n\n", SPEC_VERSION);
+    add(&t,
+        "Made from the tables in the code: `build/spiked spec-docs >docs/spec.md`. Unknown\n"
+        "fields are errors; all faults are reported at once, each with its JSON pointer.\n"
+        "*Identity*: `result` fields change the bits of the result and are part of\n"
+        "`result_hash`; `execution` fields say how it runs; `label` fields are for people.\n\n");
+    add(&t, "`network` is an object: `layers`, a list of layers from input to output, each with\n"
+            "a `type` and an optional `name` (letters, digits, `_`; default: its index); and\n"
+            "`neuron`, defaults for every neuron. The path of a layer is its name; it names\n"
+            "parameters (`<path>.weight`), monitors and series.\n");
     add_object(&t, &spec_object_top);
     add_object(&t, &spec_object_layer);
     add_neurons(&t);

@@ -5,14 +5,15 @@
 #define AT(type, member) offsetof(struct type, member)
 #define UNLIMITED 9007199254740992.0 /* 2^53: what JSON holds exactly */
 
-/* ---- layers ------------------------------------------------------------------------------------ */
+/* ---- layers ---------------------------------------------------------------------------------- */
 #define L(member) AT(spec_layer, u.member)
 static const struct spec_field conv2d_fields[] = {
     { "out_channels", FIELD_INT, SPEC_RESULT, L(conv2d.out_channels), .min = 1, .max = 65536,
       .required = true, .meaning = "output channels" },
     { "kernel_size", FIELD_PAIR, SPEC_RESULT, L(conv2d.kernel_size), .min = 1, .max = 64,
       .required = true, .meaning = "taps; a number or [height, width]" },
-    { "stride", FIELD_PAIR, SPEC_RESULT, L(conv2d.stride), 1, 1, 64, .meaning = "step of the window" },
+    { "stride", FIELD_PAIR, SPEC_RESULT, L(conv2d.stride), 1, 1, 64,
+      .meaning = "step of the window" },
     { "padding", FIELD_PAIR, SPEC_RESULT, L(conv2d.padding), 0, 0, 64, .meaning = "zeros around" },
     { "dilation", FIELD_PAIR, SPEC_RESULT, L(conv2d.dilation), 1, 1, 64,
       .meaning = "distance of taps" },
@@ -36,7 +37,8 @@ static const struct spec_field max_pool_fields[] = {
       .required = true, .meaning = "window; a number or [height, width]" },
     { "stride", FIELD_PAIR, SPEC_RESULT, L(pool.stride), 0, 0, 256,
       .meaning = "step of the window; 0 = kernel_size" },
-    { "padding", FIELD_PAIR, SPEC_RESULT, L(pool.padding), 0, 0, 128, .meaning = "border that never wins" },
+    { "padding", FIELD_PAIR, SPEC_RESULT, L(pool.padding), 0, 0, 128,
+      .meaning = "border that never wins" },
     { "ceil_mode", FIELD_BOOL, SPEC_RESULT, L(pool.ceil_mode), 0, .meaning = "keep cut windows" },
 };
 static const struct spec_field avg_pool_fields[] = {
@@ -62,18 +64,21 @@ static const struct spec_variant layer_variants[] = {
     [SPEC_BATCH_NORM] = { "batch_norm", batch_norm_fields, LENGTH(batch_norm_fields),
                           "normalisation over time, batch and space" },
     [SPEC_NEURON] = { "neuron", NULL, 0, "spiking neurons; see Neurons" },
-    [SPEC_MAX_POOL2D] = { "max_pool2d", max_pool_fields, LENGTH(max_pool_fields), "maximum of windows" },
-    [SPEC_AVG_POOL2D] = { "avg_pool2d", avg_pool_fields, LENGTH(avg_pool_fields), "mean of windows" },
+    [SPEC_MAX_POOL2D] = { "max_pool2d", max_pool_fields, LENGTH(max_pool_fields),
+                          "maximum of windows" },
+    [SPEC_AVG_POOL2D] = { "avg_pool2d", avg_pool_fields, LENGTH(avg_pool_fields),
+                          "mean of windows" },
     [SPEC_FLATTEN] = { "flatten", NULL, 0, "image to features" },
     [SPEC_DROPOUT] = { "dropout", dropout_fields, LENGTH(dropout_fields), "dropout" },
-    [SPEC_VOTING] = { "voting", voting_fields, LENGTH(voting_fields), "mean over groups of outputs" },
+    [SPEC_VOTING] = { "voting", voting_fields, LENGTH(voting_fields),
+                      "mean over groups of outputs" },
 };
 const struct spec_object spec_object_layer = {
     "layer", "type", AT(spec_layer, type), -1, layer_variants, LENGTH(layer_variants), NULL, 0
 };
 const char *spec_layer_type_name(enum spec_layer_type t) { return layer_variants[t].name; }
 
-/* ---- dataset ----------------------------------------------------------------------------------- */
+/* ---- dataset --------------------------------------------------------------------------------- */
 static const struct spec_field crop_fields[] = {
     { "padding", FIELD_INT, SPEC_RESULT, AT(spec_transform, padding), 4, 1, 64,
       .meaning = "zeros around, then a crop of the old size at a random place" },
@@ -109,7 +114,8 @@ static const struct spec_object normalize_object = {
 };
 static const struct spec_variant encoder_variants[] = {
     [SPEC_ENCODER_DIRECT] = { "direct", NULL, 0, "the image itself at every time-step" },
-    [SPEC_ENCODER_POISSON] = { "poisson", NULL, 0, "a spike with the pixel's value as probability" },
+    [SPEC_ENCODER_POISSON] = { "poisson", NULL, 0,
+                               "a spike with the pixel's value as probability" },
 };
 static const struct spec_object encoder_object = {
     "dataset.encoder", "type", AT(spec_dataset, encoder), SPEC_ENCODER_DIRECT, encoder_variants,
@@ -138,11 +144,12 @@ static const struct spec_object dataset_object = {
     "dataset", NULL, 0, 0, NULL, 0, dataset_fields, LENGTH(dataset_fields)
 };
 
-/* ---- train ------------------------------------------------------------------------------------- */
+/* ---- train ----------------------------------------------------------------------------------- */
 #define O(member) AT(spec_optimizer, member)
 static const struct spec_field sgd_fields[] = {
     { "momentum", FIELD_NUMBER, SPEC_RESULT, O(momentum), 0, 0, 1, .meaning = "of the gradient" },
-    { "dampening", FIELD_NUMBER, SPEC_RESULT, O(dampening), 0, 0, 1, .meaning = "of the new gradient" },
+    { "dampening", FIELD_NUMBER, SPEC_RESULT, O(dampening), 0, 0, 1,
+      .meaning = "of the new gradient" },
     { "nesterov", FIELD_BOOL, SPEC_RESULT, O(nesterov), 0, .meaning = "look ahead" },
 };
 static const struct spec_field adam_fields[] = {
@@ -199,7 +206,8 @@ static const struct spec_object loss_object = {
 };
 #define T(member) AT(spec_train, member)
 static const struct spec_field train_fields[] = {
-    { "epochs", FIELD_INT, SPEC_RESULT, T(epochs), 10, 1, 100000, .meaning = "passes over the data" },
+    { "epochs", FIELD_INT, SPEC_RESULT, T(epochs), 10, 1, 100000,
+      .meaning = "passes over the data" },
     { "batch_size", FIELD_INT, SPEC_RESULT, T(batch_size), 64, 1, 65536,
       .meaning = "samples an update" },
     { "optimizer", FIELD_OBJECT, SPEC_RESULT, T(optimizer), .object = &optimizer_object,
@@ -211,13 +219,14 @@ static const struct spec_field train_fields[] = {
     { "readout", FIELD_ONLY, SPEC_RESULT, .choices = "mean", .meaning = "output of the network" },
     { "shards", FIELD_INT, SPEC_RESULT, T(shards), 1, 1, 1024,
       .meaning = "parts of a batch summed as a tree; a power of two" },
-    { "numerics", FIELD_CHOICE, SPEC_RESULT, T(numerics), SPEC_NUMERICS_FAST, .choices = "fast|exact",
-      .meaning = "fast: same bits on one CPU type; exact: on every CPU" },
+    { "numerics", FIELD_CHOICE, SPEC_RESULT, T(numerics), SPEC_NUMERICS_FAST,
+      .choices = "fast|exact", .meaning = "fast: same bits on one CPU type; exact: on every CPU" },
     { "max_steps", FIELD_INT, SPEC_RESULT, T(max_steps), 0, 0, UNLIMITED,
       .meaning = "stop after so many updates; 0 = no limit" },
     { "grad_clip", FIELD_NUMBER, SPEC_RESULT, T(grad_clip), 0, 0, 1e9,
       .meaning = "largest 2-norm of all gradients; 0 = off" },
-    { "drop_last", FIELD_BOOL, SPEC_RESULT, T(drop_last), 0, .meaning = "leave out a partial batch" },
+    { "drop_last", FIELD_BOOL, SPEC_RESULT, T(drop_last), 0,
+      .meaning = "leave out a partial batch" },
     { "eval_every", FIELD_INT, SPEC_RESULT, T(eval_every), 1, 1, 100000,
       .meaning = "epochs between validations" },
 };
@@ -225,7 +234,7 @@ static const struct spec_object train_object = {
     "train", NULL, 0, 0, NULL, 0, train_fields, LENGTH(train_fields)
 };
 
-/* ---- monitors ---------------------------------------------------------------------------------- */
+/* ---- monitors -------------------------------------------------------------------------------- */
 #define M(member) AT(spec_monitor, member)
 #define MONITOR_TIMES(steps, epochs)                                                              \
     { "every_steps", FIELD_INT, SPEC_LABEL, M(every_steps), steps, 0, 1e9,                         \
@@ -267,12 +276,13 @@ const struct spec_object spec_object_monitor = {
     LENGTH(monitor_fields)
 };
 
-/* ---- top --------------------------------------------------------------------------------------- */
+/* ---- top ------------------------------------------------------------------------------------- */
 #define S(member) AT(spec, member)
 static const struct spec_field checkpoint_fields[] = {
     { "every_steps", FIELD_INT, SPEC_EXECUTION, S(checkpoint_every_steps), 500, 1, UNLIMITED,
       .meaning = "updates between checkpoints" },
-    { "keep", FIELD_INT, SPEC_EXECUTION, S(checkpoint_keep), 2, 1, 100, .meaning = "newest ones kept" },
+    { "keep", FIELD_INT, SPEC_EXECUTION, S(checkpoint_keep), 2, 1, 100,
+      .meaning = "newest ones kept" },
 };
 static const struct spec_object checkpoint_object = {
     "checkpoint", NULL, 0, 0, NULL, 0, checkpoint_fields, LENGTH(checkpoint_fields)
@@ -300,7 +310,8 @@ static const struct spec_field top_fields[] = {
     { "name", FIELD_STRING, SPEC_LABEL, S(name), .size = SPEC_NAME_MAX, .meaning = "for people" },
     { "tags", FIELD_STRINGS, SPEC_LABEL, S(tags), .max = SPEC_TAGS_MAX, .size = 64,
       .count_at = S(n_tags), .meaning = "for filters" },
-    { "priority", FIELD_INT, SPEC_LABEL, S(priority), 0, -100, 100, .meaning = "higher runs first" },
+    { "priority", FIELD_INT, SPEC_LABEL, S(priority), 0, -100, 100,
+      .meaning = "higher runs first" },
     { "seed", FIELD_INT, SPEC_RESULT, S(seed), 0, 0, UNLIMITED,
       .meaning = "of every random number of the run" },
     { "time_steps", FIELD_INT, SPEC_RESULT, S(time_steps), 4, 1, SPEC_TIME_STEPS_MAX,
@@ -317,7 +328,8 @@ static const struct spec_field top_fields[] = {
     { "resources", FIELD_OBJECT, SPEC_EXECUTION, 0, .object = &resources_object,
       .meaning = "what a worker may use" },
     { "retry", FIELD_OBJECT, SPEC_LABEL, 0, .object = &retry_object, .meaning = "after faults" },
-    { "export", FIELD_ONLY, SPEC_LABEL, .choices = "safetensors", .meaning = "formats of the result" },
+    { "export", FIELD_ONLY, SPEC_LABEL, .choices = "safetensors",
+      .meaning = "formats of the result" },
 };
 const struct spec_object spec_object_top = {
     "spec", NULL, 0, 0, NULL, 0, top_fields, LENGTH(top_fields)

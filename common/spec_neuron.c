@@ -7,7 +7,8 @@
 #include <string.h>
 
 #define LENGTH(a) (sizeof(a) / sizeof(a)[0])
-#define NO_PARAMS /* empty list; every table begins with an unused row, since C has no empty arrays */
+#define NO_PARAMS /* empty list; every table begins with an unused row, since C has no empty \
+                     arrays */
 
 #define SURROGATE(id, name, meaning, ...)                                                         \
     static const struct spec_param surrogate_##id##_params[] = { { 0 }, __VA_ARGS__ };
@@ -25,7 +26,8 @@ static const struct spec_surrogate_kind surrogates[] = {
 #undef SURROGATE
 };
 static const struct spec_neuron_model models[] = {
-#define NEURON(id, name, serial, meaning, ...) { name, ROWS(neuron_##id##_params), serial, meaning },
+#define NEURON(id, name, serial, meaning, ...) \
+    { name, ROWS(neuron_##id##_params), serial, meaning },
 #include "common/spec_neurons.def"
 #undef NEURON
 };
@@ -63,7 +65,7 @@ double spec_neuron_param(const struct spec_neuron *n, const char *name)
     return 0;
 }
 
-/* ---- surrogates -------------------------------------------------------------------------------- */
+/* ---- surrogates ------------------------------------------------------------------------------ */
 static void surrogate_of_kind(struct spec_surrogate *s, int kind)
 {
     *s = (struct spec_surrogate){ .kind = kind };
@@ -77,7 +79,8 @@ void spec_default_surrogate(struct spec_surrogate *s) { surrogate_of_kind(s, 0);
 static int surrogate_kind(const cJSON *json, const char *pointer, struct json_faults *faults)
 {
     const char *names[LENGTH(surrogates)];
-    const char *wanted = cJSON_IsString(json) ? json->valuestring : json_get_string(json, "type", NULL);
+    const char *wanted = cJSON_IsString(json) ? json->valuestring
+                                              : json_get_string(json, "type", NULL);
     for (size_t i = 0; i < LENGTH(surrogates); i++) {
         names[i] = surrogates[i].name;
         if (wanted != NULL && strcmp(wanted, names[i]) == 0) return (int)i;
@@ -148,7 +151,7 @@ cJSON *spec_write_surrogate(const struct spec_surrogate *s)
     return NULL;
 }
 
-/* ---- neurons ----------------------------------------------------------------------------------- */
+/* ---- neurons --------------------------------------------------------------------------------- */
 static void default_params(struct spec_neuron *n)
 {
     memset(n->params, 0, sizeof n->params);

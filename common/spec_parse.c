@@ -9,7 +9,7 @@
 
 #define NAMES_MAX 64
 
-/* ---- small helpers ----------------------------------------------------------------------------- */
+/* ---- small helpers --------------------------------------------------------------------------- */
 void spec_pointer(char *out, size_t size, const char *parent, const char *name)
 {
     size_t at = (size_t)snprintf(out, size, "%s/", parent);
@@ -75,7 +75,7 @@ void spec_unknown_field(const char *name, const char *const *names, size_t n, co
     }
 }
 
-/* ---- reading one field ------------------------------------------------------------------------- */
+/* ---- reading one field ----------------------------------------------------------------------- */
 static void read_choice(const struct spec_field *f, const cJSON *v, const char *pointer, int *out,
                         struct json_faults *faults)
 {
@@ -255,7 +255,7 @@ static void read_field(const struct spec_field *f, const cJSON *v, const char *p
     }
 }
 
-/* ---- defaults ---------------------------------------------------------------------------------- */
+/* ---- defaults -------------------------------------------------------------------------------- */
 static void default_field(const struct spec_field *f, void *base)
 {
     void *at = (char *)base + f->at;
@@ -295,7 +295,7 @@ void spec_default_object(const struct spec_object *o, void *base)
     for (size_t i = 0; i < v->n_fields; i++) default_field(&v->fields[i], base);
 }
 
-/* ---- reading an object ------------------------------------------------------------------------- */
+/* ---- reading an object ----------------------------------------------------------------------- */
 static const struct spec_field *find(const struct spec_field *fields, size_t n, const char *name)
 {
     for (size_t i = 0; i < n; i++) {

@@ -27,7 +27,8 @@ bool spec_monitor_fits(enum spec_monitor_type type, const struct spec_layer *l)
 static bool matches_any(const struct spec *s, enum spec_monitor_type type, const char *glob)
 {
     for (size_t i = 0; i < s->n_layers; i++) {
-        if (spec_glob(glob, s->layers[i].path) && spec_monitor_fits(type, &s->layers[i])) return true;
+        if (spec_glob(glob, s->layers[i].path) && spec_monitor_fits(type, &s->layers[i]))
+            return true;
     }
     return false;
 }
@@ -93,7 +94,8 @@ static void check_dataset(const struct spec *s, const cJSON *json, struct json_f
     const cJSON *dataset = json_get(json, "dataset");
     if (json_get_string(dataset, "name", NULL) != NULL && !dataset_name_valid(d->name)) {
         json_fault_add(faults, "/dataset/name", "not_allowed",
-                       "a dataset is named by small letters, digits, '-' and '_', got '%.60s'", d->name);
+                       "a dataset is named by small letters, digits, '-' and '_', got '%.60s'",
+                       d->name);
     }
     const cJSON *normalize = json_get(dataset, "normalize");
     if (normalize == NULL) return;
@@ -101,8 +103,8 @@ static void check_dataset(const struct spec *s, const cJSON *json, struct json_f
     int n_mean = cJSON_IsArray(mean) ? cJSON_GetArraySize(mean) : 1;
     int n_std = cJSON_IsArray(std) ? cJSON_GetArraySize(std) : 1;
     if (mean != NULL && std != NULL && n_mean != n_std) {
-        json_fault_add(faults, "/dataset/normalize/std", "wrong_type", "has %d numbers, mean has %d",
-                       n_std, n_mean);
+        json_fault_add(faults, "/dataset/normalize/std", "wrong_type",
+                       "has %d numbers, mean has %d", n_std, n_mean);
     }
     const struct spec_dataset_info *info = spec_dataset_find(d->name);
     if (info != NULL && n_mean != 1 && n_mean != info->shape.c) {

@@ -87,7 +87,8 @@ static cJSON *field_schema(const struct spec_field *f)
     case FIELD_BOOL: return typed("boolean");
     case FIELD_STRING: return string_schema(f->size);
     case FIELD_CHOICE: return choice_schema(f->choices);
-    case FIELD_PAIR: return either(number_schema("integer", f), list_schema(number_schema("integer", f), 2, 2));
+    case FIELD_PAIR:
+        return either(number_schema("integer", f), list_schema(number_schema("integer", f), 2, 2));
     case FIELD_NUMBERS:
         return f->count_at == 0 ? list_schema(number_schema("number", f), f->size, f->size)
                                 : either(number_schema("number", f),
@@ -111,13 +112,16 @@ static cJSON *default_of(const struct spec_field *f)
     case FIELD_NUMBER:
     case FIELD_PAIR: return cJSON_CreateNumber(f->fallback);
     case FIELD_BOOL: return cJSON_CreateBool(f->fallback != 0);
-    case FIELD_CHOICE: return spec_choices(f->choices, names, 16) > 0 ? cJSON_CreateString(names[(int)f->fallback]) : NULL;
+    case FIELD_CHOICE:
+        return spec_choices(f->choices, names, 16) > 0 ? cJSON_CreateString(names[(int)f->fallback])
+                                                       : NULL;
     default: return NULL;
     }
 }
 
 /* Adds properties and the names that must be given. */
-static bool put_fields(cJSON *properties, cJSON *required, const struct spec_field *fields, size_t n)
+static bool put_fields(cJSON *properties, cJSON *required, const struct spec_field *fields,
+                       size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         cJSON *s = field_schema(&fields[i]);
@@ -126,7 +130,9 @@ static bool put_fields(cJSON *properties, cJSON *required, const struct spec_fie
             return false;
         cJSON *fallback = fields[i].required ? NULL : default_of(&fields[i]);
         if (fallback != NULL && !put(s, "default", fallback)) return false;
-        if (fields[i].required && !cJSON_AddItemToArray(required, cJSON_CreateString(fields[i].name))) return false;
+        if (fields[i].required &&
+            !cJSON_AddItemToArray(required, cJSON_CreateString(fields[i].name)))
+            return false;
     }
     return true;
 }
@@ -155,7 +161,8 @@ static cJSON *variant_schema(const struct spec_object *o, const struct spec_vari
         cJSON *key = cJSON_CreateObject();
         ok = key != NULL && cJSON_AddStringToObject(key, "const", v->name) != NULL &&
              put(p.properties, o->key, key);
-        if (ok && o->key_fallback < 0) ok = cJSON_AddItemToArray(p.required, cJSON_CreateString(o->key));
+        if (ok && o->key_fallback < 0)
+            ok = cJSON_AddItemToArray(p.required, cJSON_CreateString(o->key));
     }
     ok = ok && put_fields(p.properties, p.required, o->fields, o->n_fields);
     if (v != NULL) ok = ok && put_fields(p.properties, p.required, v->fields, v->n_fields);
@@ -168,7 +175,8 @@ static cJSON *variant_schema(const struct spec_object *o, const struct spec_vari
 static cJSON *object_schema(const struct spec_object *o)
 {
     if (o->key == NULL) return variant_schema(o, NULL);
-    cJSON *any = cJSON_CreateObject(), *list = any != NULL ? cJSON_AddArrayToObject(any, "oneOf") : NULL;
+    cJSON *any = cJSON_CreateObject(),
+          *list = any != NULL ? cJSON_AddArrayToObject(any, "oneOf") : NULL;
     for (size_t i = 0; list != NULL && i < o->n_variants; i++) {
         const bool neuron = o == &spec_object_layer && i == SPEC_NEURON;
         cJSON *v = neuron ? spec_schema_neuron(true) : variant_schema(o, &o->variants[i]);
@@ -179,7 +187,7 @@ static cJSON *object_schema(const struct spec_object *o)
     return NULL;
 }
 
-/* ---- neurons and surrogates ------------------------------------------------------------------- */
+/* ---- neurons and surrogates ------------------------------------------------------------------ */
 static bool put_params(cJSON *properties, const struct spec_param *params, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -187,7 +195,8 @@ static bool put_params(cJSON *properties, const struct spec_param *params, size_
         cJSON *s = typed("number");
         if (s == NULL || !put_bounds(s, params[i].min, params[i].min_open, params[i].max) ||
             cJSON_AddStringToObject(s, "description", params[i].meaning) == NULL ||
-            !put(s, "default", cJSON_CreateNumber(params[i].fallback)) || !put(properties, params[i].name, s))
+            !put(s, "default", cJSON_CreateNumber(params[i].fallback)) ||
+            !put(properties, params[i].name, s))
             return false;
     }
     return true;
@@ -197,16 +206,18 @@ cJSON *spec_schema_surrogate(void)
 {
     size_t n;
     const struct spec_surrogate_kind *kinds = spec_surrogate_kinds(&n);
-    cJSON *any = cJSON_CreateObject(), *list = any != NULL ? cJSON_AddArrayToObject(any, "oneOf") : NULL;
+    cJSON *any = cJSON_CreateObject(),
+          *list = any != NULL ? cJSON_AddArrayToObject(any, "oneOf") : NULL;
     cJSON *names = list != NULL ? cJSON_CreateObject() : NULL;
     cJSON *words = names != NULL ? cJSON_AddArrayToObject(names, "enum") : NULL;
     bool ok = words != NULL && cJSON_AddItemToArray(list, names);
     for (size_t i = 0; ok && i < n; i++) {
         struct parts p = begin_object(kinds[i].name, kinds[i].meaning);
         cJSON *key = cJSON_CreateObject();
-        ok = cJSON_AddItemToArray(words, cJSON_CreateString(kinds[i].name)) && p.properties != NULL &&
-             cJSON_AddItemToArray(list, p.object) && key != NULL &&
-             cJSON_AddStringToObject(key, "const", kinds[i].name) != NULL && put(p.properties, "type", key) &&
+        ok = cJSON_AddItemToArray(words, cJSON_CreateString(kinds[i].name)) &&
+             p.properties != NULL && cJSON_AddItemToArray(list, p.object) && key != NULL &&
+             cJSON_AddStringToObject(key, "const", kinds[i].name) != NULL &&
+             put(p.properties, "type", key) &&
              cJSON_AddItemToArray(p.required, cJSON_CreateString("type")) &&
              put_params(p.properties, kinds[i].params, kinds[i].n_params);
     }
@@ -221,8 +232,10 @@ static bool put_shared(struct parts *p)
     cJSON *v_reset = cJSON_CreateObject();
     return put_fields(p->properties, p->required, spec_serial_fields, spec_serial_fields_count) &&
            v_reset != NULL && put(v_reset, "type", cJSON_CreateStringArray(reset, 2)) &&
-           cJSON_AddStringToObject(v_reset, "description", "potential after a spike; null = soft reset") != NULL &&
-           put(p->properties, "v_reset", v_reset) && put(p->properties, "surrogate", spec_schema_surrogate());
+           cJSON_AddStringToObject(v_reset, "description",
+                                   "potential after a spike; null = soft reset") != NULL &&
+           put(p->properties, "v_reset", v_reset) &&
+           put(p->properties, "surrogate", spec_schema_surrogate());
 }
 
 /* Parameters of all models in one object: the parser says which belong to which. */
@@ -235,10 +248,12 @@ cJSON *spec_schema_neuron(bool layer)
     if (ok && layer) {
         cJSON *key = cJSON_CreateObject();
         ok = key != NULL && cJSON_AddStringToObject(key, "const", "neuron") != NULL &&
-             put(p.properties, "type", key) && cJSON_AddItemToArray(p.required, cJSON_CreateString("type")) &&
+             put(p.properties, "type", key) &&
+             cJSON_AddItemToArray(p.required, cJSON_CreateString("type")) &&
              put(p.properties, "name", string_schema(SPEC_PATH_MAX));
     }
-    cJSON *model = cJSON_CreateObject(), *names = model != NULL ? cJSON_AddArrayToObject(model, "enum") : NULL;
+    cJSON *model = cJSON_CreateObject(),
+          *names = model != NULL ? cJSON_AddArrayToObject(model, "enum") : NULL;
     ok = ok && names != NULL && put(p.properties, "model", model);
     for (size_t i = 0; ok && i < n; i++)
         ok = cJSON_AddItemToArray(names, cJSON_CreateString(models[i].name)) &&
@@ -248,12 +263,13 @@ cJSON *spec_schema_neuron(bool layer)
     return NULL;
 }
 
-/* ---- the whole ---------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 static cJSON *network_schema(void)
 {
     struct parts p = begin_object("network", "layers from input to output");
     const bool ok = p.required != NULL &&
-                    put(p.properties, "layers", list_schema(object_schema(&spec_object_layer), 1, SPEC_LAYERS_MAX)) &&
+                    put(p.properties, "layers",
+                        list_schema(object_schema(&spec_object_layer), 1, SPEC_LAYERS_MAX)) &&
                     put(p.properties, "neuron", spec_schema_neuron(false)) &&
                     cJSON_AddItemToArray(p.required, cJSON_CreateString("layers"));
     if (ok) return p.object;
@@ -268,7 +284,8 @@ cJSON *spec_schema(void)
     cJSON *required = cJSON_GetObjectItemCaseSensitive(o, "required");
     if (properties != NULL && put(properties, "network", network_schema()) &&
         cJSON_AddItemToArray(required, cJSON_CreateString("network")) &&
-        cJSON_AddStringToObject(o, "$schema", "https://json-schema.org/draft/2020-12/schema") != NULL)
+        cJSON_AddStringToObject(o, "$schema", "https://json-schema.org/draft/2020-12/schema") !=
+            NULL)
         return o;
     cJSON_Delete(o);
     return NULL;

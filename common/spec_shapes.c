@@ -28,8 +28,8 @@ const struct spec_dataset_info *spec_dataset_find(const char *name)
 
 static int64_t features(struct spec_shape s) { return s.c * s.h * s.w; }
 
-static int conv_extent(const char *axis, int64_t in, int64_t kernel, int64_t stride, int64_t padding,
-                       int64_t dilation, int64_t *out, struct err *e)
+static int conv_extent(const char *axis, int64_t in, int64_t kernel, int64_t stride,
+                       int64_t padding, int64_t dilation, int64_t *out, struct err *e)
 {
     int64_t reach = dilation * (kernel - 1) + 1;
     if (in + 2 * padding < reach) {
@@ -89,7 +89,8 @@ int spec_layer_shape(const struct spec_layer *l, struct spec_shape in, struct sp
     case SPEC_FLATTEN: s = (struct spec_shape){ features(in), 1, 1 }; break;
     case SPEC_LINEAR:
         if (in.h != 1 || in.w != 1) {
-            return err_set(e, ERR_SPEC, "needs features, got an image of %lldx%lldx%lld: flatten first",
+            return err_set(e, ERR_SPEC,
+                           "needs features, got an image of %lldx%lldx%lld: flatten first",
                            (long long)in.c, (long long)in.h, (long long)in.w);
         }
         s.c = l->u.linear.out_features;
@@ -120,7 +121,8 @@ int64_t spec_layer_parameters(const struct spec_layer *l, struct spec_shape in, 
     const struct spec_conv2d *p = &l->u.conv2d;
     switch (l->type) {
     case SPEC_CONV2D:
-        return p->out_channels * (in.c / p->groups * p->kernel_size[0] * p->kernel_size[1] + p->bias);
+        return p->out_channels *
+               (in.c / p->groups * p->kernel_size[0] * p->kernel_size[1] + p->bias);
     case SPEC_LINEAR: return l->u.linear.out_features * (in.c + l->u.linear.bias);
     case SPEC_BATCH_NORM: return 2 * in.c;
     case SPEC_NEURON: {

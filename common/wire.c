@@ -36,7 +36,7 @@ void wire_buf_deinit(struct wire_buf *b)
     *b = (struct wire_buf){ 0 };
 }
 
-/* ---- writing ---------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static bool reserve(struct wire_buf *b, size_t more)
 {
@@ -150,7 +150,7 @@ int wire_put_record(struct wire_buf *b, uint64_t frame_number, const struct reco
     return end_frame(b, start, ok, e);
 }
 
-/* ---- reading ---------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 struct cursor {
     const unsigned char *at;
@@ -251,7 +251,8 @@ int wire_each_series(const struct wire_frame *f, wire_points_fn fn, void *ctx, s
         rc = next_series(&c, scratch, &budget, fn, ctx, e);
     }
     mem_free(scratch);
-    if (rc == 0 && c.left != 0) return err_set(e, ERR_INVALID, "points frame has %zu bytes over", c.left);
+    if (rc == 0 && c.left != 0)
+        return err_set(e, ERR_INVALID, "points frame has %zu bytes over", c.left);
     return rc;
 }
 

@@ -4,13 +4,13 @@
  * frames stand in the spool file, so that a worker can resend what was never acknowledged.
  *
  * Frame (little-endian):
- *   u32 magic "SPF1" | u32 payload_bytes | u64 frame_number | u8 kind | u8[3] 0 | u32 crc32c(payload)
- *   then payload_bytes of payload. frame_number starts at 1 in every attempt.
- * Points payload:  u16 n_series, then n_series x { u16 name_bytes, name, u32 n_points,
- *                  n_points x { u64 step, i64 time_ms, f64 value } }
- * Record payload:  u16 layer_bytes, layer | u8 kind (enum record_kind) | u64 step | u32 epoch |
- *                  i64 time_ms | u8 n_dims (<= 4) | u32 dims[n_dims] | u8 encoding | u32 data_bytes | data
- * Cut payload (spool only): u64 step: what follows belongs after this step of a resumed attempt.
+ *   u32 magic "SPF1" | u32 payload_bytes | u64 frame_number | u8 kind | u8[3] 0 | u32
+ * crc32c(payload) then payload_bytes of payload. frame_number starts at 1 in every attempt. Points
+ * payload:  u16 n_series, then n_series x { u16 name_bytes, name, u32 n_points, n_points x { u64
+ * step, i64 time_ms, f64 value } } Record payload:  u16 layer_bytes, layer | u8 kind (enum
+ * record_kind) | u64 step | u32 epoch | i64 time_ms | u8 n_dims (<= 4) | u32 dims[n_dims] | u8
+ * encoding | u32 data_bytes | data Cut payload (spool only): u64 step: what follows belongs after
+ * this step of a resumed attempt.
  */
 #ifndef COMMON_WIRE_H
 #define COMMON_WIRE_H
@@ -32,12 +32,12 @@ enum wire_kind { WIRE_POINTS = 1, WIRE_RECORD = 2 };
 
 /* What a monitor wrote. Values are stable: they stand in files. */
 enum record_kind {
-    RECORD_RASTER = 1,      /* bits [T][neurons], neuron n = bit n%8 of byte n/8, rows padded to bytes */
-    RECORD_MEMBRANE = 2,    /* f32 [T][neurons] */
-    RECORD_PSN_WEIGHT = 3,  /* f32 [T][T] */
-    RECORD_INPUT = 4,       /* f32 [C][H][W] or [T][C][H][W] of the sample beside a raster */
-    RECORD_CONFUSION = 5,   /* f32 [classes][classes], row = truth */
-    RECORD_HISTOGRAM = 6    /* f32 [2][bins]: edges' left ends, counts */
+    RECORD_RASTER = 1, /* bits [T][neurons], neuron n = bit n%8 of byte n/8, rows padded to bytes */
+    RECORD_MEMBRANE = 2,   /* f32 [T][neurons] */
+    RECORD_PSN_WEIGHT = 3, /* f32 [T][T] */
+    RECORD_INPUT = 4,      /* f32 [C][H][W] or [T][C][H][W] of the sample beside a raster */
+    RECORD_CONFUSION = 5,  /* f32 [classes][classes], row = truth */
+    RECORD_HISTOGRAM = 6   /* f32 [2][bins]: edges' left ends, counts */
 };
 const char *record_kind_name(enum record_kind kind); /* "raster"; NULL when unknown */
 int record_kind_from_name(const char *name, enum record_kind *out); /* 0 or -1 */
@@ -77,7 +77,8 @@ int wire_put_record(struct wire_buf *b, uint64_t frame_number, const struct reco
                     struct err *e);
 
 /* Walks frames in a buffer of outside bytes. Never reads past length.
- * wire_next: 1 = a frame, 0 = end (or an incomplete last frame: *consumed tells), else ERR_INVALID. */
+ * wire_next: 1 = a frame, 0 = end (or an incomplete last frame: *consumed tells), else ERR_INVALID.
+ */
 struct wire_frame {
     enum wire_kind kind;
     uint64_t number;

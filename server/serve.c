@@ -31,7 +31,7 @@ struct daemon {
     bool stopping;
 };
 
-/* ---- closing: people's streams, workers' messages, connections, processes ----------------------- */
+/* ---- closing: people's streams, workers' messages, connections, processes -------------------- */
 static void launcher_closed(void *ctx) { (void)ctx; }
 
 static void hub_closed(void *ctx)
@@ -57,7 +57,7 @@ static void queue_closed(void *ctx)
 static void on_signal(uv_signal_t *s, int number)
 {
     struct daemon *d = s->data;
-    if (d->stopping) _exit(128 + number);
+    if (d->stopping) _exit(128 + number); /* tidy: asked twice */
     d->stopping = true;
     log_info("server", "stopping: signal %d", number);
     sse_hub_end(d->hub);
@@ -65,13 +65,13 @@ static void on_signal(uv_signal_t *s, int number)
     queue_close(d->queue, queue_closed, d);
 }
 
-/* ---- opening ------------------------------------------------------------------------------------ */
+/* ---- opening --------------------------------------------------------------------------------- */
 static void fill_hosts(struct daemon *d, const char *out[HOSTS_MAX])
 {
     size_t n = 0;
     (void)snprintf(d->own_hosts[0], sizeof d->own_hosts[0], "%s", d->api.host);
-    (void)snprintf(d->own_hosts[1], sizeof d->own_hosts[1], strchr(d->o->address, ':') != NULL ? "[%s]" : "%s",
-                   d->o->address);
+    (void)snprintf(d->own_hosts[1], sizeof d->own_hosts[1],
+                   strchr(d->o->address, ':') != NULL ? "[%s]" : "%s", d->o->address);
     out[n++] = "localhost";
     out[n++] = "127.0.0.1";
     out[n++] = "[::1]";
@@ -106,9 +106,12 @@ static int open_queue(struct daemon *d, struct err *e)
 {
     char path[PATH_MAX];
     (void)snprintf(path, sizeof path, "%s/worker.sock", d->o->state_dir);
-    const struct queue_options o = { .state_dir = d->o->state_dir, .files_dir = d->o->files_dir,
-                                     .data_dir = d->o->data_dir, .worker_program = d->o->worker_program,
-                                     .worker_socket = path, .max_running = d->o->max_running,
+    const struct queue_options o = { .state_dir = d->o->state_dir,
+                                     .files_dir = d->o->files_dir,
+                                     .data_dir = d->o->data_dir,
+                                     .worker_program = d->o->worker_program,
+                                     .worker_socket = path,
+                                     .max_running = d->o->max_running,
                                      .running_per_user_max = d->o->running_per_user_max,
                                      .queued_per_user_max = d->o->queued_per_user_max,
                                      .stop_workers = d->o->workers == 1 };
@@ -152,9 +155,9 @@ int serve(const struct serve_options *o, struct err *e)
     int rc = open_all(d, e);
     if (rc != 0) return rc; /* the process ends: the kernel takes sockets and files back */
     watch_signals(d);
-    log_info("server", "spiked %s (%s) serves %s%s, state %s, %lld slots", SPIKED_VERSION, SPIKED_BUILD,
-             o->port != 0 ? "http://" : "", o->port != 0 ? o->listen : o->socket, o->state_dir,
-             (long long)o->max_running);
+    log_info("server", "spiked %s (%s) serves %s%s, state %s, %lld slots", SPIKED_VERSION,
+             SPIKED_BUILD, o->port != 0 ? "http://" : "", o->port != 0 ? o->listen : o->socket,
+             o->state_dir, (long long)o->max_running);
     (void)uv_run(&d->loop, UV_RUN_DEFAULT);
     (void)uv_loop_close(&d->loop);
     log_info("server", "stopped");

@@ -17,14 +17,18 @@
 static const struct config_row rows[] = {
     { "listen", CONFIG_STRING, AT(listen), "127.0.0.1:8080", 0, 0, NULL, "ADDR:PORT",
       "where people reach the page and the API; off = only the socket" },
-    { "socket", CONFIG_STRING, AT(socket), NULL, 0, 0, NULL, "PATH", "unix socket of the API; default STATE/api.sock" },
-    { "state-dir", CONFIG_STRING, AT(state_dir), "state", 0, 0, NULL, "DIR", "databases; a local file system" },
-    { "data-dir", CONFIG_STRING, AT(data_dir), "data", 0, 0, NULL, "DIR", "one folder for each dataset" },
+    { "socket", CONFIG_STRING, AT(socket), NULL, 0, 0, NULL, "PATH",
+      "unix socket of the API; default STATE/api.sock" },
+    { "state-dir", CONFIG_STRING, AT(state_dir), "state", 0, 0, NULL, "DIR",
+      "databases; a local file system" },
+    { "data-dir", CONFIG_STRING, AT(data_dir), "data", 0, 0, NULL, "DIR",
+      "one folder for each dataset" },
     { "files-dir", CONFIG_STRING, AT(files_dir), NULL, 0, 0, NULL, "DIR",
       "logs, checkpoints, weights; default STATE/files" },
     { "max-running", CONFIG_INT, AT(max_running), NULL, 0, 1024, NULL, "N",
       "workers at once; 0 = half the processors (default)" },
-    { "max-running-per-user", CONFIG_INT, AT(running_per_user_max), "0", 0, 1024, NULL, "N", "0 = no limit" },
+    { "max-running-per-user", CONFIG_INT, AT(running_per_user_max), "0", 0, 1024, NULL, "N",
+      "0 = no limit" },
     { "max-queued-per-user", CONFIG_INT, AT(queued_per_user_max), "10000", 1, 1000000, NULL, "N",
       "further experiments are refused (429)" },
     { "workers", CONFIG_CHOICE, AT(workers), "keep", 0, 0, "keep|stop", "keep|stop",
@@ -35,8 +39,10 @@ static const struct config_row rows[] = {
       "further names that may stand in the Host header" },
     { "insecure-http", CONFIG_BOOL, AT(insecure_http), "false", 0, 0, NULL, NULL,
       "allow --listen beyond this machine without TLS" },
-    { "log-level", CONFIG_CHOICE, AT(log_level), "info", 0, 0, "debug|info|warn|error", "LEVEL", "of standard error" },
-    { "config", CONFIG_STRING, AT(config), NULL, 0, 0, NULL, "FILE", "lines `name = value`, names with _ for -" },
+    { "log-level", CONFIG_CHOICE, AT(log_level), "info", 0, 0, "debug|info|warn|error", "LEVEL",
+      "of standard error" },
+    { "config", CONFIG_STRING, AT(config), NULL, 0, 0, NULL, "FILE",
+      "lines `name = value`, names with _ for -" },
 };
 #define ROWS (sizeof rows / sizeof rows[0])
 
@@ -76,9 +82,11 @@ static int split_listen(struct serve_options *o, struct err *e)
         return err_set(e, ERR_INVALID, "--listen: '%s' is not an IP address", o->address);
     const bool loopback = is_four ? ntohl(four.s_addr) >> 24 == 127 : IN6_IS_ADDR_LOOPBACK(&six);
     if (loopback || o->insecure_http) return 0;
-    return err_set(e, ERR_INVALID,
-                   "--listen %.80s is reachable from other machines and has no TLS; give --insecure-http to "
-                   "accept that, or listen on 127.0.0.1 behind a tunnel or proxy", o->listen);
+    return err_set(
+        e, ERR_INVALID,
+        "--listen %.80s is reachable from other machines and has no TLS; give --insecure-http to "
+        "accept that, or listen on 127.0.0.1 behind a tunnel or proxy",
+        o->listen);
 }
 
 static int make_folders(const char *path, struct err *e)
@@ -87,7 +95,8 @@ static int make_folders(const char *path, struct err *e)
     (void)snprintf(part, sizeof part, "%s", path);
     for (char *slash = strchr(part + 1, '/');; slash = strchr(slash + 1, '/')) {
         if (slash != NULL) *slash = '\0';
-        if (mkdir(part, 0700) != 0 && errno != EEXIST) return err_errno(e, errno, "folder %.150s", part);
+        if (mkdir(part, 0700) != 0 && errno != EEXIST)
+            return err_errno(e, errno, "folder %.150s", part);
         if (slash == NULL) return 0;
         *slash = '/';
     }

@@ -1,5 +1,5 @@
-/* serve_options: what `spiked serve` takes from flags, environment (SPIKED_*), file and defaults, in that
- * order. Main thread, once. */
+/* serve_options: what `spiked serve` takes from flags, environment (SPIKED_*), file and defaults,
+ * in that order. Main thread, once. */
 #ifndef SERVER_SERVE_OPTIONS_H
 #define SERVER_SERVE_OPTIONS_H
 
@@ -20,7 +20,8 @@ struct serve_options {
     char address[64];
     int port;             /* 0 = none */
 };
-/* Paths are made absolute and their folders exist afterwards. Errors: ERR_INVALID, ERR_IO, ERR_NOMEM. */
+/* Paths are made absolute and their folders exist afterwards. Errors: ERR_INVALID, ERR_IO,
+ * ERR_NOMEM. */
 int serve_options_load(struct serve_options *o, int argc, char **argv, struct err *e);
 void serve_options_help(void);
 void serve_options_deinit(struct serve_options *o); /* safe on zeroed options and when repeated */

@@ -12,11 +12,13 @@
 
 static int usage(void)
 {
-    (void)printf("spiked %s: training service for deep spiking neural networks\n\n"
-                 "  spiked serve [OPTIONS]          the daemon\n"
-                 "  spiked check-config [OPTIONS]   read the options of serve and say what is wrong\n"
-                 "  spiked spec-docs                the reference of the experiment spec, as Markdown\n"
-                 "  spiked --version, --help\n\nOptions of serve:\n", SPIKED_VERSION);
+    (void)printf(
+        "spiked %s: training service for deep spiking neural networks\n\n"
+        "  spiked serve [OPTIONS]          the daemon\n"
+        "  spiked check-config [OPTIONS]   read the options of serve and say what is wrong\n"
+        "  spiked spec-docs                the reference of the experiment spec, as Markdown\n"
+        "  spiked --version, --help\n\nOptions of serve:\n",
+        SPIKED_VERSION);
     serve_options_help();
     return 0;
 }
@@ -64,7 +66,8 @@ int main(int argc, char **argv)
     struct err e = { 0 };
     if (sodium_init() < 0) return err_exit_code(ERR_INTERNAL);
     if (strcmp(name, "--help") == 0 || strcmp(name, "help") == 0) return usage();
-    if (strcmp(name, "--version") == 0) return printf("spiked %s (%s)\n", SPIKED_VERSION, SPIKED_BUILD) < 0;
+    if (strcmp(name, "--version") == 0)
+        return printf("spiked %s (%s)\n", SPIKED_VERSION, SPIKED_BUILD) < 0;
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
         if (strcmp(name, commands[i].name) != 0) continue;
         if (argc > 2 && strcmp(argv[2], "--help") == 0) return usage();

@@ -64,7 +64,7 @@ golden_group() {
         local absent
         absent=$(grep '^FAIL' "$logs/golden-$isa.log" | grep -c ': no op ')
         local good
-        good=$(sed -n 's/^total: \([0-9]*\) passed.*/\1/p' "$logs/golden-$isa.log")
+        good=$(sed -n 's/^all  *\([0-9]*\) .*/\1/p' "$logs/golden-$isa.log")
         local promised
         promised=$(grep -v '^#' tests/golden/expected.txt)
         if [ "${good:-0}" -lt "$promised" ]; then add 0 1; echo "    golden $isa: ${good:-0} cases passed, $promised promised"; fi

@@ -73,13 +73,14 @@ static int insist_json(struct attempt *a, const char *path, const cJSON *body, c
     return rc;
 }
 
-/* ---- beginning ------------------------------------------------------------------------------------------ */
+/* ---- beginning ------------------------------------------------------------------------------- */
 static int connect_daemon(struct attempt *a, struct err *e)
 {
     const char *server = getenv("SPIKED_SERVER"), *secret = getenv("SPIKED_SECRET");
     const char *experiment = getenv("SPIKED_EXPERIMENT"), *number = getenv("SPIKED_ATTEMPT");
     if (server == NULL || secret == NULL || experiment == NULL || number == NULL)
-        return err_set(e, ERR_INVALID, "SPIKED_SERVER, _EXPERIMENT, _ATTEMPT and _SECRET are needed");
+        return err_set(e, ERR_INVALID,
+                       "SPIKED_SERVER, _EXPERIMENT, _ATTEMPT and _SECRET are needed");
     a->experiment = strtoll(experiment, NULL, 10);
     a->number = strtoll(number, NULL, 10);
     int rc = client_create(&a->client, server, a->experiment, a->number, secret, e);
@@ -95,7 +96,8 @@ static int fetch_job(struct attempt *a, struct err *e)
     a->dir = json_get_string(a->job, "dir", NULL);
     a->data_dir = json_get_string(a->job, "data_dir", NULL);
     const char *lock = json_get_string(a->job, "lock", NULL);
-    if (a->dir == NULL || lock == NULL) return err_set(e, ERR_INVALID, "the daemon's answer lacks dir or lock");
+    if (a->dir == NULL || lock == NULL)
+        return err_set(e, ERR_INVALID, "the daemon's answer lacks dir or lock");
     a->lock = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (a->lock < 0) return err_errno(e, errno, "%.150s", lock);
     if (flock(a->lock, LOCK_EX | LOCK_NB) != 0)
@@ -186,7 +188,7 @@ static int say_hello(struct attempt *a, struct err *e)
     return rc;
 }
 
-/* ---- the end -------------------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 static const char *reason_of(const struct err *e)
 {
     switch (e->code) {
@@ -213,7 +215,8 @@ static int say_finish(struct attempt *a, const struct err *outcome, const struct
     const bool failed = outcome->code != ERR_OK;
     bool ok = body != NULL &&
               cJSON_AddStringToObject(body, "status", status_of(outcome, r)) != NULL &&
-              cJSON_AddStringToObject(body, "reason", failed ? reason_of(outcome) : "none") != NULL &&
+              cJSON_AddStringToObject(body, "reason", failed ? reason_of(outcome) : "none") !=
+                  NULL &&
               cJSON_AddStringToObject(body, "message", outcome->text) != NULL &&
               json_add_int(body, "step", (int64_t)r->step) &&
               json_add_int(body, "epoch", (int64_t)a->trainer.at.epoch) &&
@@ -229,7 +232,8 @@ static int say_finish(struct attempt *a, const struct err *outcome, const struct
     return rc;
 }
 
-static int write_summary_file(const struct attempt *a, const struct trainer_result *r, struct err *e)
+static int write_summary_file(const struct attempt *a, const struct trainer_result *r,
+                              struct err *e)
 {
     char path[PATH_MAX];
     (void)snprintf(path, sizeof path, "%s/summary.json", a->dir);
@@ -251,18 +255,18 @@ static void log_beginning(const struct attempt *a, bool resumed)
     enum isa isa = ISA_GENERIC;
     struct err ignored = { 0 };
     (void)kernels_choose(&isa, &ignored);
-    log_info("worker.attempt", "experiment %" PRId64 ", attempt %" PRId64 ": %s, %s, %" PRId64 " threads",
-             a->experiment, a->number, SPIKED_BUILD, isa_name(isa),
-             a->spec.threads);
+    log_info("worker.attempt",
+             "experiment %" PRId64 ", attempt %" PRId64 ": %s, %s, %" PRId64 " threads",
+             a->experiment, a->number, SPIKED_BUILD, isa_name(isa), a->spec.threads);
     log_info("worker.attempt", "dataset %s: %zu to train, %zu for validation, %zu to test",
              a->spec.dataset.name, a->trainer.train.count, a->trainer.validation.count,
              a->trainer.test.count);
-    log_info("worker.attempt", "network: %zu layers, %zu parameters, %.1f MiB of memory", a->spec.n_layers,
-             plan->parameters, (double)plan->total_bytes / 1048576.0);
+    log_info("worker.attempt", "network: %zu layers, %zu parameters, %.1f MiB of memory",
+             a->spec.n_layers, plan->parameters, (double)plan->total_bytes / 1048576.0);
     if (resumed) log_info("worker.attempt", "goes on after step %" PRIu64, a->resume_step);
 }
 
-/* ---- the whole ------------------------------------------------------------------------------------------ */
+/* ---- the whole ------------------------------------------------------------------------------- */
 static int prepare(struct attempt *a, struct err *e)
 {
     int rc = link_checkpoint(a, e);

@@ -44,7 +44,8 @@ int command_load_spec(const char *path, struct spec *out, struct err *e)
     int rc = faults == NULL ? err_set(e, ERR_NOMEM, "faults")
                             : spec_parse_text(text, length, out, faults, e);
     for (size_t i = 0; rc != 0 && faults != NULL && i < faults->count; i++)
-        (void)fprintf(stderr, "%s: %s: %s\n", path, faults->items[i].pointer, faults->items[i].detail);
+        (void)fprintf(stderr, "%s: %s: %s\n", path, faults->items[i].pointer,
+                      faults->items[i].detail);
     mem_free(faults);
     mem_free(text);
     return rc != 0 ? err_wrap(e, "%.100s", path) : 0;

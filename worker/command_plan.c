@@ -34,7 +34,7 @@ static int print_json(cJSON *json, struct err *e)
     return 0;
 }
 
-/* ---- plan --------------------------------------------------------------------------------------------- */
+/* ---- plan ------------------------------------------------------------------------------------ */
 /* A net without data: known datasets give their shape, others are opened. */
 static int plan_net(const struct spec *s, const char *data_dir, struct net **out, struct err *e)
 {
@@ -139,7 +139,7 @@ int command_plan(int argc, char **argv, struct err *e)
     return rc;
 }
 
-/* ---- bench -------------------------------------------------------------------------------------------- */
+/* ---- bench ----------------------------------------------------------------------------------- */
 static int by_value(const void *a, const void *b)
 {
     const double x = *(const double *)a, y = *(const double *)b;
@@ -170,8 +170,9 @@ static void random_batch(struct trainer *t)
         for (size_t s = 0; s < d->t_stored; s++)
             for (size_t c = 0; c < d->c; c++)
                 for (size_t p = 0; p < d->h * d->w; p++)
-                    tensor_set(d, input, b, s, c, p / d->w, p % d->w,
-                               philox_uniform(key, c * d->h * d->w + p, (uint32_t)b, (uint32_t)s, 0));
+                    tensor_set(
+                        d, input, b, s, c, p / d->w, p % d->w,
+                        philox_uniform(key, c * d->h * d->w + p, (uint32_t)b, (uint32_t)s, 0));
     }
 }
 
@@ -275,9 +276,12 @@ int command_bench(int argc, char **argv, struct err *e)
     static const struct config_row rows[] = {
         { "data-dir", CONFIG_STRING, AT(data_dir), .metavar = "DIR", .help = "folder of datasets" },
         { "random-data", CONFIG_BOOL, AT(random_data), "false", .help = "uniform pixels" },
-        { "steps", CONFIG_INT, AT(steps), "10", 1, 100000, .metavar = "N", .help = "measured steps" },
-        { "warmup", CONFIG_INT, AT(warmup), "2", 0, 100000, .metavar = "N", .help = "steps before" },
-        { "threads", CONFIG_INT, AT(threads), "0", 0, 1024, .metavar = "N", .help = "0 = the spec's" },
+        { "steps", CONFIG_INT, AT(steps), "10", 1, 100000, .metavar = "N",
+          .help = "measured steps" },
+        { "warmup", CONFIG_INT, AT(warmup), "2", 0, 100000, .metavar = "N",
+          .help = "steps before" },
+        { "threads", CONFIG_INT, AT(threads), "0", 0, 1024, .metavar = "N",
+          .help = "0 = the spec's" },
     };
     struct plan_options o = { 0 };
     struct spec spec = { 0 };
@@ -301,12 +305,13 @@ int command_bench(int argc, char **argv, struct err *e)
     return rc;
 }
 
-/* ---- check-golden -------------------------------------------------------------------------------------- */
+/* ---- check-golden ---------------------------------------------------------------------------- */
 int command_check_golden(int argc, char **argv, struct err *e)
 {
     static const struct config_row rows[] = {
         { "json", CONFIG_BOOL, AT(json), "false", .help = "one JSON object" },
-        { "threads", CONFIG_INT, AT(threads), "1", 1, 1024, .metavar = "N", .help = "compute threads" },
+        { "threads", CONFIG_INT, AT(threads), "1", 1, 1024, .metavar = "N",
+          .help = "compute threads" },
         { "only", CONFIG_STRING, AT(only), .metavar = "PREFIX", .help = "family or case" },
     };
     struct plan_options o = { 0 };

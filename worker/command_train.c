@@ -24,7 +24,8 @@ static const struct config_row train_rows[] = {
     { "out", CONFIG_STRING, AT(out), .metavar = "DIR", .help = "folder for the results" },
     { "data-dir", CONFIG_STRING, AT(data_dir), .metavar = "DIR", .help = "folder of datasets" },
     { "threads", CONFIG_INT, AT(threads), "0", 0, 1024, .metavar = "N", .help = "0 = the spec's" },
-    { "max-steps", CONFIG_INT, AT(max_steps), "0", 0, INT64_MAX, .metavar = "N", .help = "stop early" },
+    { "max-steps", CONFIG_INT, AT(max_steps), "0", 0, INT64_MAX, .metavar = "N",
+      .help = "stop early" },
     { "events", CONFIG_STRING, AT(events), .metavar = "FILE", .help = "points as they come" },
     { "resume", CONFIG_BOOL, AT(resume), "false", .help = "go on from the newest checkpoint" },
 };

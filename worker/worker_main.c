@@ -1,5 +1,5 @@
-/* worker_main: spiked-worker: trains, evaluates, plans, measures and checks spiking networks, with a
- * daemon (attempt) or without one. */
+/* worker_main: spiked-worker: trains, evaluates, plans, measures and checks spiking networks, with
+ * a daemon (attempt) or without one. */
 #include "worker/commands.h"
 #include "worker/kernels/kernels.h"
 
@@ -15,7 +15,8 @@ static const struct {
     const char *help;
 } commands[] = {
     { "train", command_train,
-      "SPEC.json --out DIR [--data-dir DIR] [--threads N] [--max-steps N] [--events FILE] [--resume]" },
+      "SPEC.json --out DIR [--data-dir DIR] [--threads N] [--max-steps N] [--events FILE] "
+      "[--resume]" },
     { "eval", command_eval, "SPEC.json --weights FILE [--data-dir DIR] [--threads N]" },
     { "plan", command_plan, "SPEC.json [--data-dir DIR] [--table]" },
     { "bench", command_bench,
@@ -30,7 +31,8 @@ static int usage(FILE *out)
     (void)fprintf(out, "spiked-worker %s: trains deep spiking neural networks\n\n", SPIKED_VERSION);
     for (size_t i = 0; i < COMMANDS; i++)
         (void)fprintf(out, "  spiked-worker %s %s\n", commands[i].name, commands[i].help);
-    (void)fprintf(out, "\n  --version, --help; SPIKED_ISA=generic|avx2|avx512 forces an instruction set\n");
+    (void)fprintf(
+        out, "\n  --version, --help; SPIKED_ISA=generic|avx2|avx512 forces an instruction set\n");
     return 0;
 }
 

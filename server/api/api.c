@@ -88,7 +88,8 @@ cJSON *api_body(struct request *r)
     cJSON *json = NULL;
     const char *text = r->length > 0 ? (const char *)r->body : "{}";
     int rc = json_parse(text, r->length > 0 ? r->length : 2, &json, &e);
-    if (rc == 0 && !cJSON_IsObject(json)) rc = err_set(&e, ERR_INVALID, "the body must be a JSON object");
+    if (rc == 0 && !cJSON_IsObject(json))
+        rc = err_set(&e, ERR_INVALID, "the body must be a JSON object");
     if (rc == 0) return json;
     cJSON_Delete(json);
     respond_problem(r, &e, NULL);
@@ -100,7 +101,8 @@ struct query_check {
     char unknown[64];
 };
 
-static enum MHD_Result check_name(void *ctx, enum MHD_ValueKind kind, const char *name, const char *value)
+static enum MHD_Result check_name(void *ctx, enum MHD_ValueKind kind, const char *name,
+                                  const char *value)
 {
     struct query_check *c = ctx;
     (void)kind;
@@ -124,7 +126,7 @@ bool api_query_known(struct request *r, const char *names)
     return false;
 }
 
-/* ---- answers that come later ------------------------------------------------------------------ */
+/* ---- answers that come later ----------------------------------------------------------------- */
 struct api_call *api_call_new(struct request *r, int64_t experiment)
 {
     struct api_call *c = mem_calloc(1, sizeof *c);

@@ -32,8 +32,8 @@ struct api_call *api_call_new(struct request *r, int64_t experiment);
 /* Adds X-Event-Id to the answer given and frees. */
 void api_call_end(struct api_call *c);
 
-/* Work in the thread pool, embedded first in the handler's own struct. run: pool; answer: loop, must
- * respond and free. */
+/* Work in the thread pool, embedded first in the handler's own struct. run: pool; answer: loop,
+ * must respond and free. */
 struct api_work {
     uv_work_t uv;
     struct request *r;
@@ -46,7 +46,7 @@ void api_work_start(struct api_work *w, struct request *r, void (*run)(struct ap
                     void (*answer)(struct api_work *));
 
 /* Handlers, by file. */
-void api_submit(struct request *r);                                              /* submit.c */
+void api_submit(struct request *r);                                              /* api_submit.c */
 void api_list(struct request *r);                                                /* list.c */
 void api_get(struct request *r), api_queue_place(struct request *r);             /* experiments.c */
 void api_patch(struct request *r), api_cancel(struct request *r), api_pause(struct request *r);

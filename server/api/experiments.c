@@ -10,7 +10,7 @@
 #define GRACE_MAX_S 3600.0
 #define PRIORITY_MAX 100
 
-/* ---- read ------------------------------------------------------------------------------------- */
+/* ---- read ------------------------------------------------------------------------------------ */
 static void add_etag(struct request *r, const struct experiment *x)
 {
     char etag[32];
@@ -24,7 +24,8 @@ static char *join_objects(const char *a, const char *b)
     return mem_printf("%.*s,%s", (int)strlen(a) - 1, a, b + 1);
 }
 
-static void detail_read(void *ctx, const void *data, size_t length, const char *type, const struct err *e)
+static void detail_read(void *ctx, const void *data, size_t length, const char *type,
+                        const struct err *e)
 {
     struct api_call *c = ctx;
     struct request *r = c->r;
@@ -49,11 +50,14 @@ static void detail_read(void *ctx, const void *data, size_t length, const char *
     api_call_end(c);
 }
 
-/* While a worker trains, progress changes without a new revision: then the answer is always whole. */
+/* While a worker trains, progress changes without a new revision: then the answer is always
+
+ * whole. */
 static bool unchanged(const struct request *r, const struct experiment *x)
 {
     const char *have = request_header(r, "If-None-Match");
-    const bool trains = x->state == STATE_STARTING || x->state == STATE_RUNNING || x->state == STATE_STOPPING;
+    const bool trains = x->state == STATE_STARTING || x->state == STATE_RUNNING ||
+                        x->state == STATE_STOPPING;
     char etag[32];
     (void)snprintf(etag, sizeof etag, "\"r%lld\"", (long long)x->rev);
     return have != NULL && !trains && strcmp(have, etag) == 0;
@@ -84,7 +88,8 @@ void api_queue_place(struct request *r)
     enum experiment_reason reason = x->reason;
     char detail[160];
     (void)snprintf(detail, sizeof detail, "%s", state_meaning(x->state));
-    const int64_t position = queue_position(api_of(r)->queue, x->id, ahead, 20, &n, &reason, detail, sizeof detail);
+    const int64_t position = queue_position(api_of(r)->queue, x->id, ahead, 20, &n, &reason, detail,
+                                            sizeof detail);
     cJSON *o = cJSON_CreateObject();
     bool ok = o != NULL && (position > 0 ? json_add_int(o, "position", position)
                                          : cJSON_AddNullToObject(o, "position") != NULL);
@@ -97,7 +102,7 @@ void api_queue_place(struct request *r)
     cJSON_Delete(o);
 }
 
-/* ---- act -------------------------------------------------------------------------------------- */
+/* ---- act ------------------------------------------------------------------------------------- */
 static void acted(void *ctx, const struct experiment *x, const struct err *e)
 {
     struct request *r = ctx;
@@ -125,9 +130,11 @@ static bool read_grace(struct request *r, bool allowed, double *grace_s)
     {
         if (faults == NULL) break;
         if (!allowed || strcmp(item->string, "grace_s") != 0)
-            json_fault_add(faults, "", "unknown_field", "'%.60s' is not a field of this body", item->string);
+            json_fault_add(faults, "", "unknown_field", "'%.60s' is not a field of this body",
+                           item->string);
         else if (!cJSON_IsNumber(item) || item->valuedouble < 0 || item->valuedouble > GRACE_MAX_S)
-            json_fault_add(faults, "/grace_s", "out_of_range", "must be a number from 0 to %g", GRACE_MAX_S);
+            json_fault_add(faults, "/grace_s", "out_of_range", "must be a number from 0 to %g",
+                           GRACE_MAX_S);
         else *grace_s = item->valuedouble;
     }
     const bool ok = faults != NULL && faults->count == 0;
@@ -145,7 +152,8 @@ static void act(struct request *r, enum queue_action action)
 {
     const struct experiment *x = api_experiment(r);
     double grace_s;
-    if (x == NULL || !read_grace(r, action == QUEUE_CANCEL || action == QUEUE_PAUSE, &grace_s)) return;
+    if (x == NULL || !read_grace(r, action == QUEUE_CANCEL || action == QUEUE_PAUSE, &grace_s))
+        return;
     queue_act(api_of(r)->queue, x->id, action, api_actor(r), grace_s, acted, r);
     request_suspend(r);
 }
@@ -156,7 +164,7 @@ void api_resume(struct request *r) { act(r, QUEUE_RESUME); }
 void api_retry(struct request *r) { act(r, QUEUE_RETRY); }
 void api_delete(struct request *r) { act(r, QUEUE_DELETE); }
 
-/* ---- change labels ------------------------------------------------------------------------------ */
+/* ---- change labels --------------------------------------------------------------------------- */
 struct labels {
     struct queue_patch patch;
     int64_t priority;
@@ -170,7 +178,8 @@ static void read_tags(const cJSON *list, struct labels *l, struct json_faults *f
     {
         if (!cJSON_IsString(tag) || tag->valuestring[0] == '\0' || strlen(tag->valuestring) >= 64 ||
             strchr(tag->valuestring, '\n') != NULL || l->patch.n_tags >= SPEC_TAGS_MAX) {
-            json_fault_add(faults, "/tags", "out_of_range", "at most %d texts of 1 to 63 bytes", SPEC_TAGS_MAX);
+            json_fault_add(faults, "/tags", "out_of_range", "at most %d texts of 1 to 63 bytes",
+                           SPEC_TAGS_MAX);
             return;
         }
         (void)snprintf(l->tags[l->patch.n_tags++], 64, "%s", tag->valuestring);
@@ -182,13 +191,17 @@ static void read_label(const cJSON *item, struct labels *l, struct json_faults *
 {
     const char *name = item->string;
     if (strcmp(name, "name") == 0) {
-        if (cJSON_IsString(item) && item->valuestring[0] != '\0' && strlen(item->valuestring) < SPEC_NAME_MAX)
+        if (cJSON_IsString(item) && item->valuestring[0] != '\0' &&
+            strlen(item->valuestring) < SPEC_NAME_MAX)
             l->patch.name = item->valuestring;
-        else json_fault_add(faults, "/name", "out_of_range", "a text of 1 to %d bytes", SPEC_NAME_MAX - 1);
+        else
+            json_fault_add(faults, "/name", "out_of_range", "a text of 1 to %d bytes",
+                           SPEC_NAME_MAX - 1);
     } else if (strcmp(name, "priority") == 0) {
         l->priority = cJSON_IsNumber(item) ? (int64_t)item->valuedouble : PRIORITY_MAX + 1;
         l->patch.priority = &l->priority;
-        if (l->priority < -PRIORITY_MAX || l->priority > PRIORITY_MAX || (double)l->priority != item->valuedouble)
+        if (l->priority < -PRIORITY_MAX || l->priority > PRIORITY_MAX ||
+            (double)l->priority != item->valuedouble)
             json_fault_add(faults, "/priority", "out_of_range", "a whole number from -100 to 100");
     } else if (strcmp(name, "tags") == 0 && cJSON_IsArray(item)) {
         read_tags(item, l, faults);
@@ -197,7 +210,8 @@ static void read_label(const cJSON *item, struct labels *l, struct json_faults *
     } else {
         static const char *const names[] = { "name", "priority", "tags" };
         const char *near = json_nearest(name, names, 3);
-        json_fault_add(faults, "", "unknown_field", "'%.60s': name, priority and tags can be changed%s%s", name,
+        json_fault_add(faults, "", "unknown_field",
+                       "'%.60s': name, priority and tags can be changed%s%s", name,
                        near != NULL ? "; did you mean " : "", near != NULL ? near : "");
     }
 }

@@ -1,5 +1,6 @@
-/* files: the log and the artifacts of an experiment's latest attempt. A requested name is looked up among
- * the entries of the folder, and the entry is opened: no path is ever built from a request. */
+/* files: the log and the artifacts of an experiment's latest attempt. A requested name is looked up
+ * among the entries of the folder, and the entry is opened: no path is ever built from a request.
+ */
 #include "server/api/api_internal.h"
 
 #include "common/clock.h"
@@ -48,12 +49,13 @@ static struct files_work *start(struct request *r)
     return NULL;
 }
 
-/* ---- the folder --------------------------------------------------------------------------------- */
+/* ---- the folder ------------------------------------------------------------------------------ */
 /* Messages not yet taken over, and half-written files, are nobody's artifact. */
 static bool is_artifact(const char *name)
 {
     const size_t n = strlen(name);
-    return name[0] != '.' && strcmp(name, "spool") != 0 && !(n > 4 && strcmp(name + n - 4, ".tmp") == 0);
+    return name[0] != '.' && strcmp(name, "spool") != 0 &&
+           !(n > 4 && strcmp(name + n - 4, ".tmp") == 0);
 }
 
 /* Opens a regular file of the folder; -1 = none of that name. */
@@ -61,7 +63,8 @@ static int open_entry(DIR *dir, const char *name, struct stat *st)
 {
     for (struct dirent *d; (d = readdir(dir)) != NULL;) {
         if (strcmp(d->d_name, name) != 0) continue;
-        const int fd = openat(dirfd(dir), d->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        const int fd = openat(dirfd(dir), d->d_name,
+                              O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
         if (fd >= 0 && fstat(fd, st) == 0 && S_ISREG(st->st_mode)) return fd;
         if (fd >= 0) (void)close(fd);
         return -1;
@@ -78,7 +81,7 @@ static int open_named(const char *folder, const char *name, struct stat *st)
     return fd;
 }
 
-/* ---- artifacts ---------------------------------------------------------------------------------- */
+/* ---- artifacts ------------------------------------------------------------------------------- */
 static bool add_artifact(cJSON *list, const char *name, const struct stat *st)
 {
     cJSON *o = cJSON_CreateObject();
@@ -87,8 +90,8 @@ static bool add_artifact(cJSON *list, const char *name, const struct stat *st)
         return false;
     }
     const int64_t ms = (int64_t)st->st_mtim.tv_sec * 1000 + st->st_mtim.tv_nsec / 1000000;
-    return cJSON_AddStringToObject(o, "path", name) != NULL && json_add_int(o, "bytes", st->st_size) &&
-           json_add_time(o, "modified_at", ms);
+    return cJSON_AddStringToObject(o, "path", name) != NULL &&
+           json_add_int(o, "bytes", st->st_size) && json_add_time(o, "modified_at", ms);
 }
 
 static int artifacts_only(const struct dirent *d) { return is_artifact(d->d_name); }
@@ -104,12 +107,12 @@ static void list_artifacts(struct api_work *w)
     const int folder = open(f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     for (int i = 0; i < n; i++) {
         struct stat st;
-        if (ok && i < ARTIFACTS_MAX && fstatat(folder, names[i]->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-            S_ISREG(st.st_mode))
+        if (ok && i < ARTIFACTS_MAX &&
+            fstatat(folder, names[i]->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
             ok = add_artifact(list, names[i]->d_name, &st);
-        free(names[i]);
+        free(names[i]); /* tidy: scandir's own */
     }
-    free(names);
+    free(names); /* tidy: scandir's own */
     if (folder >= 0) (void)close(folder);
     if (!ok) (void)err_set(&w->err, ERR_NOMEM, "artifacts");
 }
@@ -138,7 +141,8 @@ static void open_artifact(struct api_work *w)
     else f->size = st.st_size;
 }
 
-/* "bytes=A-B", "bytes=A-", "bytes=-N". 1 = a part, 0 = the whole (no or unknown header), -1 = outside. */
+/* "bytes=A-B", "bytes=A-", "bytes=-N". 1 = a part, 0 = the whole (no or unknown header), -1 =
+ * outside. */
 static int read_range(const char *text, int64_t size, int64_t *from, int64_t *to)
 {
     *from = 0;
@@ -172,8 +176,8 @@ static const char *type_of(const char *name)
 
 static void send_part(struct request *r, struct files_work *f, int kind, int64_t from, int64_t to)
 {
-    struct MHD_Response *m = MHD_create_response_from_fd_at_offset64((uint64_t)(to - from + 1), f->fd,
-                                                                     (uint64_t)from);
+    struct MHD_Response *m = MHD_create_response_from_fd_at_offset64((uint64_t)(to - from + 1),
+                                                                     f->fd, (uint64_t)from);
     if (m == NULL) {
         (void)close(f->fd);
         api_problem(r, ERR_NOMEM, "answer");
@@ -218,7 +222,7 @@ void api_artifact(struct request *r)
     api_work_start(&f->work, r, open_artifact, answer_artifact);
 }
 
-/* ---- log ---------------------------------------------------------------------------------------- */
+/* ---- log ------------------------------------------------------------------------------------- */
 /* Start of the last `lines` lines of text. */
 static size_t tail_start(const char *text, size_t n, int64_t lines)
 {

@@ -1,5 +1,5 @@
-/* list: GET /experiments: filters, order, pages. A cursor is the id of the last item shown, so that a
- * page neither repeats nor skips what was there all the time. */
+/* list: GET /experiments: filters, order, pages. A cursor is the id of the last item shown, so that
+ * a page neither repeats nor skips what was there all the time. */
 #include "server/api/api_internal.h"
 
 #include <stdio.h>
@@ -40,7 +40,9 @@ static bool fits(const struct listing *l, const struct experiment *x)
     return l->text == NULL || holds(x, l->text);
 }
 
-/* Newest first. A page in ascending order is the last `limit` seen with id > after, turned round. */
+/* Newest first. A page in ascending order is the last `limit` seen with id > after, turned
+
+ * round. */
 static bool take(void *ctx, const struct experiment *x)
 {
     struct listing *l = ctx;
@@ -90,7 +92,8 @@ static bool read_query(struct request *r, struct listing *l)
     l->user = request_query(r, "user");
     l->tag = request_query(r, "tag");
     l->text = request_query(r, "q");
-    return read_states(r, &l->states) && request_query_int(r, "limit", 50, 1, LIMIT_MAX, &l->limit) &&
+    return read_states(r, &l->states) &&
+           request_query_int(r, "limit", 50, 1, LIMIT_MAX, &l->limit) &&
            request_query_int(r, "cursor", 0, 1, INT64_MAX, &l->after);
 }
 

@@ -18,7 +18,8 @@ void api_version(struct request *r)
     cJSON *o = cJSON_CreateObject();
     const bool ok = o != NULL && cJSON_AddStringToObject(o, "version", SPIKED_VERSION) != NULL &&
                     cJSON_AddStringToObject(o, "build", SPIKED_BUILD) != NULL &&
-                    json_add_int(o, "api", API_VERSION) && json_add_int(o, "worker_protocol", WIRE_PROTOCOL);
+                    json_add_int(o, "api", API_VERSION) &&
+                    json_add_int(o, "worker_protocol", WIRE_PROTOCOL);
     respond_json(r, 200, ok ? o : NULL);
     cJSON_Delete(o);
 }
@@ -70,14 +71,15 @@ void api_readyz(struct request *r)
     else respond_problem(r, &e, NULL);
 }
 
-/* ---- datasets: the table, and the folders of the data directory --------------------------------- */
+/* ---- datasets: the table, and the folders of the data directory ------------------------------ */
 struct datasets_work {
     struct api_work work;
     const char *data_dir;
     cJSON *json;
 };
 
-static bool add_dataset(cJSON *list, const char *name, const struct spec_dataset_info *d, bool available)
+static bool add_dataset(cJSON *list, const char *name, const struct spec_dataset_info *d,
+                        bool available)
 {
     cJSON *o = cJSON_CreateObject();
     if (o == NULL || !cJSON_AddItemToArray(list, o)) {
@@ -95,7 +97,8 @@ static bool add_dataset(cJSON *list, const char *name, const struct spec_dataset
     for (int i = 0; shape != NULL && i < 3; i++)
         (void)cJSON_AddItemToArray(shape, cJSON_CreateNumber((double)sizes[i]));
     return shape != NULL && json_add_int(o, "classes", d->classes) &&
-           json_add_int(o, "train_count", d->train_count) && json_add_int(o, "test_count", d->test_count) &&
+           json_add_int(o, "train_count", d->train_count) &&
+           json_add_int(o, "test_count", d->test_count) &&
            cJSON_AddStringToObject(o, "meaning", d->meaning) != NULL;
 }
 
@@ -103,7 +106,8 @@ static bool is_folder(const char *parent, const char *name)
 {
     char path[PATH_MAX];
     struct stat st;
-    if (parent == NULL || snprintf(path, sizeof path, "%s/%s", parent, name) >= (int)sizeof path) return false;
+    if (parent == NULL || snprintf(path, sizeof path, "%s/%s", parent, name) >= (int)sizeof path)
+        return false;
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
@@ -112,8 +116,11 @@ static bool add_folders(cJSON *list, const char *data_dir)
     DIR *dir = data_dir != NULL ? opendir(data_dir) : NULL;
     bool ok = true;
     int n = 0;
-    for (struct dirent *d; ok && dir != NULL && n < USER_FOLDERS_MAX && (d = readdir(dir)) != NULL;) {
-        if (d->d_name[0] == '.' || spec_dataset_find(d->d_name) != NULL || !is_folder(data_dir, d->d_name)) continue;
+    for (struct dirent *d;
+         ok && dir != NULL && n < USER_FOLDERS_MAX && (d = readdir(dir)) != NULL;) {
+        if (d->d_name[0] == '.' || spec_dataset_find(d->d_name) != NULL ||
+            !is_folder(data_dir, d->d_name))
+            continue;
         ok = add_dataset(list, d->d_name, NULL, true);
         n++;
     }
@@ -130,7 +137,8 @@ static void list_datasets(struct api_work *w)
     cJSON *list = d->json != NULL ? cJSON_AddArrayToObject(d->json, "items") : NULL;
     bool ok = list != NULL;
     for (size_t i = 0; ok && i < count; i++)
-        ok = add_dataset(list, rows[i].name, &rows[i], rows[i].built_in || is_folder(d->data_dir, rows[i].name));
+        ok = add_dataset(list, rows[i].name, &rows[i],
+                         rows[i].built_in || is_folder(d->data_dir, rows[i].name));
     if (ok && add_folders(list, d->data_dir)) return;
     cJSON_Delete(d->json);
     d->json = NULL;

@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void answered(void *ctx, const void *data, size_t length, const char *type, const struct err *e)
+static void answered(void *ctx, const void *data, size_t length, const char *type,
+                     const struct err *e)
 {
     struct api_call *c = ctx;
     if (data == NULL) respond_problem(c->r, e, NULL);
@@ -77,7 +78,8 @@ void api_record(struct request *r)
         char *end;
         read.index = strtoll(which, &end, 10);
         if (*end != '\0' || which[0] < '0' || which[0] > '9') {
-            api_problem(r, ERR_INVALID, "a record is named by its number or 'last', got '%.40s'", which);
+            api_problem(r, ERR_INVALID, "a record is named by its number or 'last', got '%.40s'",
+                        which);
             return;
         }
     }

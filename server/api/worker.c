@@ -55,7 +55,7 @@ void api_worker_frames(struct request *r)
     if (!request_query_int(r, "attempt", 0, 0, INT64_MAX, &attempt) ||
         !request_query_int(r, "until_step", 0, 0, INT64_MAX, &until))
         return;
-    queue_worker_frames(api_of(r)->queue, credentials(r), attempt, (uint64_t)until, r->body, r->length,
-                        answered, r);
+    queue_worker_frames(api_of(r)->queue, credentials(r), attempt, (uint64_t)until, r->body,
+                        r->length, answered, r);
     request_suspend(r);
 }

@@ -82,7 +82,8 @@ static void fill_ends(struct inet_diag_req_v2 *q, const struct sockaddr_storage 
 
 /* Owner of the peer's socket. A closed socket reads as uid 0, so only an established one with an
  * inode is believed. */
-static bool peer_uid(const struct sockaddr_storage *peer, const struct sockaddr_storage *ours, uid_t *uid)
+static bool peer_uid(const struct sockaddr_storage *peer, const struct sockaddr_storage *ours,
+                     uid_t *uid)
 {
     const int nl = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
     if (nl < 0) return false;
@@ -98,7 +99,8 @@ static bool peer_uid(const struct sockaddr_storage *peer, const struct sockaddr_
     bool known = false;
     if (send(nl, &q, sizeof q, 0) == (ssize_t)sizeof q) {
         const ssize_t n = recv(nl, &answer, sizeof answer, 0);
-        if (n > 0 && NLMSG_OK(&answer.head, (size_t)n) && answer.head.nlmsg_type == SOCK_DIAG_BY_FAMILY &&
+        if (n > 0 && NLMSG_OK(&answer.head, (size_t)n) &&
+            answer.head.nlmsg_type == SOCK_DIAG_BY_FAMILY &&
             answer.head.nlmsg_len >= NLMSG_LENGTH(sizeof(struct inet_diag_msg))) {
             const struct inet_diag_msg *m = NLMSG_DATA(&answer.head);
             known = m->idiag_state == TCP_ESTABLISHED && m->idiag_inode != 0;

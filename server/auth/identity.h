@@ -1,5 +1,5 @@
-/* identity: who is at the other end of a connection, as the kernel says (design 7). Asked once, when
- * the connection is accepted. Loop thread. */
+/* identity: who is at the other end of a connection, as the kernel says (design 7). Asked once,
+ * when the connection is accepted. Loop thread. */
 #ifndef SERVER_IDENTITY_H
 #define SERVER_IDENTITY_H
 

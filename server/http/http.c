@@ -23,7 +23,7 @@
 #define IDLE_TIMEOUT_S 60
 #define BACKLOG 512
 
-/* ---- the loop ------------------------------------------------------------------------------------------- */
+/* ---- the loop -------------------------------------------------------------------------------- */
 static void noop(uv_idle_t *i) { (void)i; }
 
 static void on_readable(uv_poll_t *p, int status, int events)
@@ -85,7 +85,7 @@ int http_create(struct http **out, uv_loop_t *loop, const struct http_options *o
     return 0;
 }
 
-/* ---- listening ------------------------------------------------------------------------------------------- */
+/* ---- listening ------------------------------------------------------------------------------- */
 static void mhd_log(void *ctx, const char *fmt, va_list args)
 {
     (void)ctx;
@@ -104,7 +104,8 @@ static void on_connection(void *ctx, struct MHD_Connection *c, void **socket_con
         *socket_context = NULL;
         return;
     }
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+        c, MHD_CONNECTION_INFO_CONNECTION_FD);
     struct identity *who = mem_alloc(sizeof *who);
     if (who != NULL) *who = identity_of(info->connect_fd);
     *socket_context = who;
@@ -115,9 +116,9 @@ static int add_listener(struct http *h, int fd, bool worker, struct err *e)
     struct listener *l = &h->listeners[h->n_listeners];
     *l = (struct listener){ .http = h, .worker = worker };
     l->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, request_on_access, l,
-        MHD_OPTION_EXTERNAL_LOGGER, mhd_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
+        request_on_access, l, MHD_OPTION_EXTERNAL_LOGGER, mhd_log, NULL, MHD_OPTION_LISTEN_SOCKET,
+        fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_TIMEOUT_S, MHD_OPTION_STRICT_FOR_CLIENT, 1,
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, NULL, MHD_OPTION_NOTIFY_COMPLETED,
@@ -156,7 +157,8 @@ int http_listen_tcp(struct http *h, const char *address, int port, struct err *e
         const int why = errno;
         (void)close(fd);
         if (why == EADDRINUSE)
-            return err_set(e, ERR_IO, "%s:%d is in use by another program; choose another with --listen",
+            return err_set(e, ERR_IO,
+                           "%s:%d is in use by another program; choose another with --listen",
                            address, port);
         return err_errno(e, why, "listening on %s:%d", address, port);
     }
@@ -173,7 +175,8 @@ int http_listen_unix(struct http *h, const char *path, unsigned mode, bool worke
     const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) return err_errno(e, errno, "socket");
     (void)unlink(path); /* ours: the state directory is locked */
-    if (bind(fd, (struct sockaddr *)&a, sizeof a) != 0 || chmod(path, mode) != 0 || listen(fd, BACKLOG) != 0) {
+    if (bind(fd, (struct sockaddr *)&a, sizeof a) != 0 || chmod(path, mode) != 0 ||
+        listen(fd, BACKLOG) != 0) {
         const int why = errno;
         (void)close(fd);
         return err_errno(e, why, "listening on %.150s", path);
@@ -181,7 +184,7 @@ int http_listen_unix(struct http *h, const char *path, unsigned mode, bool worke
     return add_listener(h, fd, worker, e);
 }
 
-/* ---- closing --------------------------------------------------------------------------------------------- */
+/* ---- closing --------------------------------------------------------------------------------- */
 static void handle_closed(uv_handle_t *handle)
 {
     struct http *h = handle->data;
@@ -204,7 +207,8 @@ static unsigned connections(const struct http *h)
 {
     unsigned n = 0;
     for (size_t i = 0; i < h->n_listeners; i++)
-        n += MHD_get_daemon_info(h->listeners[i].daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS)->num_connections;
+        n += MHD_get_daemon_info(h->listeners[i].daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS)
+                 ->num_connections;
     return n;
 }
 
@@ -214,7 +218,8 @@ static void on_drain(uv_timer_t *t)
     h->need_run = true;
     if (h->suspended > 0 && clock_mono_ms() < h->drain_until_ms + DRAIN_MS) return;
     if (connections(h) > 0 && clock_mono_ms() < h->drain_until_ms) return;
-    for (size_t i = 0; i < h->n_listeners; i++) close_handle(h, (uv_handle_t *)&h->listeners[i].poll);
+    for (size_t i = 0; i < h->n_listeners; i++)
+        close_handle(h, (uv_handle_t *)&h->listeners[i].poll);
     close_handle(h, (uv_handle_t *)&h->prepare);
     close_handle(h, (uv_handle_t *)&h->check);
     close_handle(h, (uv_handle_t *)&h->idle);

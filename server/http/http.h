@@ -1,8 +1,9 @@
 /* http: libmicrohttpd inside the libuv loop, requests and answers. Loop thread.
  *
- * MHD has no thread of its own: its epoll descriptor is watched by the loop, and MHD_run is called in
- * one place only, once a turn (service.md D1). A handler answers at once with respond_*, or calls
- * request_suspend and answers later from the loop; then the connection sleeps until request_resume. */
+ * MHD has no thread of its own: its epoll descriptor is watched by the loop, and MHD_run is called
+ * in one place only, once a turn (service.md D1). A handler answers at once with respond_*, or
+ * calls request_suspend and answers later from the loop; then the connection sleeps until
+ * request_resume. */
 #ifndef SERVER_HTTP_H
 #define SERVER_HTTP_H
 
@@ -24,7 +25,8 @@ struct request;
 typedef void (*http_handler)(struct request *r);
 struct http_route {
     const char *method;   /* "GET" */
-    const char *pattern;  /* "/api/v1/experiments/{}/metrics/{...}": {} one segment, {...} the rest */
+    const char
+        *pattern; /* "/api/v1/experiments/{}/metrics/{...}": {} one segment, {...} the rest */
     enum identity_role role; /* at least this */
     bool worker;          /* on worker.sock only; all others never there */
     bool any_host;        /* nothing to protect: the page that explains needs it under any name */
@@ -69,15 +71,16 @@ void *http_app(const struct request *r);
 /* Stops listening, lets answers go out for at most 2 s, then closes. Streams must have ended. */
 void http_close(struct http *h, void (*on_closed)(void *ctx), void *ctx);
 
-/* ---- reading a request ---------------------------------------------------------------------------------- */
+/* ---- reading a request ----------------------------------------------------------------------- */
 const char *request_header(const struct request *r, const char *name); /* NULL when absent */
-const char *request_query(const struct request *r, const char *name);  /* decoded; NULL when absent */
+const char *request_query(const struct request *r,
+                          const char *name); /* decoded; NULL when absent */
 /* Whole number from the query; false after a problem was answered. */
-bool request_query_int(struct request *r, const char *name, int64_t fallback, int64_t min, int64_t max,
-                       int64_t *out);
+bool request_query_int(struct request *r, const char *name, int64_t fallback, int64_t min,
+                       int64_t max, int64_t *out);
 void request_suspend(struct request *r);
 
-/* ---- answering: exactly once --------------------------------------------------------------------------------- */
+/* ---- answering: exactly once ----------------------------------------------------------------- */
 void respond_text(struct request *r, unsigned status, const char *type, const void *data, size_t n);
 void respond_json(struct request *r, unsigned status, const cJSON *json);
 void respond_json_text(struct request *r, unsigned status, const char *text);
@@ -85,7 +88,8 @@ void respond_empty(struct request *r, unsigned status);
 /* application/problem+json; faults may be NULL. */
 void respond_problem(struct request *r, const struct err *e, const struct json_faults *faults);
 /* Static memory that outlives the server. */
-void respond_static(struct request *r, const char *type, const void *data, size_t n, const char *etag);
+void respond_static(struct request *r, const char *type, const void *data, size_t n,
+                    const char *etag);
 /* Takes the response over; adds the common headers. */
 void respond_with(struct request *r, unsigned status, struct MHD_Response *response);
 /* Added to the answer; only after respond_*. */

@@ -36,7 +36,8 @@ enum MHD_Result request_on_access(void *ctx, struct MHD_Connection *c, const cha
                                   size_t *upload_size, void **request);
 void request_on_completed(void *ctx, struct MHD_Connection *c, void **request,
                           enum MHD_RequestTerminationCode code);
-/* Fills route and params; on failure err says not found or method not allowed, allow lists methods. */
+/* Fills route and params; on failure err says not found or method not allowed, allow lists
+ * methods. */
 int router_match(struct request *r, const char *url, char *allow, size_t allow_size, struct err *e);
 /* After a late answer: wakes the connection. */
 void request_resume(struct request *r);

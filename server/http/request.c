@@ -21,8 +21,8 @@ const char *request_query(const struct request *r, const char *name)
     return MHD_lookup_connection_value(r->connection, MHD_GET_ARGUMENT_KIND, name);
 }
 
-bool request_query_int(struct request *r, const char *name, int64_t fallback, int64_t min, int64_t max,
-                       int64_t *out)
+bool request_query_int(struct request *r, const char *name, int64_t fallback, int64_t min,
+                       int64_t max, int64_t *out)
 {
     const char *text = request_query(r, name);
     *out = fallback;
@@ -43,7 +43,7 @@ bool request_query_int(struct request *r, const char *name, int64_t fallback, in
 
 void *http_app(const struct request *r) { return r->http->o.app; }
 
-/* ---- sleeping -------------------------------------------------------------------------------------------- */
+/* ---- sleeping -------------------------------------------------------------------------------- */
 void request_suspend(struct request *r)
 {
     if (r->response != NULL) return; /* answered already */
@@ -58,15 +58,17 @@ void request_resume(struct request *r)
     r->suspended = false;
     r->http->suspended--;
     MHD_resume_connection(r->connection);
-    http_kick(r->http); /* MHD does not wake its epoll descriptor for this (service.md D2, trap 1) */
+    http_kick(
+        r->http); /* MHD does not wake its epoll descriptor for this (service.md D2, trap 1) */
 }
 
-/* ---- checks ----------------------------------------------------------------------------------------------- */
+/* ---- checks ---------------------------------------------------------------------------------- */
 struct header_count {
     unsigned hosts, lengths, encodings;
 };
 
-static enum MHD_Result count_header(void *ctx, enum MHD_ValueKind kind, const char *name, const char *value)
+static enum MHD_Result count_header(void *ctx, enum MHD_ValueKind kind, const char *name,
+                                    const char *value)
 {
     struct header_count *n = ctx;
     (void)kind;
@@ -77,20 +79,24 @@ static enum MHD_Result count_header(void *ctx, enum MHD_ValueKind kind, const ch
     return MHD_YES;
 }
 
-/* Two lengths, or a length and an encoding, mean two readers could disagree where the request ends. */
+/* Two lengths, or a length and an encoding, mean two readers could disagree where the request
+
+ * ends. */
 static int check_framing(struct request *r, struct err *e)
 {
     struct header_count n = { 0 };
     (void)MHD_get_connection_values(r->connection, MHD_HEADER_KIND, count_header, &n);
     if (n.hosts != 1) return err_set(e, ERR_INVALID, "exactly one Host header is needed");
     if (n.lengths > 1 || (n.lengths == 1 && n.encodings > 0) || n.encodings > 1)
-        return err_set(e, ERR_INVALID, "Content-Length and Transfer-Encoding contradict each other");
+        return err_set(e, ERR_INVALID,
+                       "Content-Length and Transfer-Encoding contradict each other");
     const char *encoding = request_header(r, "Transfer-Encoding");
     if (encoding != NULL && strcasecmp(encoding, "chunked") != 0)
         return err_set(e, ERR_INVALID, "Transfer-Encoding '%.40s' is not known", encoding);
     const char *length = request_header(r, "Content-Length");
     if (length != NULL && strtoull(length, NULL, 10) > HTTP_BODY_MAX)
-        return err_set(e, ERR_TOO_LARGE, "the body has %.20s bytes, at most %zu are read", length, HTTP_BODY_MAX);
+        return err_set(e, ERR_TOO_LARGE, "the body has %.20s bytes, at most %zu are read", length,
+                       HTTP_BODY_MAX);
     return 0;
 }
 
@@ -129,7 +135,8 @@ static int check_origin(const struct request *r, struct err *e)
     if (after == NULL || strcasecmp(after + 3, host) != 0)
         return err_set(e, ERR_FORBIDDEN, "Origin '%.80s' is not ours", origin);
     const char *type = request_header(r, "Content-Type");
-    if (writes(r) && r->length > 0 && (type == NULL || strncasecmp(type, "application/json", 16) != 0))
+    if (writes(r) && r->length > 0 &&
+        (type == NULL || strncasecmp(type, "application/json", 16) != 0))
         return err_set(e, ERR_FORBIDDEN, "a page must send application/json");
     return 0;
 }
@@ -138,14 +145,16 @@ static int check_identity(const struct request *r, struct err *e)
 {
     if (r->on_worker_socket != r->route->worker)
         return err_set(e, ERR_NOT_FOUND, "%.100s is not served here", r->path);
-    if (r->on_worker_socket || r->route->role == ROLE_NOBODY || r->who.role >= r->route->role) return 0;
+    if (r->on_worker_socket || r->route->role == ROLE_NOBODY || r->who.role >= r->route->role)
+        return 0;
     if (r->who.role == ROLE_NOBODY)
         return err_set(e, ERR_UNAUTHORIZED, "come from the same machine: %s",
-                       r->who.via == VIA_NETWORK ? "other addresses are not let in" : "this user is not let in");
+                       r->who.via == VIA_NETWORK ? "other addresses are not let in"
+                                                 : "this user is not let in");
     return err_set(e, ERR_FORBIDDEN, "needs the role %s", identity_role_name(r->route->role));
 }
 
-/* ---- MHD's callbacks ---------------------------------------------------------------------------------------- */
+/* ---- MHD's callbacks ------------------------------------------------------------------------- */
 static struct request *begin(struct listener *l, struct MHD_Connection *c, const char *url,
                              const char *method)
 {
@@ -157,8 +166,10 @@ static struct request *begin(struct listener *l, struct MHD_Connection *c, const
     (void)snprintf(r->method, sizeof r->method, "%s", method);
     (void)snprintf(r->id, sizeof r->id, "r-%" PRIu64, ++l->http->requests);
     r->path = mem_strdup(url);
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    if (info != NULL && info->socket_context != NULL) r->who = *(const struct identity *)info->socket_context;
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+        c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    if (info != NULL && info->socket_context != NULL)
+        r->who = *(const struct identity *)info->socket_context;
     return r;
 }
 
@@ -207,7 +218,8 @@ static void take_body(struct request *r, const char *data, size_t n)
 static void handle(struct request *r)
 {
     struct err e = { 0 };
-    if (r->too_large) (void)err_set(&e, ERR_TOO_LARGE, "the body is larger than %zu bytes", HTTP_BODY_MAX);
+    if (r->too_large)
+        (void)err_set(&e, ERR_TOO_LARGE, "the body is larger than %zu bytes", HTTP_BODY_MAX);
     else if (!r->on_worker_socket && !r->route->any_host) (void)check_origin(r, &e);
     if (e.code != ERR_OK) respond_problem(r, &e, NULL);
     else r->route->handler(r);

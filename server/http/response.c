@@ -22,8 +22,9 @@ void respond_with(struct request *r, unsigned status, struct MHD_Response *respo
     respond_header(r, "X-Request-Id", r->id);
     respond_header(r, "X-Content-Type-Options", "nosniff");
     respond_header(r, "Referrer-Policy", "no-referrer");
-    respond_header(r, "Content-Security-Policy",
-                   "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'");
+    respond_header(
+        r, "Content-Security-Policy",
+        "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'");
     request_resume(r);
 }
 
@@ -57,7 +58,10 @@ void respond_json(struct request *r, unsigned status, const cJSON *json)
     mem_free(text);
 }
 
-void respond_empty(struct request *r, unsigned status) { respond_text(r, status, "application/json", "", 0); }
+void respond_empty(struct request *r, unsigned status)
+{
+    respond_text(r, status, "application/json", "", 0);
+}
 
 static bool add_faults(cJSON *o, const struct json_faults *faults)
 {
@@ -84,7 +88,8 @@ void respond_problem(struct request *r, const struct err *e, const struct json_f
                     json_add_int(o, "status", status) &&
                     cJSON_AddStringToObject(o, "code", err_name(e->code)) != NULL &&
                     cJSON_AddStringToObject(o, "detail", e->text) != NULL &&
-                    cJSON_AddStringToObject(o, "instance", r->path != NULL ? r->path : "") != NULL &&
+                    cJSON_AddStringToObject(o, "instance", r->path != NULL ? r->path : "") !=
+                        NULL &&
                     cJSON_AddStringToObject(o, "request_id", r->id) != NULL &&
                     (faults == NULL || faults->count == 0 || add_faults(o, faults));
     size_t n = 0;
@@ -92,11 +97,13 @@ void respond_problem(struct request *r, const struct err *e, const struct json_f
     cJSON_Delete(o);
     const char *body = text != NULL ? text : "{\"status\":503,\"code\":\"out_of_memory\"}";
     respond_text(r, (unsigned)status, "application/problem+json", body, strlen(body));
-    if (r->response != NULL && (status == 429 || status == 503)) respond_header(r, "Retry-After", "2");
+    if (r->response != NULL && (status == 429 || status == 503))
+        respond_header(r, "Retry-After", "2");
     mem_free(text);
 }
 
-void respond_static(struct request *r, const char *type, const void *data, size_t n, const char *etag)
+void respond_static(struct request *r, const char *type, const void *data, size_t n,
+                    const char *etag)
 {
     const char *have = request_header(r, "If-None-Match");
     const bool same = have != NULL && strcmp(have, etag) == 0;

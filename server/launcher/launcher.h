@@ -28,7 +28,8 @@ struct launched {
 struct launcher;
 struct launcher_ops {
     /* The process runs when this returns. Errors: ERR_IO. */
-    int (*start)(struct launcher *l, const struct launch *what, struct launched *out, struct err *e);
+    int (*start)(struct launcher *l, const struct launch *what, struct launched *out,
+                 struct err *e);
     /* Watches a process started by an earlier daemon; false when it is gone. */
     bool (*adopt)(struct launcher *l, int64_t experiment, int64_t attempt,
                   const struct launched *process);

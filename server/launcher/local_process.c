@@ -1,6 +1,6 @@
-/* local_process: workers as processes of this machine: own session, standard input /dev/null, output
- * to a file, death seen through a pidfd, also of workers that an earlier daemon started. Loop thread.
- * See launcher.h. */
+/* local_process: workers as processes of this machine: own session, standard input /dev/null,
+ * output to a file, death seen through a pidfd, also of workers that an earlier daemon started.
+ * Loop thread. See launcher.h. */
 #include "server/launcher/launcher.h"
 
 #include "common/list.h"
@@ -38,7 +38,7 @@ struct local_launcher {
     void *closed_ctx;
 };
 
-/* ---- what /proc says --------------------------------------------------------------------------------------- */
+/* ---- what /proc says ------------------------------------------------------------------------- */
 /* Field 22 of /proc/PID/stat; -1 when the process is gone or a zombie. */
 static int64_t start_ticks(int64_t pid)
 {
@@ -64,7 +64,7 @@ static void boot_id(char out[40])
     (void)fclose(f);
 }
 
-/* ---- death -------------------------------------------------------------------------------------------------- */
+/* ---- death ----------------------------------------------------------------------------------- */
 static void poll_closed(uv_handle_t *h)
 {
     struct process *p = container_of((uv_poll_t *)h, struct process, poll);
@@ -97,8 +97,8 @@ static void on_death(uv_poll_t *h, int status, int events)
     l->on_exit(l->on_exit_ctx, p->experiment, p->attempt, code, signal);
 }
 
-static int watch(struct local_launcher *l, int64_t experiment, int64_t attempt, pid_t pid, bool child,
-                 struct err *e)
+static int watch(struct local_launcher *l, int64_t experiment, int64_t attempt, pid_t pid,
+                 bool child, struct err *e)
 {
     const int fd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (fd < 0) return err_errno(e, errno, "watching process %d", (int)pid);
@@ -116,7 +116,7 @@ static int watch(struct local_launcher *l, int64_t experiment, int64_t attempt, 
     return 0;
 }
 
-/* ---- birth -------------------------------------------------------------------------------------------------- */
+/* ---- birth ----------------------------------------------------------------------------------- */
 struct environment {
     char *vars[ENV_MAX + 1];
     size_t n;
@@ -156,7 +156,9 @@ static void env_free(struct environment *env)
     }
 }
 
-/* Between fork and exec: system calls only. The error number goes to the parent through `report`. */
+/* Between fork and exec: system calls only. The error number goes to the parent through
+
+ * `report`. */
 static void become_worker(const struct launch *what, char *const env[], int output, int report)
 {
     sigset_t none;
@@ -167,7 +169,8 @@ static void become_worker(const struct launch *what, char *const env[], int outp
     (void)syscall(SYS_close_range, 3U, ~0U, 4U /* CLOSE_RANGE_CLOEXEC */);
     const int input = open("/dev/null", O_RDONLY);
     if (input >= 0 && dup2(input, 0) == 0 && dup2(output, 1) == 1 && dup2(output, 2) == 2) {
-        char *const argv[] = { (char *)(uintptr_t)what->program, (char *)(uintptr_t)"attempt", NULL };
+        char *const argv[] = { (char *)(uintptr_t)what->program, (char *)(uintptr_t) "attempt",
+                               NULL };
         (void)execve(what->program, argv, env);
     }
     const int error = errno;

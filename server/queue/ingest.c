@@ -1,5 +1,5 @@
-/* ingest: frames of workers into metrics.db and out to the watchers. Loop thread; the work itself runs
- * on the writer thread of metrics.db. */
+/* ingest: frames of workers into metrics.db and out to the watchers. Loop thread; the work itself
+ * runs on the writer thread of metrics.db. */
 #include "server/queue/queue_internal.h"
 
 #include "common/log.h"
@@ -26,8 +26,8 @@ struct frames_job {
 static int run_frames(struct store_job *job, sqlite3 *db, struct err *e)
 {
     struct frames_job *f = container_of(job, struct frames_job, job);
-    return metrics_ingest(db, f->experiment, f->attempt, f->until_step, f->body, f->length, f->records,
-                          &f->result, e);
+    return metrics_ingest(db, f->experiment, f->attempt, f->until_step, f->body, f->length,
+                          f->records, &f->result, e);
 }
 
 static void keep_headlines(struct entry *e, const cJSON *points)
@@ -40,7 +40,8 @@ static void keep_headlines(struct entry *e, const cJSON *points)
         if (cJSON_IsNumber(value)) e->x.headline[i] = value->valuedouble;
         /* Points come more often than renewals. */
         const cJSON *step = last != NULL ? cJSON_GetArrayItem(last, 0) : NULL;
-        if (step != NULL && (int64_t)step->valuedouble > e->x.step) e->x.step = (int64_t)step->valuedouble;
+        if (step != NULL && (int64_t)step->valuedouble > e->x.step)
+            e->x.step = (int64_t)step->valuedouble;
     }
 }
 
@@ -55,7 +56,8 @@ static void publish_frames(struct queue *q, int64_t id, struct metrics_result *r
 {
     if (r->points->child != NULL) {
         cJSON *o = cJSON_CreateObject();
-        if (o != NULL && json_add_int(o, "id", id) && cJSON_AddItemToObject(o, "series", r->points)) {
+        if (o != NULL && json_add_int(o, "id", id) &&
+            cJSON_AddItemToObject(o, "series", r->points)) {
             r->points = NULL;
             publish_json(q, "experiment.points", id, o);
         }
@@ -126,7 +128,8 @@ struct cut_job {
 static int run_cut(struct store_job *job, sqlite3 *db, struct err *e)
 {
     const struct cut_job *c = container_of(job, struct cut_job, job);
-    return c->all ? metrics_delete(db, c->experiment, e) : metrics_cut(db, c->experiment, c->step, e);
+    return c->all ? metrics_delete(db, c->experiment, e)
+                  : metrics_cut(db, c->experiment, c->step, e);
 }
 
 static void cut_done(struct store_job *job, const struct err *e)
@@ -138,7 +141,8 @@ static void cut_done(struct store_job *job, const struct err *e)
                        (unsigned long long)c->step);
         c->q->observer.publish(c->q->observer.ctx, "points.cut", c->experiment, text);
     }
-    if (e->code != ERR_OK) log_error("server.queue", "cut of experiment %lld: %s", (long long)c->experiment, e->text);
+    if (e->code != ERR_OK)
+        log_error("server.queue", "cut of experiment %lld: %s", (long long)c->experiment, e->text);
     if (c->then != NULL) c->then(c->ctx, e);
     mem_free(c);
 }
@@ -161,7 +165,8 @@ static void submit_cut(struct queue *q, const struct cut_job *like)
 void ingest_cut(struct queue *q, struct entry *e, uint64_t step,
                 void (*then)(void *ctx, const struct err *e), void *ctx)
 {
-    submit_cut(q, &(struct cut_job){ .experiment = e->x.id, .step = step, .then = then, .ctx = ctx });
+    submit_cut(q,
+               &(struct cut_job){ .experiment = e->x.id, .step = step, .then = then, .ctx = ctx });
 }
 
 void ingest_delete(struct queue *q, int64_t experiment)

@@ -23,7 +23,7 @@ const char *const experiment_headlines[EXPERIMENT_HEADLINES_MAX] = {
     "train/loss", "train/accuracy", "val/loss", "val/accuracy", "test/loss", "test/accuracy"
 };
 
-/* ---- the index ------------------------------------------------------------------------------------------ */
+/* ---- the index ------------------------------------------------------------------------------- */
 struct entry *queue_entry(const struct queue *q, int64_t id)
 {
     return id > 0 && (size_t)id < q->by_id_size ? q->by_id[id] : NULL;
@@ -68,9 +68,9 @@ void queue_remove(struct queue *q, struct entry *e)
 
 int entry_dir(const struct queue *q, const struct entry *e, int64_t attempt, char *out, size_t size)
 {
-    const int n = attempt == 0
-                      ? snprintf(out, size, "%s/%s", q->files_dir, e->x.uid)
-                      : snprintf(out, size, "%s/%s/attempt-%lld", q->files_dir, e->x.uid, (long long)attempt);
+    const int n = attempt == 0 ? snprintf(out, size, "%s/%s", q->files_dir, e->x.uid)
+                               : snprintf(out, size, "%s/%s/attempt-%lld", q->files_dir, e->x.uid,
+                                          (long long)attempt);
     return n < (int)size ? 0 : -1;
 }
 
@@ -128,8 +128,9 @@ static bool stands_before(const struct experiment *a, const struct experiment *b
     return a->id < b->id;
 }
 
-int64_t queue_position(const struct queue *q, int64_t id, int64_t *ahead, size_t max, size_t *n_ahead,
-                       enum experiment_reason *reason, char *detail, size_t detail_size)
+int64_t queue_position(const struct queue *q, int64_t id, int64_t *ahead, size_t max,
+                       size_t *n_ahead, enum experiment_reason *reason, char *detail,
+                       size_t detail_size)
 {
     const struct entry *mine = queue_entry(q, id);
     *n_ahead = 0;
@@ -157,17 +158,19 @@ bool queue_ready(const struct queue *q, struct err *e)
     return false;
 }
 
-/* ---- publishing ------------------------------------------------------------------------------------------ */
+/* ---- publishing ------------------------------------------------------------------------------ */
 static bool add_progress(cJSON *o, const struct experiment *x)
 {
     cJSON *p = cJSON_AddObjectToObject(o, "progress");
     const double left = (double)(x->steps_total - x->step);
-    return p != NULL && json_add_int(p, "step", x->step) && json_add_int(p, "steps_total", x->steps_total) &&
-           json_add_int(p, "epoch", x->epoch) && json_add_int(p, "epochs", x->epochs) &&
+    return p != NULL && json_add_int(p, "step", x->step) &&
+           json_add_int(p, "steps_total", x->steps_total) && json_add_int(p, "epoch", x->epoch) &&
+           json_add_int(p, "epochs", x->epochs) &&
            json_add_number(p, "samples_per_s", x->samples_per_s) &&
            (x->state == STATE_RUNNING && x->step > 0 && x->started_ms > 0 && x->steps_total > 0
-                ? json_add_number(p, "eta_s", left * (double)(clock_wall_ms() - x->started_ms) / 1000.0 /
-                                                  (double)x->step)
+                ? json_add_number(p, "eta_s",
+                                  left * (double)(clock_wall_ms() - x->started_ms) / 1000.0 /
+                                      (double)x->step)
                 : cJSON_AddNullToObject(p, "eta_s") != NULL);
 }
 
@@ -176,7 +179,8 @@ static bool add_headlines(cJSON *o, const struct experiment *x)
     cJSON *m = cJSON_AddObjectToObject(o, "metrics");
     bool ok = m != NULL;
     for (int i = 0; ok && i < EXPERIMENT_HEADLINES_MAX; i++)
-        if (!isnan(x->headline[i])) ok = json_add_number(m, experiment_headlines[i], x->headline[i]);
+        if (!isnan(x->headline[i]))
+            ok = json_add_number(m, experiment_headlines[i], x->headline[i]);
     return ok;
 }
 
@@ -191,22 +195,26 @@ cJSON *experiment_object(const struct queue *q, const struct experiment *x)
     enum experiment_reason why;
     char detail[80];
     const int64_t position = queue_position(q, x->id, ahead, 0, &n, &why, detail, sizeof detail);
-    const bool ok =
-        tags != NULL && json_add_int(o, "id", x->id) && cJSON_AddStringToObject(o, "uid", x->uid) != NULL &&
-        cJSON_AddStringToObject(o, "name", x->name) != NULL &&
-        cJSON_AddStringToObject(o, "user", x->user) != NULL && cJSON_AddItemToObject(o, "tags", tags) &&
-        json_add_int(o, "priority", x->priority) &&
-        cJSON_AddStringToObject(o, "state", state_name(x->state)) != NULL &&
-        cJSON_AddStringToObject(o, "desired", desired_name(x->desired)) != NULL &&
-        cJSON_AddStringToObject(o, "reason", reason_name(x->reason)) != NULL &&
-        cJSON_AddStringToObject(o, "message", x->message) != NULL && json_add_int(o, "attempt", x->attempt) &&
-        json_add_int(o, "rev", x->rev) && json_add_time(o, "created_at", x->created_ms) &&
-        json_add_time(o, "queued_at", x->queued_ms) && json_add_time(o, "started_at", x->started_ms) &&
-        json_add_time(o, "ended_at", x->ended_ms) && add_progress(o, x) && add_headlines(o, x) &&
-        cJSON_AddStringToObject(o, "dataset", x->dataset) != NULL &&
-        json_add_int(o, "time_steps", x->time_steps) &&
-        (position > 0 ? json_add_int(o, "queue_position", position)
-                      : cJSON_AddNullToObject(o, "queue_position") != NULL);
+    const bool ok = tags != NULL && json_add_int(o, "id", x->id) &&
+                    cJSON_AddStringToObject(o, "uid", x->uid) != NULL &&
+                    cJSON_AddStringToObject(o, "name", x->name) != NULL &&
+                    cJSON_AddStringToObject(o, "user", x->user) != NULL &&
+                    cJSON_AddItemToObject(o, "tags", tags) &&
+                    json_add_int(o, "priority", x->priority) &&
+                    cJSON_AddStringToObject(o, "state", state_name(x->state)) != NULL &&
+                    cJSON_AddStringToObject(o, "desired", desired_name(x->desired)) != NULL &&
+                    cJSON_AddStringToObject(o, "reason", reason_name(x->reason)) != NULL &&
+                    cJSON_AddStringToObject(o, "message", x->message) != NULL &&
+                    json_add_int(o, "attempt", x->attempt) && json_add_int(o, "rev", x->rev) &&
+                    json_add_time(o, "created_at", x->created_ms) &&
+                    json_add_time(o, "queued_at", x->queued_ms) &&
+                    json_add_time(o, "started_at", x->started_ms) &&
+                    json_add_time(o, "ended_at", x->ended_ms) && add_progress(o, x) &&
+                    add_headlines(o, x) &&
+                    cJSON_AddStringToObject(o, "dataset", x->dataset) != NULL &&
+                    json_add_int(o, "time_steps", x->time_steps) &&
+                    (position > 0 ? json_add_int(o, "queue_position", position)
+                                  : cJSON_AddNullToObject(o, "queue_position") != NULL);
     if (ok) return o;
     cJSON_Delete(o);
     return NULL;
@@ -221,7 +229,7 @@ void queue_publish_state(struct queue *q, const struct entry *e)
     mem_free(text);
 }
 
-/* ---- what people ask for ---------------------------------------------------------------------------------- */
+/* ---- what people ask for --------------------------------------------------------------------- */
 static bool may_act(const struct entry *e, const struct queue_actor *a)
 {
     return a->admin || a->uid == e->x.owner_uid;
@@ -235,7 +243,8 @@ static struct change *person_change(struct queue *q, int64_t id, enum experiment
     if (e == NULL || e->deleted) {
         (void)err_set(&fault, ERR_NOT_FOUND, "there is no experiment %lld", (long long)id);
     } else if (!may_act(e, &actor)) {
-        (void)err_set(&fault, ERR_FORBIDDEN, "experiment %lld belongs to %s", (long long)id, e->x.user);
+        (void)err_set(&fault, ERR_FORBIDDEN, "experiment %lld belongs to %s", (long long)id,
+                      e->x.user);
     } else {
         struct change *c = change_new(q, e, event);
         if (c != NULL) {
@@ -288,7 +297,7 @@ void queue_patch(struct queue *q, int64_t id, const struct queue_patch *patch,
     change_submit(c);
 }
 
-/* ---- opening ---------------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 static int lock_state_dir(struct queue *q, struct err *e)
 {
     char path[PATH_MAX];
@@ -296,7 +305,8 @@ static int lock_state_dir(struct queue *q, struct err *e)
     q->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (q->lock_fd < 0) return err_errno(e, errno, "%.150s", path);
     if (flock(q->lock_fd, LOCK_EX | LOCK_NB) == 0) return 0;
-    return err_set(e, ERR_UNAVAILABLE, "another daemon uses the state directory %.150s", q->state_dir);
+    return err_set(e, ERR_UNAVAILABLE, "another daemon uses the state directory %.150s",
+                   q->state_dir);
 }
 
 static int copy_options(struct queue *q, const struct queue_options *o, struct err *e)
@@ -385,7 +395,7 @@ int queue_open(struct queue **out, uv_loop_t *loop, const struct queue_options *
     return 0;
 }
 
-/* ---- closing ----------------------------------------------------------------------------------------------- */
+/* ---- closing --------------------------------------------------------------------------------- */
 static void one_closed(void *ctx)
 {
     struct queue *q = ctx;
@@ -396,7 +406,10 @@ static void one_closed(void *ctx)
     on_closed(closed_ctx);
 }
 
-static void tick_closed(uv_handle_t *h) { one_closed(container_of((uv_timer_t *)h, struct queue, tick)); }
+static void tick_closed(uv_handle_t *h)
+{
+    one_closed(container_of((uv_timer_t *)h, struct queue, tick));
+}
 
 static void close_all(struct queue *q)
 {

@@ -20,7 +20,8 @@
 #define QUEUE_MESSAGE_MAX 1024
 
 /* Metrics shown in lists, in this order. */
-#define EXPERIMENT_HEADLINES_MAX 6 /* train/loss train/accuracy val/loss val/accuracy test/loss test/accuracy */
+#define EXPERIMENT_HEADLINES_MAX \
+    6 /* train/loss train/accuracy val/loss val/accuracy test/loss test/accuracy */
 extern const char *const experiment_headlines[EXPERIMENT_HEADLINES_MAX];
 
 struct experiment {
@@ -62,7 +63,7 @@ struct queue_options {
     int64_t max_running;
     int64_t running_per_user_max; /* 0 = no limit */
     int64_t queued_per_user_max;  /* one more is refused with ERR_QUEUE_FULL */
-    bool stop_workers;            /* --workers stop: queue_close pauses workers instead of leaving them */
+    bool stop_workers; /* --workers stop: queue_close pauses workers instead of leaving them */
 };
 
 struct queue;
@@ -114,7 +115,8 @@ void queue_patch(struct queue *q, int64_t id, const struct queue_patch *patch,
 const struct experiment *queue_find(const struct queue *q, int64_t id);
 const struct experiment *queue_find_uid(const struct queue *q, const char *uid);
 /* Newest id first; calls fn until it returns false. */
-void queue_each(const struct queue *q, bool (*fn)(void *ctx, const struct experiment *x), void *ctx);
+void queue_each(const struct queue *q, bool (*fn)(void *ctx, const struct experiment *x),
+                void *ctx);
 struct queue_totals {
     int64_t running, slots, queued, all;
     bool paused, draining;
@@ -123,8 +125,9 @@ struct queue_totals queue_totals(const struct queue *q);
 /* The experiment object of docs/api.md, list form; caller owns. NULL: out of memory. */
 cJSON *experiment_object(const struct queue *q, const struct experiment *x);
 /* Place among the queued (1 = next), ids ahead (at most max), reason it waits; -1 if not queued. */
-int64_t queue_position(const struct queue *q, int64_t id, int64_t *ahead, size_t max, size_t *n_ahead,
-                       enum experiment_reason *reason, char *detail, size_t detail_size);
+int64_t queue_position(const struct queue *q, int64_t id, int64_t *ahead, size_t max,
+                       size_t *n_ahead, enum experiment_reason *reason, char *detail,
+                       size_t detail_size);
 /* false = refuse work and say why (readyz). */
 bool queue_ready(const struct queue *q, struct err *e);
 
@@ -136,7 +139,8 @@ struct queue_credentials {
 /* JSON answer of a worker message; NULL with e set on failure (ERR_UNAUTHORIZED, ERR_LEASE_LOST,
  * ERR_INVALID, ERR_DB). json is borrowed. */
 typedef void (*queue_answer_fn)(void *ctx, const char *json, const struct err *e);
-void queue_worker_spec(struct queue *q, struct queue_credentials c, queue_answer_fn done, void *ctx);
+void queue_worker_spec(struct queue *q, struct queue_credentials c, queue_answer_fn done,
+                       void *ctx);
 void queue_worker_hello(struct queue *q, struct queue_credentials c, const cJSON *body,
                         queue_answer_fn done, void *ctx);
 void queue_worker_renew(struct queue *q, struct queue_credentials c, const cJSON *body,
@@ -148,18 +152,19 @@ void queue_worker_frames(struct queue *q, struct queue_credentials c, int64_t fr
 void queue_worker_finish(struct queue *q, struct queue_credentials c, const cJSON *body,
                          queue_answer_fn done, void *ctx);
 
-/* ---- reads from disk: run in the thread pool, answer on the loop ------------------------------ */
+/* ---- reads from disk: run in the thread pool, answer on the loop ----------------------------- */
 /* data is borrowed, valid during the call. */
 typedef void (*queue_read_fn)(void *ctx, const void *data, size_t length, const char *content_type,
                               const struct err *e);
 enum queue_read_kind {
-    QUEUE_READ_DETAIL,    /* the experiment object's extra fields: {"spec":..,"result_hash":..,"warnings":[..],"summary":..} */
-    QUEUE_READ_ATTEMPTS,  /* bodies exactly as in docs/api.md */
+    QUEUE_READ_DETAIL,   /* the experiment object's extra fields:
+                            {"spec":..,"result_hash":..,"warnings":[..],"summary":..} */
+    QUEUE_READ_ATTEMPTS, /* bodies exactly as in docs/api.md */
     QUEUE_READ_SERIES,
-    QUEUE_READ_POINTS,    /* name, from, to, max_points, csv */
+    QUEUE_READ_POINTS, /* name, from, to, max_points, csv */
     QUEUE_READ_MONITORS,
-    QUEUE_READ_RECORDS,   /* layer, kind */
-    QUEUE_READ_RECORD     /* layer, kind, index (-1 = last), binary */
+    QUEUE_READ_RECORDS, /* layer, kind */
+    QUEUE_READ_RECORD   /* layer, kind, index (-1 = last), binary */
 };
 struct queue_read {
     enum queue_read_kind kind;

@@ -43,8 +43,9 @@ static void change_free(struct change *c)
     mem_free(c);
 }
 
-/* ---- judging -------------------------------------------------------------------------------------------- */
-/* min(600, 10 * 2^(faults - 1)) seconds, +-20 % by the experiment's number: the same after a restart. */
+/* ---- judging --------------------------------------------------------------------------------- */
+/* min(600, 10 * 2^(faults - 1)) seconds, +-20 % by the experiment's number: the same after a
+ * restart. */
 static int64_t backoff_ms(const struct entry *e, int64_t faults)
 {
     int64_t s = BACKOFF_FIRST_S;
@@ -82,8 +83,10 @@ static void judge_times(struct change *c)
     const int64_t now = clock_wall_ms();
     const enum experiment_state was = c->entry->x.state;
     if (n->state == STATE_QUEUED && was != STATE_QUEUED && n->queued_ms == 0) n->queued_ms = now;
-    if (n->state == STATE_RUNNING && was == STATE_STARTING && n->started_ms == 0) n->started_ms = now;
-    if (state_is_final(n->state) != state_is_final(was)) n->ended_ms = state_is_final(n->state) ? now : 0;
+    if (n->state == STATE_RUNNING && was == STATE_STARTING && n->started_ms == 0)
+        n->started_ms = now;
+    if (state_is_final(n->state) != state_is_final(was))
+        n->ended_ms = state_is_final(n->state) ? now : 0;
     if (c->event == EVENT_RETRY) c->next_faults = 0;
     if (c->event == EVENT_FAULT_RETRY || c->event == EVENT_FAULT_FINAL) c->next_faults++;
     c->next_not_before_ms =
@@ -94,7 +97,8 @@ static void judge_times(struct change *c)
 static int judge(struct change *c, struct err *e)
 {
     const struct experiment *x = &c->entry->x;
-    if (c->entry->deleted) return err_set(e, ERR_NOT_FOUND, "experiment %lld is gone", (long long)x->id);
+    if (c->entry->deleted)
+        return err_set(e, ERR_NOT_FOUND, "experiment %lld is gone", (long long)x->id);
     if (c->remove && !state_is_final(x->state))
         return err_set(e, ERR_BAD_STATE, "experiment %lld is %s: cancel it first", (long long)x->id,
                        state_name(x->state));
@@ -103,8 +107,8 @@ static int judge(struct change *c, struct err *e)
                        (long long)x->id, (long long)x->rev, (long long)c->patch.if_rev);
     c->move = experiment_next(x->state, x->desired, c->event);
     if (!c->move.allowed)
-        return err_set(e, ERR_BAD_STATE, "experiment %lld is %s: %s is not possible", (long long)x->id,
-                       state_name(x->state), event_name(c->event));
+        return err_set(e, ERR_BAD_STATE, "experiment %lld is %s: %s is not possible",
+                       (long long)x->id, state_name(x->state), event_name(c->event));
     c->next = *x;
     c->next.state = c->move.state;
     c->next.desired = c->move.desired;
@@ -123,17 +127,19 @@ static int judge(struct change *c, struct err *e)
     return 0;
 }
 
-/* ---- writing (writer thread) ----------------------------------------------------------------------------- */
+/* ---- writing (writer thread) ----------------------------------------------------------------- */
 static int write_attempt(const struct change *c, sqlite3 *db, struct err *e)
 {
     const struct experiment *n = &c->next;
     const int64_t now = clock_wall_ms();
     if (c->event == EVENT_CLAIM)
-        return stmt_once(db, "INSERT INTO attempt(experiment,n,secret_hash,started_ms) VALUES(?,?,?,?)",
+        return stmt_once(db,
+                         "INSERT INTO attempt(experiment,n,secret_hash,started_ms) VALUES(?,?,?,?)",
                          e, "iibi", n->id, n->attempt, c->secret_hash, DIGEST_BYTES, now);
     if (c->event == EVENT_HELLO)
-        return stmt_once(db, "UPDATE attempt SET host=?3,resume_step=?4 WHERE experiment=?1 AND n=?2", e,
-                         "iiti", n->id, n->attempt, c->host, c->resume_step);
+        return stmt_once(db,
+                         "UPDATE attempt SET host=?3,resume_step=?4 WHERE experiment=?1 AND n=?2",
+                         e, "iiti", n->id, n->attempt, c->host, c->resume_step);
     const bool was_active = entry_active(c->entry), active = n->state == STATE_STARTING ||
                             n->state == STATE_RUNNING || n->state == STATE_STOPPING;
     if (!was_active || active) return 0;
@@ -155,25 +161,32 @@ static int write_change(struct store_job *job, sqlite3 *db, struct err *e)
         const size_t at = strlen(tags);
         (void)snprintf(tags + at, sizeof tags - at, "%s%s", i > 0 ? "\n" : "", n->tags[i]);
     }
-    int rc = stmt_once(db,
-                       "UPDATE experiment SET name=?2,tags=?3,priority=?4,state=?5,desired=?6,reason=?7,"
-                       "message=?8,attempt=?9,faults=?10,rev=?11,queued_ms=?12,started_ms=?13,ended_ms=?14,"
-                       "not_before_ms=?15,step=?16,steps_total=?17,epoch=?18,epochs=?19,"
-                       "summary=coalesce(?20,summary) WHERE id=?1",
-                       e, "itti" "tttt" "iiiiiii" "iiiit", n->id, n->name, tags, n->priority,
-                       state_name(n->state), desired_name(n->desired), reason_name(n->reason),
-                       n->message, n->attempt, c->next_faults, n->rev, n->queued_ms, n->started_ms,
-                       n->ended_ms, c->next_not_before_ms, n->step, n->steps_total, n->epoch,
-                       n->epochs, c->summary);
+    int rc = stmt_once(
+        db,
+        "UPDATE experiment SET name=?2,tags=?3,priority=?4,state=?5,desired=?6,reason=?7,"
+        "message=?8,attempt=?9,faults=?10,rev=?11,queued_ms=?12,started_ms=?13,ended_ms=?14,"
+        "not_before_ms=?15,step=?16,steps_total=?17,epoch=?18,epochs=?19,"
+        "summary=coalesce(?20,summary) WHERE id=?1",
+        e,
+        "itti"
+        "tttt"
+        "iiiiiii"
+        "iiiit",
+        n->id, n->name, tags, n->priority, state_name(n->state), desired_name(n->desired),
+        reason_name(n->reason), n->message, n->attempt, c->next_faults, n->rev, n->queued_ms,
+        n->started_ms, n->ended_ms, c->next_not_before_ms, n->step, n->steps_total, n->epoch,
+        n->epochs, c->summary);
     if (rc == 0) rc = write_attempt(c, db, e);
     if (rc == 0)
-        rc = stmt_once(db, "INSERT INTO audit(at_ms,actor,experiment,event,state) VALUES(?,?,?,?,?)", e,
-                       "itit" "t", clock_wall_ms(), c->actor, n->id, event_name(c->event),
-                       state_name(n->state));
+        rc = stmt_once(
+            db, "INSERT INTO audit(at_ms,actor,experiment,event,state) VALUES(?,?,?,?,?)", e,
+            "itit"
+            "t",
+            clock_wall_ms(), c->actor, n->id, event_name(c->event), state_name(n->state));
     return rc;
 }
 
-/* ---- after the commit (loop) ------------------------------------------------------------------------------ */
+/* ---- after the commit (loop) ----------------------------------------------------------------- */
 static void pump(struct entry *e);
 
 static void take_effect(struct change *c)

@@ -88,31 +88,33 @@ struct queue {
     int64_t stop_until_ms;
 };
 
-/* ---- changes (queue_change.c) ---------------------------------------------------------------------------- */
+/* ---- changes (queue_change.c) ---------------------------------------------------------------- */
 /* A zeroed change for an entry. NULL when out of memory. */
 struct change *change_new(struct queue *q, struct entry *e, enum experiment_event event);
 /* Hands it to the pipeline, which frees it. */
 void change_submit(struct change *c);
-/* ---- entries (queue.c) ----------------------------------------------------------------------------------- */
+/* ---- entries (queue.c) ----------------------------------------------------------------------- */
 struct entry *queue_entry(const struct queue *q, int64_t id);
 struct entry *queue_add(struct queue *q, const struct experiment *x, struct err *e);
 void queue_remove(struct queue *q, struct entry *e);
 void queue_publish_state(struct queue *q, const struct entry *e);
-int entry_dir(const struct queue *q, const struct entry *e, int64_t attempt, char *out, size_t size);
-/* ---- scheduling (scheduler.c) ---------------------------------------------------------------------------- */
+int entry_dir(const struct queue *q, const struct entry *e, int64_t attempt, char *out,
+              size_t size);
+/* ---- scheduling (scheduler.c) ---------------------------------------------------------------- */
 void scheduler_run(struct queue *q);
 void scheduler_tick(struct queue *q);
 bool entry_active(const struct entry *e);
 /* The worker of the present attempt is gone; decides between retry and failure. */
 void scheduler_fault(struct queue *q, struct entry *e, enum experiment_reason reason,
                      const char *message);
-void scheduler_worker_exit(void *ctx, int64_t experiment, int64_t attempt, int exit_code, int signal);
+void scheduler_worker_exit(void *ctx, int64_t experiment, int64_t attempt, int exit_code,
+                           int signal);
 /* Starts the worker of a committed claim. */
 void scheduler_spawn(struct queue *q, struct entry *e, const char *secret);
-/* ---- loading (recovery.c) -------------------------------------------------------------------------------- */
+/* ---- loading (recovery.c) -------------------------------------------------------------------- */
 int recovery_load(struct queue *q, struct err *e);
 void recovery_adopt(struct queue *q);
-/* ---- ingest (ingest.c) ----------------------------------------------------------------------------------- */
+/* ---- ingest (ingest.c) ----------------------------------------------------------------------- */
 void ingest_frames(struct queue *q, struct entry *e, int64_t from_attempt, uint64_t until_step,
                    const void *body, size_t length, queue_answer_fn done, void *ctx);
 /* Cuts points and records after `step`, then calls then(ctx, e). */

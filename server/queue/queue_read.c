@@ -35,7 +35,7 @@ static int take_json(struct read_job *r, cJSON *json, struct err *e)
     return r->data != NULL ? 0 : err_set(e, ERR_NOMEM, "answer");
 }
 
-/* ---- spiked.db --------------------------------------------------------------------------------------------- */
+/* ---- spiked.db ------------------------------------------------------------------------------- */
 static int read_detail(struct read_job *r, sqlite3 *db, struct err *e)
 {
     struct stmt s;
@@ -49,7 +49,8 @@ static int read_detail(struct read_job *r, sqlite3 *db, struct err *e)
     const char *summary = ok ? stmt_text(&s, 2) : "";
     cJSON *parsed = NULL;
     if (ok && summary[0] != '\0') (void)json_parse(summary, strlen(summary), &parsed, e);
-    cJSON *warnings = parsed != NULL ? cJSON_DetachItemFromObjectCaseSensitive(parsed, "warnings") : NULL;
+    cJSON *warnings = parsed != NULL ? cJSON_DetachItemFromObjectCaseSensitive(parsed, "warnings")
+                                     : NULL;
     if (warnings == NULL) warnings = cJSON_CreateArray();
     ok = ok && cJSON_AddItemToObject(o, "warnings", warnings) &&
          (parsed != NULL ? cJSON_AddItemToObject(o, "summary", parsed)
@@ -69,17 +70,21 @@ static bool add_attempt(cJSON *list, const struct stmt *s)
     }
     return json_add_int(o, "attempt", stmt_int(s, 0)) &&
            cJSON_AddStringToObject(o, "host", stmt_text(s, 1)) != NULL &&
-           json_add_int(o, "pid", stmt_int(s, 2)) && json_add_time(o, "started_at", stmt_int(s, 3)) &&
-           json_add_time(o, "ended_at", stmt_int(s, 4)) && json_add_int(o, "resume_step", stmt_int(s, 5)) &&
+           json_add_int(o, "pid", stmt_int(s, 2)) &&
+           json_add_time(o, "started_at", stmt_int(s, 3)) &&
+           json_add_time(o, "ended_at", stmt_int(s, 4)) &&
+           json_add_int(o, "resume_step", stmt_int(s, 5)) &&
            cJSON_AddStringToObject(o, "reason", stmt_text(s, 6)) != NULL;
 }
 
 static int read_attempts(struct read_job *r, sqlite3 *db, struct err *e)
 {
     struct stmt s;
-    int rc = stmt_prepare(&s, db,
-                          "SELECT n,host,pid,started_ms,ended_ms,resume_step,reason FROM attempt WHERE"
-                          " experiment=?1 ORDER BY n", e);
+    int rc = stmt_prepare(
+        &s, db,
+        "SELECT n,host,pid,started_ms,ended_ms,resume_step,reason FROM attempt WHERE"
+        " experiment=?1 ORDER BY n",
+        e);
     if (rc != 0) return rc;
     stmt_bind(&s, "i", r->experiment);
     cJSON *o = cJSON_CreateObject(), *list = o != NULL ? cJSON_AddArrayToObject(o, "items") : NULL;
@@ -91,7 +96,7 @@ static int read_attempts(struct read_job *r, sqlite3 *db, struct err *e)
     return err_set(e, ERR_NOMEM, "attempts");
 }
 
-/* ---- metrics.db -------------------------------------------------------------------------------------------- */
+/* ---- metrics.db ------------------------------------------------------------------------------ */
 static int record_json(struct read_job *r, const struct metrics_record *rec, struct err *e)
 {
     const size_t size = sodium_base64_ENCODED_LEN(rec->length, sodium_base64_VARIANT_ORIGINAL);
@@ -106,7 +111,8 @@ static int record_json(struct read_job *r, const struct metrics_record *rec, str
     const bool ok = cJSON_AddStringToObject(o, "layer", r->layer) != NULL &&
                     cJSON_AddStringToObject(o, "kind", r->record_kind) != NULL &&
                     json_add_int(o, "index", rec->index) && json_add_int(o, "step", rec->step) &&
-                    json_add_int(o, "epoch", rec->epoch) && json_add_time(o, "time", rec->time_ms) &&
+                    json_add_int(o, "epoch", rec->epoch) &&
+                    json_add_time(o, "time", rec->time_ms) &&
                     cJSON_AddRawToObject(o, "dims", rec->dims) != NULL &&
                     cJSON_AddStringToObject(o, "encoding", "base64") != NULL &&
                     cJSON_AddStringToObject(o, "dtype", bits ? "bits" : "f32") != NULL &&
@@ -120,7 +126,8 @@ static int record_json(struct read_job *r, const struct metrics_record *rec, str
 static int read_record(struct read_job *r, sqlite3 *db, struct err *e)
 {
     struct metrics_record rec;
-    int rc = metrics_read_record(db, r->experiment, r->layer, r->record_kind, r->index, r->records, &rec, e);
+    int rc = metrics_read_record(db, r->experiment, r->layer, r->record_kind, r->index, r->records,
+                                 &rec, e);
     if (rc != 0) return rc;
     if (!r->binary) {
         rc = record_json(r, &rec, e);
@@ -137,14 +144,16 @@ static int read_points(struct read_job *r, sqlite3 *db, struct err *e)
 {
     if (r->csv) {
         char *text;
-        const int rc = metrics_read_csv(db, r->experiment, r->name, r->from, r->to, &text, &r->length, e);
+        const int rc = metrics_read_csv(db, r->experiment, r->name, r->from, r->to, &text,
+                                        &r->length, e);
         if (rc != 0) return rc;
         r->data = text;
         r->content_type = "text/csv; charset=utf-8";
         return 0;
     }
     cJSON *json;
-    const int rc = metrics_read_points(db, r->experiment, r->name, r->from, r->to, r->max_points, &json, e);
+    const int rc = metrics_read_points(db, r->experiment, r->name, r->from, r->to, r->max_points,
+                                       &json, e);
     return rc != 0 ? rc : take_json(r, json, e);
 }
 
@@ -157,12 +166,14 @@ static int read_metrics(struct read_job *r, sqlite3 *db, struct err *e)
     case QUEUE_READ_RECORD: return read_record(r, db, e);
     case QUEUE_READ_SERIES: rc = metrics_read_series(db, r->experiment, &json, e); break;
     case QUEUE_READ_MONITORS: rc = metrics_read_monitors(db, r->experiment, &json, e); break;
-    default: rc = metrics_read_records(db, r->experiment, r->layer, r->record_kind, &json, e); break;
+    default:
+        rc = metrics_read_records(db, r->experiment, r->layer, r->record_kind, &json, e);
+        break;
     }
     return rc != 0 ? rc : take_json(r, json, e);
 }
 
-/* ---- pool and loop ------------------------------------------------------------------------------------------ */
+/* ---- pool and loop --------------------------------------------------------------------------- */
 static void read_in_pool(uv_work_t *w)
 {
     struct read_job *r = container_of(w, struct read_job, work);
@@ -198,19 +209,32 @@ void queue_read(struct queue *q, const struct queue_read *from, queue_read_fn do
     struct entry *e = queue_entry(q, from->experiment);
     struct err fault = { 0 };
     struct read_job *r = NULL;
-    if (e == NULL) (void)err_set(&fault, ERR_NOT_FOUND, "there is no experiment %lld", (long long)from->experiment);
-    else if (q->reads >= READS_MAX) (void)err_set(&fault, ERR_UNAVAILABLE, "%d reads are under way", READS_MAX);
+    if (e == NULL)
+        (void)err_set(&fault, ERR_NOT_FOUND, "there is no experiment %lld",
+                      (long long)from->experiment);
+    else if (q->reads >= READS_MAX)
+        (void)err_set(&fault, ERR_UNAVAILABLE, "%d reads are under way", READS_MAX);
     else if ((r = mem_calloc(1, sizeof *r)) == NULL) (void)err_set(&fault, ERR_NOMEM, "read");
     if (r == NULL) {
         done(ctx, NULL, 0, NULL, &fault);
         return;
     }
-    *r = (struct read_job){ .q = q, .kind = from->kind, .experiment = from->experiment,
-                            .index = from->index, .max_points = from->max_points, .from = from->from,
-                            .to = from->to, .csv = from->csv, .binary = from->binary,
-                            .name = copy(from->name), .layer = copy(from->layer),
-                            .record_kind = copy(from->record_kind), .main_path = copy(store_path(q->main)),
-                            .metrics_path = copy(store_path(q->metrics)), .done = done, .ctx = ctx };
+    *r = (struct read_job){ .q = q,
+                            .kind = from->kind,
+                            .experiment = from->experiment,
+                            .index = from->index,
+                            .max_points = from->max_points,
+                            .from = from->from,
+                            .to = from->to,
+                            .csv = from->csv,
+                            .binary = from->binary,
+                            .name = copy(from->name),
+                            .layer = copy(from->layer),
+                            .record_kind = copy(from->record_kind),
+                            .main_path = copy(store_path(q->main)),
+                            .metrics_path = copy(store_path(q->metrics)),
+                            .done = done,
+                            .ctx = ctx };
     (void)snprintf(r->records, sizeof r->records, "%s/%s/records.bin", q->files_dir, e->x.uid);
     q->reads++;
     (void)uv_queue_work(q->loop, &r->work, read_in_pool, read_done);

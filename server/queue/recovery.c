@@ -50,10 +50,12 @@ static int row_to_entry(struct queue *q, const struct stmt *s, struct err *e)
 static int load_experiments(struct queue *q, struct err *e)
 {
     struct stmt s;
-    int rc = stmt_prepare(&s, store_db_at_start(q->main),
-                          "SELECT id,uid,name,user,owner_uid,tags,dataset,time_steps,priority,max_attempts,"
-                          "state,desired,reason,message,attempt,faults,rev,created_ms,queued_ms,started_ms,"
-                          "ended_ms,not_before_ms,step,steps_total,epoch,epochs FROM experiment ORDER BY id", e);
+    int rc = stmt_prepare(
+        &s, store_db_at_start(q->main),
+        "SELECT id,uid,name,user,owner_uid,tags,dataset,time_steps,priority,max_attempts,"
+        "state,desired,reason,message,attempt,faults,rev,created_ms,queued_ms,started_ms,"
+        "ended_ms,not_before_ms,step,steps_total,epoch,epochs FROM experiment ORDER BY id",
+        e);
     int got = 0;
     while (rc == 0 && (got = stmt_step(&s, e)) == 1) rc = row_to_entry(q, &s, e);
     stmt_finish(&s);
@@ -63,9 +65,11 @@ static int load_experiments(struct queue *q, struct err *e)
 static int load_attempts(struct queue *q, struct err *e)
 {
     struct stmt s;
-    int rc = stmt_prepare(&s, store_db_at_start(q->main),
-                          "SELECT a.experiment,a.secret_hash,a.pid,a.start_ticks,a.boot_id FROM attempt a"
-                          " JOIN experiment x ON x.id=a.experiment AND x.attempt=a.n", e);
+    int rc = stmt_prepare(
+        &s, store_db_at_start(q->main),
+        "SELECT a.experiment,a.secret_hash,a.pid,a.start_ticks,a.boot_id FROM attempt a"
+        " JOIN experiment x ON x.id=a.experiment AND x.attempt=a.n",
+        e);
     while (rc == 0 && stmt_step(&s, e) == 1) {
         struct entry *entry = queue_entry(q, stmt_int(&s, 0));
         size_t bytes;
@@ -74,7 +78,8 @@ static int load_attempts(struct queue *q, struct err *e)
         memcpy(entry->secret_hash, hash, DIGEST_BYTES);
         entry->process.pid = stmt_int(&s, 2);
         entry->process.start_ticks = stmt_int(&s, 3);
-        (void)snprintf(entry->process.boot_id, sizeof entry->process.boot_id, "%s", stmt_text(&s, 4));
+        (void)snprintf(entry->process.boot_id, sizeof entry->process.boot_id, "%s",
+                       stmt_text(&s, 4));
     }
     stmt_finish(&s);
     return rc;
@@ -83,9 +88,11 @@ static int load_attempts(struct queue *q, struct err *e)
 static int load_headlines(struct queue *q, struct err *e)
 {
     struct stmt s;
-    int rc = stmt_prepare(&s, store_db_at_start(q->metrics),
-                          "SELECT experiment,name,last,last_step FROM series WHERE name IN('train/loss',"
-                          "'train/accuracy','val/loss','val/accuracy','test/loss','test/accuracy')", e);
+    int rc = stmt_prepare(
+        &s, store_db_at_start(q->metrics),
+        "SELECT experiment,name,last,last_step FROM series WHERE name IN('train/loss',"
+        "'train/accuracy','val/loss','val/accuracy','test/loss','test/accuracy')",
+        e);
     while (rc == 0 && stmt_step(&s, e) == 1) {
         struct entry *entry = queue_entry(q, stmt_int(&s, 0));
         for (int i = 0; entry != NULL && i < EXPERIMENT_HEADLINES_MAX; i++)
@@ -137,6 +144,7 @@ void recovery_adopt(struct queue *q)
         }
         e->process = (struct launched){ 0 };
         if (rebooted) scheduler_fault(q, e, REASON_HOST_REBOOT, "the machine was restarted");
-        else scheduler_fault(q, e, REASON_WORKER_LOST, "the worker ended while the daemon was away");
+        else
+            scheduler_fault(q, e, REASON_WORKER_LOST, "the worker ended while the daemon was away");
     }
 }

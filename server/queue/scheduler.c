@@ -1,5 +1,5 @@
-/* scheduler: which experiment runs next, and what happens when a worker starts, dies or falls silent.
- * Loop thread. */
+/* scheduler: which experiment runs next, and what happens when a worker starts, dies or falls
+ * silent. Loop thread. */
 #include "server/queue/queue_internal.h"
 
 #include "common/clock.h"
@@ -18,7 +18,8 @@
 
 bool entry_active(const struct entry *e)
 {
-    return e->x.state == STATE_STARTING || e->x.state == STATE_RUNNING || e->x.state == STATE_STOPPING;
+    return e->x.state == STATE_STARTING || e->x.state == STATE_RUNNING ||
+           e->x.state == STATE_STOPPING;
 }
 
 static int64_t running_of(const struct queue *q, const char *user)
@@ -93,7 +94,7 @@ void scheduler_run(struct queue *q)
     }
 }
 
-/* ---- a worker's beginning --------------------------------------------------------------------------------- */
+/* ---- a worker's beginning -------------------------------------------------------------------- */
 struct pid_job {
     struct store_job job;
     int64_t experiment, attempt;
@@ -103,10 +104,10 @@ struct pid_job {
 static int write_pid(struct store_job *job, sqlite3 *db, struct err *e)
 {
     const struct pid_job *p = container_of(job, struct pid_job, job);
-    return stmt_once(db,
-                     "UPDATE attempt SET pid=?3,start_ticks=?4,boot_id=?5 WHERE experiment=?1 AND n=?2", e,
-                     "iiiit", p->experiment, p->attempt, p->process.pid, p->process.start_ticks,
-                     p->process.boot_id);
+    return stmt_once(
+        db, "UPDATE attempt SET pid=?3,start_ticks=?4,boot_id=?5 WHERE experiment=?1 AND n=?2", e,
+        "iiiit", p->experiment, p->attempt, p->process.pid, p->process.start_ticks,
+        p->process.boot_id);
 }
 
 static void pid_done(struct store_job *job, const struct err *e)
@@ -115,7 +116,8 @@ static void pid_done(struct store_job *job, const struct err *e)
     mem_free(container_of(job, struct pid_job, job));
 }
 
-static int make_dirs(const struct queue *q, const struct entry *e, char *dir, size_t size, struct err *out)
+static int make_dirs(const struct queue *q, const struct entry *e, char *dir, size_t size,
+                     struct err *out)
 {
     if (entry_dir(q, e, 0, dir, size) != 0 || (mkdir(dir, 0700) != 0 && errno != EEXIST))
         return err_errno(out, errno, "%.150s", dir);
@@ -144,11 +146,13 @@ void scheduler_spawn(struct queue *q, struct entry *e, const char *secret)
              (long long)e->x.attempt, (long long)e->process.pid);
     struct pid_job *p = mem_calloc(1, sizeof *p);
     if (p == NULL) return; /* the row lacks the pid: after a restart the worker is not adopted */
-    *p = (struct pid_job){ { .run = write_pid, .done = pid_done }, e->x.id, e->x.attempt, e->process };
+    *p = (struct pid_job){
+        { .run = write_pid, .done = pid_done }, e->x.id, e->x.attempt, e->process
+    };
     store_submit(q->main, &p->job);
 }
 
-/* ---- a worker's end ---------------------------------------------------------------------------------------- */
+/* ---- a worker's end -------------------------------------------------------------------------- */
 void scheduler_fault(struct queue *q, struct entry *e, enum experiment_reason reason,
                      const char *message)
 {
@@ -162,7 +166,8 @@ void scheduler_fault(struct queue *q, struct entry *e, enum experiment_reason re
     change_submit(c);
 }
 
-void scheduler_worker_exit(void *ctx, int64_t experiment, int64_t attempt, int exit_code, int signal)
+void scheduler_worker_exit(void *ctx, int64_t experiment, int64_t attempt, int exit_code,
+                           int signal)
 {
     struct queue *q = ctx;
     struct entry *e = queue_entry(q, experiment);
@@ -173,12 +178,15 @@ void scheduler_worker_exit(void *ctx, int64_t experiment, int64_t attempt, int e
     if (!entry_active(e)) return; /* its finish message was committed before it went */
     char text[120];
     if (signal != 0) (void)snprintf(text, sizeof text, "the worker was ended by signal %d", signal);
-    else (void)snprintf(text, sizeof text, "the worker ended with code %d and no final message", exit_code);
-    const enum experiment_reason why = e->kill_reason != REASON_NONE ? e->kill_reason : REASON_WORKER_LOST;
+    else
+        (void)snprintf(text, sizeof text, "the worker ended with code %d and no final message",
+                       exit_code);
+    const enum experiment_reason why = e->kill_reason != REASON_NONE ? e->kill_reason
+                                                                     : REASON_WORKER_LOST;
     scheduler_fault(q, e, why, text);
 }
 
-/* ---- time -------------------------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------------------ */
 static void kill_silent(struct queue *q, struct entry *e, enum experiment_reason reason)
 {
     e->lease_until_ms = 0;
@@ -193,7 +201,8 @@ static void kill_silent(struct queue *q, struct entry *e, enum experiment_reason
 
 static void tick_entry(struct queue *q, struct entry *e, int64_t mono, int64_t wall)
 {
-    if (e->x.state == STATE_BACKOFF && e->not_before_ms <= wall && !e->writing && list_empty(&e->changes)) {
+    if (e->x.state == STATE_BACKOFF && e->not_before_ms <= wall && !e->writing &&
+        list_empty(&e->changes)) {
         struct change *c = change_new(q, e, EVENT_BACKOFF_OVER);
         if (c != NULL) change_submit(c);
     }
@@ -203,8 +212,10 @@ static void tick_entry(struct queue *q, struct entry *e, int64_t mono, int64_t w
         struct change *c = change_new(q, e, EVENT_GRACE_OVER);
         if (c != NULL) change_submit(c);
     }
-    if (e->lease_until_ms != 0 && mono >= e->lease_until_ms && mono - q->opened_ms > START_TIMEOUT_MS)
-        kill_silent(q, e, e->x.state == STATE_STARTING ? REASON_START_TIMEOUT : REASON_LEASE_EXPIRED);
+    if (e->lease_until_ms != 0 && mono >= e->lease_until_ms &&
+        mono - q->opened_ms > START_TIMEOUT_MS)
+        kill_silent(q, e,
+                    e->x.state == STATE_STARTING ? REASON_START_TIMEOUT : REASON_LEASE_EXPIRED);
 }
 
 void scheduler_tick(struct queue *q)

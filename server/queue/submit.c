@@ -37,7 +37,8 @@ static int look_up_key(struct submission *s, sqlite3 *db, struct err *e)
     int rc = stmt_once(db, "DELETE FROM idempotency WHERE at_ms<?1", e, "i",
                        clock_wall_ms() - KEY_LIFETIME_MS);
     if (rc == 0)
-        rc = stmt_prepare(&q, db, "SELECT body_sha,experiment FROM idempotency WHERE user=?1 AND key=?2", e);
+        rc = stmt_prepare(
+            &q, db, "SELECT body_sha,experiment FROM idempotency WHERE user=?1 AND key=?2", e);
     if (rc != 0) return rc;
     stmt_bind(&q, "tt", s->x.user, s->key);
     if (stmt_step(&q, e) == 1) {
@@ -45,7 +46,9 @@ static int look_up_key(struct submission *s, sqlite3 *db, struct err *e)
         const void *sha = stmt_blob(&q, 0, &bytes);
         if (bytes == DIGEST_BYTES && memcmp(sha, s->body_sha, DIGEST_BYTES) == 0)
             s->repeated = stmt_int(&q, 1);
-        else rc = err_set(e, ERR_IDEMPOTENCY, "Idempotency-Key '%.60s' was used with another body", s->key);
+        else
+            rc = err_set(e, ERR_IDEMPOTENCY, "Idempotency-Key '%.60s' was used with another body",
+                         s->key);
     }
     stmt_finish(&q);
     return rc;
@@ -59,17 +62,23 @@ static int insert(struct submission *s, sqlite3 *db, struct err *e)
         const size_t at = strlen(tags);
         (void)snprintf(tags + at, sizeof tags - at, "%s%s", i > 0 ? "\n" : "", x->tags[i]);
     }
-    int rc = stmt_once(db,
-                       "INSERT INTO experiment(uid,name,user,owner_uid,tags,dataset,time_steps,priority,"
-                       "max_attempts,spec,result_hash,state,desired,reason,message,created_ms,queued_ms,epochs)"
-                       " VALUES(?,?,?,?,?,?,?,?,?,?,?,'queued','run','none','',?,?,?)",
-                       e, "tttitt" "iiitt" "iii", x->uid, x->name, x->user, (int64_t)x->owner_uid, tags,
-                       x->dataset, x->time_steps, x->priority, x->max_attempts, s->spec, s->result_hash,
-                       x->created_ms, x->queued_ms, x->epochs);
+    int rc = stmt_once(
+        db,
+        "INSERT INTO experiment(uid,name,user,owner_uid,tags,dataset,time_steps,priority,"
+        "max_attempts,spec,result_hash,state,desired,reason,message,created_ms,queued_ms,epochs)"
+        " VALUES(?,?,?,?,?,?,?,?,?,?,?,'queued','run','none','',?,?,?)",
+        e,
+        "tttitt"
+        "iiitt"
+        "iii",
+        x->uid, x->name, x->user, (int64_t)x->owner_uid, tags, x->dataset, x->time_steps,
+        x->priority, x->max_attempts, s->spec, s->result_hash, x->created_ms, x->queued_ms,
+        x->epochs);
     if (rc != 0) return rc;
     s->x.id = sqlite3_last_insert_rowid(db);
-    return stmt_once(db, "INSERT INTO audit(at_ms,actor,experiment,event,state) VALUES(?,?,?,'submit','queued')",
-                     e, "iti", x->created_ms, x->user, s->x.id);
+    return stmt_once(
+        db, "INSERT INTO audit(at_ms,actor,experiment,event,state) VALUES(?,?,?,'submit','queued')",
+        e, "iti", x->created_ms, x->user, s->x.id);
 }
 
 static int run(struct store_job *job, sqlite3 *db, struct err *e)
@@ -79,8 +88,9 @@ static int run(struct store_job *job, sqlite3 *db, struct err *e)
     if (rc != 0 || s->repeated != 0) return rc;
     rc = insert(s, db, e);
     if (rc == 0 && s->key != NULL)
-        rc = stmt_once(db, "INSERT INTO idempotency(user,key,body_sha,experiment,at_ms) VALUES(?,?,?,?,?)",
-                       e, "ttbii", s->x.user, s->key, s->body_sha, DIGEST_BYTES, s->x.id, s->x.created_ms);
+        rc = stmt_once(
+            db, "INSERT INTO idempotency(user,key,body_sha,experiment,at_ms) VALUES(?,?,?,?,?)", e,
+            "ttbii", s->x.user, s->key, s->body_sha, DIGEST_BYTES, s->x.id, s->x.created_ms);
     return rc;
 }
 
@@ -148,14 +158,15 @@ static int prepare(struct submission *s, const struct queue_submission *from, st
     return s->key != NULL ? 0 : err_set(e, ERR_NOMEM, "key");
 }
 
-void queue_submit(struct queue *q, const struct queue_submission *from, queue_done_fn done, void *ctx)
+void queue_submit(struct queue *q, const struct queue_submission *from, queue_done_fn done,
+                  void *ctx)
 {
     struct err e = { 0 };
     struct submission *s = NULL;
     if (q->draining) (void)err_set(&e, ERR_UNAVAILABLE, "the daemon is stopping");
     else if (queued_of(q, from->actor.user) >= q->o.queued_per_user_max)
-        (void)err_set(&e, ERR_QUEUE_FULL, "%s has %lld experiments queued already", from->actor.user,
-                      (long long)q->o.queued_per_user_max);
+        (void)err_set(&e, ERR_QUEUE_FULL, "%s has %lld experiments queued already",
+                      from->actor.user, (long long)q->o.queued_per_user_max);
     else if ((s = mem_calloc(1, sizeof *s)) == NULL) (void)err_set(&e, ERR_NOMEM, "submission");
     if (s == NULL || prepare(s, from, &e) != 0) {
         if (s != NULL) submission_free(s);

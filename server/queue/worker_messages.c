@@ -58,7 +58,7 @@ static void answer_json(cJSON *json, queue_answer_fn done, void *ctx)
     mem_free(text);
 }
 
-/* ---- spec: read from disk in the pool --------------------------------------------------------------------- */
+/* ---- spec: read from disk in the pool -------------------------------------------------------- */
 struct spec_read {
     uv_work_t work;
     struct queue *q;
@@ -79,7 +79,8 @@ static int add_earlier(struct spec_read *r, cJSON *list, sqlite3 *metrics, struc
         char *dir = mem_printf("%s/%s/attempt-%lld", r->q->files_dir, r->x.uid, (long long)n);
         cJSON *o = cJSON_CreateObject();
         const bool ok = dir != NULL && o != NULL && cJSON_AddItemToArray(list, o) &&
-                        json_add_int(o, "attempt", n) && cJSON_AddStringToObject(o, "dir", dir) != NULL &&
+                        json_add_int(o, "attempt", n) &&
+                        cJSON_AddStringToObject(o, "dir", dir) != NULL &&
                         json_add_int(o, "acked_frame", (int64_t)acked);
         mem_free(dir);
         if (!ok) return err_set(e, ERR_NOMEM, "earlier attempts");
@@ -93,11 +94,14 @@ static int build_spec(struct spec_read *r, sqlite3 *main, sqlite3 *metrics, stru
     int rc = stmt_prepare(&s, main, "SELECT spec,result_hash FROM experiment WHERE id=?1", e);
     if (rc != 0) return rc;
     stmt_bind(&s, "i", r->x.id);
-    char *dir = mem_printf("%s/%s/attempt-%lld", r->q->files_dir, r->x.uid, (long long)r->x.attempt);
+    char *dir = mem_printf("%s/%s/attempt-%lld", r->q->files_dir, r->x.uid,
+                           (long long)r->x.attempt);
     char *lock = mem_printf("%s/%s/lock", r->q->files_dir, r->x.uid);
-    cJSON *o = cJSON_CreateObject(), *earlier = o != NULL ? cJSON_AddArrayToObject(o, "earlier") : NULL;
+    cJSON *o = cJSON_CreateObject(),
+          *earlier = o != NULL ? cJSON_AddArrayToObject(o, "earlier") : NULL;
     const bool ok = stmt_step(&s, e) == 1 && dir != NULL && lock != NULL && earlier != NULL &&
-                    json_add_int(o, "experiment", r->x.id) && json_add_int(o, "attempt", r->x.attempt) &&
+                    json_add_int(o, "experiment", r->x.id) &&
+                    json_add_int(o, "attempt", r->x.attempt) &&
                     cJSON_AddStringToObject(o, "uid", r->x.uid) != NULL &&
                     cJSON_AddRawToObject(o, "spec", stmt_text(&s, 0)) != NULL &&
                     cJSON_AddStringToObject(o, "result_hash", stmt_text(&s, 1)) != NULL &&
@@ -107,7 +111,8 @@ static int build_spec(struct spec_read *r, sqlite3 *main, sqlite3 *metrics, stru
     stmt_finish(&s);
     mem_free(dir);
     mem_free(lock);
-    rc = ok ? add_earlier(r, earlier, metrics, e) : err_set(e, ERR_DB, "spec of experiment %lld", (long long)r->x.id);
+    rc = ok ? add_earlier(r, earlier, metrics, e)
+            : err_set(e, ERR_DB, "spec of experiment %lld", (long long)r->x.id);
     if (rc == 0) r->answer = o;
     else cJSON_Delete(o);
     return rc;
@@ -154,7 +159,7 @@ void queue_worker_spec(struct queue *q, struct queue_credentials c, queue_answer
     (void)uv_queue_work(q->loop, &r->work, read_spec, spec_read_done);
 }
 
-/* ---- hello ------------------------------------------------------------------------------------------------- */
+/* ---- hello ----------------------------------------------------------------------------------- */
 struct hello {
     struct queue *q;
     int64_t experiment, attempt, resume_step, steps_total, epochs, pid;
@@ -231,15 +236,18 @@ void queue_worker_hello(struct queue *q, struct queue_credentials c, const cJSON
     ingest_cut(q, e, (uint64_t)h->resume_step, hello_cut, h);
 }
 
-/* ---- renew -------------------------------------------------------------------------------------------------- */
+/* ---- renew ----------------------------------------------------------------------------------- */
 static void publish_progress(struct queue *q, const struct entry *e)
 {
     cJSON *all = experiment_object(q, &e->x), *o = cJSON_CreateObject();
     if (all != NULL && o != NULL && json_add_int(o, "id", e->x.id)) {
-        (void)cJSON_AddItemToObject(o, "progress", cJSON_DetachItemFromObjectCaseSensitive(all, "progress"));
-        (void)cJSON_AddItemToObject(o, "metrics", cJSON_DetachItemFromObjectCaseSensitive(all, "metrics"));
+        (void)cJSON_AddItemToObject(o, "progress",
+                                    cJSON_DetachItemFromObjectCaseSensitive(all, "progress"));
+        (void)cJSON_AddItemToObject(o, "metrics",
+                                    cJSON_DetachItemFromObjectCaseSensitive(all, "metrics"));
         char *text = json_print(o, NULL);
-        if (text != NULL) q->observer.publish(q->observer.ctx, "experiment.progress", e->x.id, text);
+        if (text != NULL)
+            q->observer.publish(q->observer.ctx, "experiment.progress", e->x.id, text);
         mem_free(text);
     }
     cJSON_Delete(o);
@@ -264,7 +272,7 @@ void queue_worker_renew(struct queue *q, struct queue_credentials c, const cJSON
     done(ctx, text, &ok);
 }
 
-/* ---- frames and finish --------------------------------------------------------------------------------------- */
+/* ---- frames and finish ----------------------------------------------------------------------- */
 void queue_worker_frames(struct queue *q, struct queue_credentials c, int64_t from_attempt,
                          uint64_t until_step, const void *body, size_t length, queue_answer_fn done,
                          void *ctx)
@@ -277,7 +285,8 @@ void queue_worker_frames(struct queue *q, struct queue_credentials c, int64_t fr
         answer_err(done, ctx, &fault);
         return;
     }
-    ingest_frames(q, e, from_attempt == 0 ? c.attempt : from_attempt, until_step, body, length, done, ctx);
+    ingest_frames(q, e, from_attempt == 0 ? c.attempt : from_attempt, until_step, body, length,
+                  done, ctx);
 }
 
 struct finish {
@@ -331,7 +340,8 @@ void queue_worker_finish(struct queue *q, struct queue_credentials c, const cJSO
     struct change *change = NULL;
     struct finish *f = NULL;
     if (event_of(json_get_string(body, "status", ""), &event) != 0)
-        (void)err_set(&fault, ERR_INVALID, "/status must be succeeded, failed, paused or cancelled");
+        (void)err_set(&fault, ERR_INVALID,
+                      "/status must be succeeded, failed, paused or cancelled");
     else if ((f = mem_calloc(1, sizeof *f)) == NULL || (change = change_new(q, e, event)) == NULL)
         (void)err_set(&fault, ERR_NOMEM, "finish");
     if (change == NULL) {
@@ -341,7 +351,8 @@ void queue_worker_finish(struct queue *q, struct queue_credentials c, const cJSO
     }
     *f = again;
     (void)reason_from_name(json_get_string(body, "reason", "none"), &change->reason);
-    (void)snprintf(change->message, sizeof change->message, "%s", json_get_string(body, "message", ""));
+    (void)snprintf(change->message, sizeof change->message, "%s",
+                   json_get_string(body, "message", ""));
     e->x.step = json_get_int(body, "step", e->x.step);
     e->x.epoch = json_get_int(body, "epoch", e->x.epoch);
     const cJSON *summary = json_get(body, "summary");

@@ -39,7 +39,7 @@ static cJSON *next_item(cJSON *list)
     return NULL;
 }
 
-/* ---- series --------------------------------------------------------------------------------------------- */
+/* ---- series ---------------------------------------------------------------------------------- */
 static bool add_series(cJSON *o, const struct stmt *s)
 {
     const char *name = stmt_text(s, 0);
@@ -48,8 +48,10 @@ static bool add_series(cJSON *o, const struct stmt *s)
     return cJSON_AddStringToObject(o, "name", name) != NULL &&
            cJSON_AddStringToObject(o, "unit", info != NULL ? info->unit : "1") != NULL &&
            json_add_int(o, "n", stmt_int(s, 1)) && json_add_number(o, "last", stmt_double(s, 2)) &&
-           json_add_int(o, "last_step", stmt_int(s, 3)) && json_add_number(o, "min", stmt_double(s, 4)) &&
-           json_add_int(o, "min_step", stmt_int(s, 5)) && json_add_number(o, "max", stmt_double(s, 6)) &&
+           json_add_int(o, "last_step", stmt_int(s, 3)) &&
+           json_add_number(o, "min", stmt_double(s, 4)) &&
+           json_add_int(o, "min_step", stmt_int(s, 5)) &&
+           json_add_number(o, "max", stmt_double(s, 6)) &&
            json_add_int(o, "max_step", stmt_int(s, 7)) &&
            json_add_number(o, "best", stmt_double(s, higher ? 6 : 4)) &&
            json_add_int(o, "best_step", stmt_int(s, higher ? 7 : 5));
@@ -76,7 +78,7 @@ int metrics_read_series(sqlite3 *db, int64_t experiment, cJSON **out, struct err
     return rc;
 }
 
-/* ---- points --------------------------------------------------------------------------------------------- */
+/* ---- points ---------------------------------------------------------------------------------- */
 /* Calls fn for every point of [from, to]; *total counts them. */
 typedef bool (*point_fn)(void *ctx, const struct point *p);
 static int each_point(sqlite3 *db, int64_t experiment, const char *name, uint64_t from, uint64_t to,
@@ -136,7 +138,8 @@ static bool close_bucket(struct buckets *b)
     bool ok = row != NULL && cJSON_AddItemToArray(b->list, row);
     for (int i = 0; ok && i < 2; i++) ok = cJSON_AddItemToArray(row, cJSON_CreateNumber(ends[i]));
     b->n = 0;
-    return ok && cJSON_AddItemToArray(row, number(b->min)) && cJSON_AddItemToArray(row, number(b->max)) &&
+    return ok && cJSON_AddItemToArray(row, number(b->min)) &&
+           cJSON_AddItemToArray(row, number(b->max)) &&
            cJSON_AddItemToArray(row, number(b->last.value)) &&
            cJSON_AddItemToArray(row, cJSON_CreateNumber((double)b->last.time_ms));
 }
@@ -210,8 +213,8 @@ static bool csv_point(void *ctx, const struct point *p)
         c->text = grown;
         c->capacity = capacity;
     }
-    c->length += (size_t)snprintf(c->text + c->length, 128, "%" PRIu64 ",%" PRId64 ",%.17g\n", p->step,
-                                  p->time_ms, p->value);
+    c->length += (size_t)snprintf(c->text + c->length, 128, "%" PRIu64 ",%" PRId64 ",%.17g\n",
+                                  p->step, p->time_ms, p->value);
     return true;
 }
 
@@ -220,7 +223,8 @@ int metrics_read_csv(sqlite3 *db, int64_t experiment, const char *name, uint64_t
 {
     static const char head[] = "step,time_ms,value\n";
     struct csv c = { mem_strdup(head), sizeof head - 1, sizeof head };
-    int rc = c.text == NULL ? err_set(e, ERR_NOMEM, "CSV") : require_series(db, experiment, name, e);
+    int rc = c.text == NULL ? err_set(e, ERR_NOMEM, "CSV")
+                            : require_series(db, experiment, name, e);
     if (rc == 0) rc = each_point(db, experiment, name, from, to, csv_point, &c, e);
     if (rc != 0) {
         mem_free(c.text);
@@ -231,16 +235,18 @@ int metrics_read_csv(sqlite3 *db, int64_t experiment, const char *name, uint64_t
     return 0;
 }
 
-/* ---- records -------------------------------------------------------------------------------------------- */
+/* ---- records --------------------------------------------------------------------------------- */
 int metrics_read_monitors(sqlite3 *db, int64_t experiment, cJSON **out, struct err *e)
 {
     cJSON *list, *body;
     struct stmt s = { 0 };
     int rc = list_body(&list, &body, e);
     if (rc == 0)
-        rc = stmt_prepare(&s, db,
-                          "SELECT layer,kind,count(*),max(step),max(epoch) FROM record WHERE experiment=?1"
-                          " GROUP BY layer,kind ORDER BY length(layer),layer,kind", e);
+        rc = stmt_prepare(
+            &s, db,
+            "SELECT layer,kind,count(*),max(step),max(epoch) FROM record WHERE experiment=?1"
+            " GROUP BY layer,kind ORDER BY length(layer),layer,kind",
+            e);
     if (rc != 0) return rc;
     stmt_bind(&s, "i", experiment);
     while (rc == 0 && stmt_step(&s, e) == 1) {
@@ -265,15 +271,18 @@ int metrics_read_records(sqlite3 *db, int64_t experiment, const char *layer, con
     struct stmt s = { 0 };
     int rc = list_body(&list, &body, e);
     if (rc == 0)
-        rc = stmt_prepare(&s, db,
-                          "SELECT idx,step,epoch,time_ms,dims,bytes FROM record WHERE experiment=?1 AND"
-                          " layer=?2 AND kind=?3 ORDER BY idx", e);
+        rc = stmt_prepare(
+            &s, db,
+            "SELECT idx,step,epoch,time_ms,dims,bytes FROM record WHERE experiment=?1 AND"
+            " layer=?2 AND kind=?3 ORDER BY idx",
+            e);
     if (rc != 0) return rc;
     stmt_bind(&s, "itt", experiment, layer, kind);
     while (rc == 0 && stmt_step(&s, e) == 1) {
         cJSON *o = next_item(list);
         if (o == NULL || !json_add_int(o, "index", stmt_int(&s, 0)) ||
-            !json_add_int(o, "step", stmt_int(&s, 1)) || !json_add_int(o, "epoch", stmt_int(&s, 2)) ||
+            !json_add_int(o, "step", stmt_int(&s, 1)) ||
+            !json_add_int(o, "epoch", stmt_int(&s, 2)) ||
             !json_add_time(o, "time", stmt_int(&s, 3)) ||
             cJSON_AddRawToObject(o, "dims", stmt_text(&s, 4)) == NULL ||
             !json_add_int(o, "bytes", stmt_int(&s, 5)))
@@ -288,7 +297,8 @@ int metrics_read_records(sqlite3 *db, int64_t experiment, const char *layer, con
 static int unpack(struct metrics_record *r, struct err *e)
 {
     const unsigned long long size = ZSTD_getFrameContentSize(r->data, r->length);
-    if (size == ZSTD_CONTENTSIZE_ERROR || size == ZSTD_CONTENTSIZE_UNKNOWN || size > RECORD_BYTES_MAX)
+    if (size == ZSTD_CONTENTSIZE_ERROR || size == ZSTD_CONTENTSIZE_UNKNOWN ||
+        size > RECORD_BYTES_MAX)
         return err_set(e, ERR_IO, "record is damaged");
     unsigned char *plain = mem_alloc((size_t)size);
     if (plain == NULL) return err_set(e, ERR_NOMEM, "record");
@@ -320,10 +330,12 @@ int metrics_read_record(sqlite3 *db, int64_t experiment, const char *layer, cons
 {
     struct metrics_record r = { 0 };
     struct stmt s;
-    int rc = stmt_prepare(&s, db,
-                          "SELECT idx,step,epoch,time_ms,dims,encoding,place,bytes FROM record WHERE"
-                          " experiment=?1 AND layer=?2 AND kind=?3 AND (idx=?4 OR ?4<0)"
-                          " ORDER BY idx DESC LIMIT 1", e);
+    int rc = stmt_prepare(
+        &s, db,
+        "SELECT idx,step,epoch,time_ms,dims,encoding,place,bytes FROM record WHERE"
+        " experiment=?1 AND layer=?2 AND kind=?3 AND (idx=?4 OR ?4<0)"
+        " ORDER BY idx DESC LIMIT 1",
+        e);
     if (rc != 0) return rc;
     stmt_bind(&s, "itti", experiment, layer, kind, index);
     int64_t encoding = 0, place = 0;

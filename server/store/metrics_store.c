@@ -29,7 +29,7 @@ void metrics_result_deinit(struct metrics_result *r)
     *r = (struct metrics_result){ 0 };
 }
 
-/* ---- series and chunks ---------------------------------------------------------------------------------- */
+/* ---- series and chunks ----------------------------------------------------------------------- */
 struct series_row {
     int64_t id, n;
     double last, min, max; /* NaN = none */
@@ -60,10 +60,12 @@ static int load_series(sqlite3 *db, int64_t experiment, const char *name, struct
 /* SQLite keeps no NaN: it becomes NULL, which reads as NaN again. */
 static int save_series(sqlite3 *db, const struct series_row *r, struct err *e)
 {
-    return stmt_once(db,
-                     "UPDATE series SET n=?2,last=?3,last_step=?4,min=?5,min_step=?6,max=?7,max_step=?8"
-                     " WHERE id=?1", e, "iidididi", r->id, r->n, r->last, r->last_step, r->min,
-                     r->min_step, r->max, r->max_step);
+    return stmt_once(
+        db,
+        "UPDATE series SET n=?2,last=?3,last_step=?4,min=?5,min_step=?6,max=?7,max_step=?8"
+        " WHERE id=?1",
+        e, "iidididi", r->id, r->n, r->last, r->last_step, r->min, r->min_step, r->max,
+        r->max_step);
 }
 
 static void add_to_summary(struct series_row *r, const struct point *p)
@@ -94,7 +96,8 @@ static int load_tail(sqlite3 *db, int64_t series, struct tail *t, struct err *e)
     struct stmt s;
     t->seq = 0;
     t->n = 0;
-    int rc = stmt_prepare(&s, db, "SELECT seq,points FROM chunk WHERE series=?1 ORDER BY seq DESC LIMIT 1", e);
+    int rc = stmt_prepare(
+        &s, db, "SELECT seq,points FROM chunk WHERE series=?1 ORDER BY seq DESC LIMIT 1", e);
     if (rc != 0) return rc;
     stmt_bind(&s, "i", series);
     if (stmt_step(&s, e) == 1) {
@@ -118,8 +121,8 @@ static int save_tail(sqlite3 *db, int64_t series, const struct tail *t, struct e
     const struct point last = point_unpack(t->points + (t->n - 1) * POINT_BYTES);
     return stmt_once(db,
                      "INSERT INTO chunk(series,seq,step0,step1,points) VALUES(?1,?2,?3,?4,?5)"
-                     " ON CONFLICT(series,seq) DO UPDATE SET step1=?4,points=?5", e, "iiiib", series,
-                     t->seq, (int64_t)first.step, (int64_t)last.step, t->points,
+                     " ON CONFLICT(series,seq) DO UPDATE SET step1=?4,points=?5",
+                     e, "iiiib", series, t->seq, (int64_t)first.step, (int64_t)last.step, t->points,
                      (int)(t->n * POINT_BYTES));
 }
 
@@ -142,7 +145,7 @@ static int append_points(sqlite3 *db, int64_t experiment, const char *name,
     return rc != 0 ? rc : save_series(db, &row, e);
 }
 
-/* ---- frames --------------------------------------------------------------------------------------------- */
+/* ---- frames ---------------------------------------------------------------------------------- */
 static bool add_point(cJSON *list, const struct point *p)
 {
     cJSON *three = cJSON_CreateArray();
@@ -151,7 +154,9 @@ static bool add_point(cJSON *list, const struct point *p)
         return false;
     }
     cJSON *value = isfinite(p->value) ? cJSON_CreateNumber(p->value)
-                   : cJSON_CreateString(isnan(p->value) ? "NaN" : p->value > 0 ? "Infinity" : "-Infinity");
+                                      : cJSON_CreateString(isnan(p->value) ? "NaN"
+                                                           : p->value > 0  ? "Infinity"
+                                                                           : "-Infinity");
     return cJSON_AddItemToArray(three, cJSON_CreateNumber((double)p->step)) &&
            cJSON_AddItemToArray(three, cJSON_CreateNumber((double)p->time_ms)) &&
            cJSON_AddItemToArray(three, value);
@@ -191,9 +196,11 @@ static int next_index(struct ingest *in, const struct record *r, const char *kin
                       struct err *e)
 {
     struct stmt s;
-    int rc = stmt_prepare(&s, in->db,
-                          "SELECT coalesce(max(idx)+1,0) FROM record WHERE experiment=?1 AND layer=?2"
-                          " AND kind=?3", e);
+    int rc = stmt_prepare(
+        &s, in->db,
+        "SELECT coalesce(max(idx)+1,0) FROM record WHERE experiment=?1 AND layer=?2"
+        " AND kind=?3",
+        e);
     if (rc != 0) return rc;
     stmt_bind(&s, "itt", in->experiment, r->layer, kind);
     *out = stmt_step(&s, e) == 1 ? stmt_int(&s, 0) : 0;
@@ -217,11 +224,13 @@ static int one_record(struct ingest *in, const struct wire_frame *f, struct err 
     rc = next_index(in, &r, kind, &index, e);
     if (rc == 0) rc = write_bytes(in, &r, &place, e);
     if (rc == 0)
-        rc = stmt_once(in->db,
-                       "INSERT INTO record(experiment,layer,kind,idx,step,epoch,time_ms,dims,encoding,place,bytes)"
-                       " VALUES(?,?,?,?,?,?,?,?,?,?,?)", e, "ittiiiitiii", in->experiment, r.layer,
-                       kind, index, (int64_t)r.step, (int64_t)r.epoch, r.time_ms, dims,
-                       (int64_t)r.encoding, place, (int64_t)r.data_bytes);
+        rc = stmt_once(
+            in->db,
+            "INSERT INTO "
+            "record(experiment,layer,kind,idx,step,epoch,time_ms,dims,encoding,place,bytes)"
+            " VALUES(?,?,?,?,?,?,?,?,?,?,?)",
+            e, "ittiiiitiii", in->experiment, r.layer, kind, index, (int64_t)r.step,
+            (int64_t)r.epoch, r.time_ms, dims, (int64_t)r.encoding, place, (int64_t)r.data_bytes);
     if (rc != 0) return rc;
     cJSON *o = cJSON_CreateObject();
     if (o == NULL || !cJSON_AddItemToArray(in->out->records, o) ||
@@ -280,13 +289,14 @@ int metrics_ingest(sqlite3 *db, int64_t experiment, int64_t attempt, uint64_t un
                        " ON CONFLICT DO UPDATE SET frame=?3", e, "iii", experiment, attempt,
                        (int64_t)out->acked_frame);
     if (in.records_fd >= 0) {
-        if (rc == 0 && fdatasync(in.records_fd) != 0) rc = err_errno(e, errno, "%.150s", records_path);
+        if (rc == 0 && fdatasync(in.records_fd) != 0)
+            rc = err_errno(e, errno, "%.150s", records_path);
         (void)close(in.records_fd);
     }
     return rc;
 }
 
-/* ---- cutting -------------------------------------------------------------------------------------------- */
+/* ---- cutting --------------------------------------------------------------------------------- */
 /* Points of one chunk up to `step` stay; also rebuilds the summary on the way. */
 static int cut_chunk(sqlite3 *db, int64_t id, const unsigned char *points, size_t n, uint64_t step,
                      struct series_row *row, struct err *e)
@@ -301,8 +311,8 @@ static int cut_chunk(sqlite3 *db, int64_t id, const unsigned char *points, size_
     if (keep == n) return 0;
     if (keep == 0) return stmt_once(db, "DELETE FROM chunk WHERE id=?1", e, "i", id);
     const struct point last = point_unpack(points + (keep - 1) * POINT_BYTES);
-    return stmt_once(db, "UPDATE chunk SET step1=?2,points=substr(points,1,?3) WHERE id=?1", e, "iii",
-                     id, (int64_t)last.step, (int64_t)(keep * POINT_BYTES));
+    return stmt_once(db, "UPDATE chunk SET step1=?2,points=substr(points,1,?3) WHERE id=?1", e,
+                     "iii", id, (int64_t)last.step, (int64_t)(keep * POINT_BYTES));
 }
 
 static int cut_series(sqlite3 *db, int64_t series, uint64_t step, struct err *e)
@@ -319,7 +329,8 @@ static int cut_series(sqlite3 *db, int64_t series, uint64_t step, struct err *e)
         rc = cut_chunk(db, stmt_int(&s, 0), blob, bytes / POINT_BYTES, step, &row, e);
     }
     stmt_finish(&s);
-    if (rc == 0 && row.n == 0) return stmt_once(db, "DELETE FROM series WHERE id=?1", e, "i", series);
+    if (rc == 0 && row.n == 0)
+        return stmt_once(db, "DELETE FROM series WHERE id=?1", e, "i", series);
     return rc != 0 ? rc : save_series(db, &row, e);
 }
 

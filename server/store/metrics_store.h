@@ -15,8 +15,8 @@ struct metrics_result {
     cJSON *records; /* [{"layer","kind","index","step","epoch"}] */
 };
 void metrics_result_deinit(struct metrics_result *r);
-/* Commits frames above the acknowledged one of (experiment, attempt), and the new acknowledgement, in
- * the caller's transaction. until_step: later points and records are dropped; 0 = none are.
+/* Commits frames above the acknowledged one of (experiment, attempt), and the new acknowledgement,
+ * in the caller's transaction. until_step: later points and records are dropped; 0 = none are.
  * records_path: file that record bytes are appended to. Errors: ERR_INVALID, ERR_DB, ERR_IO. */
 int metrics_ingest(sqlite3 *db, int64_t experiment, int64_t attempt, uint64_t until_step,
                    const unsigned char *body, size_t length, const char *records_path,

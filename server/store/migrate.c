@@ -44,7 +44,8 @@ int migrate_run(sqlite3 *db, const char *prefix, struct err *e)
         if (m->number > have) rc = apply(db, m, e);
     }
     if (rc == 0 && have > newest)
-        rc = err_set(e, ERR_CONFLICT, "the database has version %d, this program knows %d: use a newer one",
-                     have, newest);
+        rc = err_set(e, ERR_CONFLICT,
+                     "the database has version %d, this program knows %d: use a newer one", have,
+                     newest);
     return rc;
 }

@@ -31,7 +31,9 @@ static void bind_all(sqlite3_stmt *q, const char *format, va_list args)
         switch (*format) {
         case 'i': (void)sqlite3_bind_int64(q, i, va_arg(args, int64_t)); break;
         case 'd': (void)sqlite3_bind_double(q, i, va_arg(args, double)); break;
-        case 't': (void)sqlite3_bind_text(q, i, va_arg(args, const char *), -1, SQLITE_STATIC); break;
+        case 't':
+            (void)sqlite3_bind_text(q, i, va_arg(args, const char *), -1, SQLITE_STATIC);
+            break;
         default: {
             const void *data = va_arg(args, const void *);
             (void)sqlite3_bind_blob(q, i, data, va_arg(args, int), SQLITE_STATIC);
@@ -75,14 +77,16 @@ int stmt_run_one(struct stmt *s, struct err *e)
     const int rc = stmt_run(s, e);
     if (rc != 0) return rc;
     const int changed = sqlite3_changes(s->db);
-    return changed == 1 ? 0 : err_set(e, ERR_CONFLICT, "%.100s: %d rows", sqlite3_sql(s->q), changed);
+    return changed == 1 ? 0
+                        : err_set(e, ERR_CONFLICT, "%.100s: %d rows", sqlite3_sql(s->q), changed);
 }
 
 int64_t stmt_int(const struct stmt *s, int column) { return sqlite3_column_int64(s->q, column); }
 
 double stmt_double(const struct stmt *s, int column)
 {
-    return sqlite3_column_type(s->q, column) == SQLITE_NULL ? NAN : sqlite3_column_double(s->q, column);
+    return sqlite3_column_type(s->q, column) == SQLITE_NULL ? NAN
+                                                            : sqlite3_column_double(s->q, column);
 }
 
 const char *stmt_text(const struct stmt *s, int column)

@@ -14,8 +14,8 @@ struct stmt {
 /* Errors: ERR_DB. */
 int stmt_prepare(struct stmt *s, sqlite3 *db, const char *sql, struct err *e);
 void stmt_finish(struct stmt *s); /* safe on a zeroed statement and when repeated */
-/* Binds by format: i int64_t, d double, t text (NULL allowed), b blob (pointer, int length). Values are
- * borrowed until the statement was run. */
+/* Binds by format: i int64_t, d double, t text (NULL allowed), b blob (pointer, int length). Values
+ * are borrowed until the statement was run. */
 void stmt_bind(struct stmt *s, const char *format, ...);
 /* Runs to the end, resets, unbinds. Errors: ERR_DB. */
 int stmt_run(struct stmt *s, struct err *e);

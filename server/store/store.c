@@ -39,12 +39,13 @@ int store_check_file_system(const char *path, struct err *e)
     if (statfs(path, &fs) != 0) return 0; /* opening says what is wrong */
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
         if ((long)fs.f_type == refused[i].magic)
-            return err_set(e, ERR_INVALID, "the state directory %.120s is on %s: put it on a local disk",
-                           path, refused[i].name);
+            return err_set(e, ERR_INVALID,
+                           "the state directory %.120s is on %s: put it on a local disk", path,
+                           refused[i].name);
     return 0;
 }
 
-/* ---- writer thread -------------------------------------------------------------------------------------- */
+/* ---- writer thread --------------------------------------------------------------------------- */
 static void take_waiting(struct store *s, struct list *group)
 {
     uv_mutex_lock(&s->lock);
@@ -126,7 +127,7 @@ static void write_jobs(void *arg)
     }
 }
 
-/* ---- loop thread ---------------------------------------------------------------------------------------- */
+/* ---- loop thread ----------------------------------------------------------------------------- */
 static void deliver(struct store *s)
 {
     for (;;) {
@@ -160,11 +161,14 @@ const char *store_path(const struct store *s) { return s->path; }
 
 static int configure(sqlite3 *db, bool full, struct err *e)
 {
-    int rc = stmt_exec(db,
-                       "PRAGMA journal_mode=WAL; PRAGMA busy_timeout=5000; PRAGMA foreign_keys=ON;"
-                       "PRAGMA temp_store=MEMORY; PRAGMA cache_size=-16000; PRAGMA secure_delete=OFF;"
-                       "PRAGMA journal_size_limit=67108864; PRAGMA trusted_schema=OFF;", e);
-    if (rc == 0) rc = stmt_exec(db, full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL", e);
+    int rc = stmt_exec(
+        db,
+        "PRAGMA journal_mode=WAL; PRAGMA busy_timeout=5000; PRAGMA foreign_keys=ON;"
+        "PRAGMA temp_store=MEMORY; PRAGMA cache_size=-16000; PRAGMA secure_delete=OFF;"
+        "PRAGMA journal_size_limit=67108864; PRAGMA trusted_schema=OFF;",
+        e);
+    if (rc == 0)
+        rc = stmt_exec(db, full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL", e);
     return rc;
 }
 

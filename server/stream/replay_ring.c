@@ -37,7 +37,8 @@ bool ring_push(struct replay_ring *r, const char *event, const char *data, int64
     while (r->first < r->next &&
            (r->next - r->first >= RING_EVENTS_MAX || r->bytes + length > RING_BYTES_MAX))
         drop_first(r);
-    r->events[r->next % RING_EVENTS_MAX] = (struct ring_event){ text, length, experiment, everybody };
+    r->events[r->next % RING_EVENTS_MAX] = (struct ring_event){ text, length, experiment,
+                                                                everybody };
     r->bytes += length;
     r->next++;
     return true;

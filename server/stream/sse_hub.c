@@ -1,5 +1,6 @@
-/* sse_hub: see sse_hub.h. A subscriber's reader copies from the ring; when nothing is new it suspends
- * its connection and returns 0 (returning 0 without suspending would spin, service.md D2). */
+/* sse_hub: see sse_hub.h. A subscriber's reader copies from the ring; when nothing is new it
+ * suspends its connection and returns 0 (returning 0 without suspending would spin, service.md D2).
+ */
 #include "server/stream/sse_hub.h"
 
 #include "common/list.h"
@@ -47,7 +48,7 @@ struct subscriber {
     char head[SSE_ID_MAX + 8];
 };
 
-/* ---- epoch ------------------------------------------------------------------------------------------------ */
+/* ---- epoch ----------------------------------------------------------------------------------- */
 static int raise_epoch(struct sse_hub *h, const char *state_dir, struct err *e)
 {
     char path[PATH_MAX], next[PATH_MAX];
@@ -61,8 +62,10 @@ static int raise_epoch(struct sse_hub *h, const char *state_dir, struct err *e)
     h->epoch++;
     f = fopen(next, "we");
     if (f == NULL) return err_errno(e, errno, "%.150s", next);
-    const bool written = fprintf(f, "%" PRIu64 "\n", h->epoch) > 0 && fflush(f) == 0 && fsync(fileno(f)) == 0;
-    if (fclose(f) != 0 || !written || rename(next, path) != 0) return err_errno(e, errno, "%.150s", path);
+    const bool written = fprintf(f, "%" PRIu64 "\n", h->epoch) > 0 && fflush(f) == 0 &&
+                         fsync(fileno(f)) == 0;
+    if (fclose(f) != 0 || !written || rename(next, path) != 0)
+        return err_errno(e, errno, "%.150s", path);
     return 0;
 }
 
@@ -71,7 +74,7 @@ void sse_hub_last_id(const struct sse_hub *h, char out[SSE_ID_MAX])
     (void)snprintf(out, SSE_ID_MAX, "%" PRIu64 "-%" PRIu64, h->epoch, h->ring.next - 1);
 }
 
-/* ---- waking ----------------------------------------------------------------------------------------------- */
+/* ---- waking ---------------------------------------------------------------------------------- */
 static bool wants(const struct subscriber *s, const struct ring_event *ev)
 {
     if (ev->everybody && s->experiments) return true;
@@ -92,7 +95,8 @@ void sse_hub_publish(void *ctx, const char *event, int64_t experiment, const cha
 {
     struct sse_hub *h = ctx;
     /* Points and records are for those who look at the experiment; lists need the rest only. */
-    const bool everybody = strcmp(event, "experiment.points") != 0 && strcmp(event, "experiment.record") != 0;
+    const bool everybody = strcmp(event, "experiment.points") != 0 &&
+                           strcmp(event, "experiment.record") != 0;
     if (!ring_push(&h->ring, event, data_json, experiment, everybody)) {
         log_error("server.stream", "out of memory: an event is lost");
         return;
@@ -116,7 +120,7 @@ static void on_heartbeat(uv_timer_t *t)
     }
 }
 
-/* ---- reading ---------------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 static void say(struct subscriber *s, const char *text)
 {
     s->pending_length = (size_t)snprintf(s->pending, sizeof s->pending, "%s", text);
@@ -127,7 +131,8 @@ static void say_reset(struct subscriber *s)
 {
     char text[120];
     s->next = s->hub->ring.next;
-    (void)snprintf(text, sizeof text, "id: %" PRIu64 "-%" PRIu64 "\nevent: reset\ndata: {\"reason\":\"gap\"}\n\n",
+    (void)snprintf(text, sizeof text,
+                   "id: %" PRIu64 "-%" PRIu64 "\nevent: reset\ndata: {\"reason\":\"gap\"}\n\n",
                    s->hub->epoch, s->next - 1);
     say(s, text);
 }
@@ -144,7 +149,8 @@ static bool choose_next(struct subscriber *s)
         if (!wants(s, ring_get(&h->ring, s->next))) continue;
         s->current = s->next++;
         s->current_at = 0;
-        (void)snprintf(s->head, sizeof s->head, "id: %" PRIu64 "-%" PRIu64 "\n", h->epoch, s->current);
+        (void)snprintf(s->head, sizeof s->head, "id: %" PRIu64 "-%" PRIu64 "\n", h->epoch,
+                       s->current);
         return true;
     }
     if (s->beat) {
@@ -197,7 +203,8 @@ static ssize_t read_events(void *ctx, uint64_t pos, char *to, size_t room)
     size_t done = 0;
     while (done < room) {
         if (s->pending_at < s->pending_length)
-            done += copy_part(to + done, room - done, s->pending, s->pending_length, &s->pending_at);
+            done += copy_part(to + done, room - done, s->pending, s->pending_length,
+                              &s->pending_at);
         else if (s->current != 0) done += copy_event(s, to + done, room - done);
         else if (s->said_bye || !choose_next(s)) break;
     }
@@ -221,7 +228,7 @@ static void subscriber_gone(void *ctx)
     mem_free(s);
 }
 
-/* ---- subscribing -------------------------------------------------------------------------------------------- */
+/* ---- subscribing ----------------------------------------------------------------------------- */
 /* "experiments,experiment:12"; 0, or the position of the word that is not a topic. */
 static const char *parse_topics(struct subscriber *s, const char *text)
 {
@@ -259,7 +266,8 @@ static void find_place(struct subscriber *s, const struct request *r)
     uint64_t epoch, seq;
     s->next = s->hub->ring.next;
     const bool known = last != NULL && sscanf(last, "%" SCNu64 "-%" SCNu64, &epoch, &seq) == 2;
-    const bool here = known && epoch == s->hub->epoch && seq + 1 >= s->hub->ring.first && seq < s->hub->ring.next;
+    const bool here = known && epoch == s->hub->epoch && seq + 1 >= s->hub->ring.first &&
+                      seq < s->hub->ring.next;
     if (here) s->next = seq + 1;
     char hello[200];
     (void)snprintf(hello, sizeof hello, "retry: 2000\nid: %" PRIu64 "-%" PRIu64
@@ -267,7 +275,8 @@ static void find_place(struct subscriber *s, const struct request *r)
                    s->hub->epoch, s->next - 1, SSE_HEARTBEAT_S);
     char reset[120] = "";
     if (last != NULL && !here)
-        (void)snprintf(reset, sizeof reset, "id: %" PRIu64 "-%" PRIu64 "\nevent: reset\ndata: {\"reason\":\"gap\"}\n\n",
+        (void)snprintf(reset, sizeof reset,
+                       "id: %" PRIu64 "-%" PRIu64 "\nevent: reset\ndata: {\"reason\":\"gap\"}\n\n",
                        s->hub->epoch, s->next - 1);
     s->pending_length = (size_t)snprintf(s->pending, sizeof s->pending, "%s%s", hello, reset);
 }
@@ -275,9 +284,11 @@ static void find_place(struct subscriber *s, const struct request *r)
 static int admit(struct sse_hub *h, const struct request *r, struct err *e)
 {
     if (h->ending) return err_set(e, ERR_UNAVAILABLE, "the daemon is stopping");
-    if (h->count >= SSE_STREAMS_MAX) return err_set(e, ERR_UNAVAILABLE, "%d streams are open", SSE_STREAMS_MAX);
+    if (h->count >= SSE_STREAMS_MAX)
+        return err_set(e, ERR_UNAVAILABLE, "%d streams are open", SSE_STREAMS_MAX);
     if (streams_of(h, r->who.user) >= SSE_STREAMS_PER_USER_MAX)
-        return err_set(e, ERR_RATE, "%s has %d streams open", r->who.user, SSE_STREAMS_PER_USER_MAX);
+        return err_set(e, ERR_RATE, "%s has %d streams open", r->who.user,
+                       SSE_STREAMS_PER_USER_MAX);
     return 0;
 }
 
@@ -293,7 +304,8 @@ void sse_hub_subscribe(struct sse_hub *h, struct request *r)
     const char *topics = request_query(r, "topics");
     const char *wrong = parse_topics(s, topics != NULL ? topics : "experiments");
     if (wrong != NULL) {
-        (void)err_set(&e, ERR_INVALID, "topics: '%.60s' is neither experiments nor experiment:ID", wrong);
+        (void)err_set(&e, ERR_INVALID, "topics: '%.60s' is neither experiments nor experiment:ID",
+                      wrong);
         mem_free(s);
         respond_problem(r, &e, NULL);
         return;
@@ -302,13 +314,14 @@ void sse_hub_subscribe(struct sse_hub *h, struct request *r)
     s->connection = r->connection;
     (void)snprintf(s->user, sizeof s->user, "%s", r->who.user);
     find_place(s, r);
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+        r->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     const int bytes = SEND_BUFFER_BYTES;
     (void)setsockopt(info->connect_fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
     list_append(&h->subscribers, &s->link);
     h->count++;
-    struct MHD_Response *m =
-        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_BYTES, read_events, s, subscriber_gone);
+    struct MHD_Response *m = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_BYTES,
+                                                               read_events, s, subscriber_gone);
     if (m == NULL) {
         subscriber_gone(s);
         (void)err_set(&e, ERR_NOMEM, "stream");
@@ -321,7 +334,7 @@ void sse_hub_subscribe(struct sse_hub *h, struct request *r)
     respond_with(r, 200, m);
 }
 
-/* ---- life ---------------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 int sse_hub_create(struct sse_hub **out, uv_loop_t *loop, struct http **http, const char *state_dir,
                    struct err *e)
 {
@@ -336,7 +349,8 @@ int sse_hub_create(struct sse_hub **out, uv_loop_t *loop, struct http **http, co
         return rc;
     }
     (void)uv_timer_init(loop, &h->heartbeat);
-    (void)uv_timer_start(&h->heartbeat, on_heartbeat, SSE_HEARTBEAT_S * 1000, SSE_HEARTBEAT_S * 1000);
+    (void)uv_timer_start(&h->heartbeat, on_heartbeat, SSE_HEARTBEAT_S * 1000,
+                         SSE_HEARTBEAT_S * 1000);
     *out = h;
     return 0;
 }

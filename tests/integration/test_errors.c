@@ -29,21 +29,24 @@ Test(errors, specs_are_refused_with_every_fault)
 {
     struct service s = { 0 };
     service_start(&s);
-    expect_problem(http_post(&s, EXPERIMENTS, "{\"version\": 1,\n \"name\": }"), 400, "bad_json", NULL,
-                   "line 2, column 10");
+    expect_problem(http_post(&s, EXPERIMENTS, "{\"version\": 1,\n \"name\": }"), 400, "bad_json",
+                   NULL, "line 2, column 10");
     expect_problem(http_post(&s, EXPERIMENTS, ""), 400, "bad_json", NULL, NULL);
     char *spec = small_spec(1, "\"optimzer\": 1, \"seed\": -1");
     expect_problem(http_post(&s, EXPERIMENTS, spec), 400, "spec_invalid", "/seed", NULL);
     expect_problem(http_post(&s, EXPERIMENTS, spec), 400, "spec_invalid", "/optimzer", NULL);
     mem_free(spec);
-    const char *shape = "{\"version\": 1, \"dataset\": {\"name\": \"glyphs\"}, \"network\": {\"layers\": ["
-                        "{\"type\": \"conv2d\", \"out_channels\": 4, \"kernel_size\": 40},"
-                        "{\"type\": \"flatten\"}, {\"type\": \"linear\", \"out_features\": 10}]}}";
+    const char *shape =
+        "{\"version\": 1, \"dataset\": {\"name\": \"glyphs\"}, \"network\": {\"layers\": ["
+        "{\"type\": \"conv2d\", \"out_channels\": 4, \"kernel_size\": 40},"
+        "{\"type\": \"flatten\"}, {\"type\": \"linear\", \"out_features\": 10}]}}";
     expect_problem(http_post(&s, EXPERIMENTS, shape), 400, "spec_invalid", "/network/layers/0",
                    "kernel reaches 40");
-    const char *typo = "{\"version\": 1, \"dataset\": {\"name\": \"glyphs\"}, \"network\": {\"layers\": ["
-                       "{\"type\": \"convd2\"}]}, \"train\": {\"epochs\": 0, \"loss\": {\"type\": \"mes\"}}}";
-    expect_problem(http_post(&s, EXPERIMENTS, typo), 400, "spec_invalid", "/network/layers/0/type", "conv2d");
+    const char *typo =
+        "{\"version\": 1, \"dataset\": {\"name\": \"glyphs\"}, \"network\": {\"layers\": ["
+        "{\"type\": \"convd2\"}]}, \"train\": {\"epochs\": 0, \"loss\": {\"type\": \"mes\"}}}";
+    expect_problem(http_post(&s, EXPERIMENTS, typo), 400, "spec_invalid", "/network/layers/0/type",
+                   "conv2d");
     expect_problem(http_post(&s, EXPERIMENTS, typo), 400, "spec_invalid", "/train/epochs", NULL);
     struct answer a = http_get(&s, EXPERIMENTS);
     cr_assert(json_get_int(a.json, "total", -1) == 0, "a refused spec was stored: %s", a.body);
@@ -70,27 +73,35 @@ Test(errors, requests_are_refused_by_name)
     memset(large, ' ', 1200000);
     large[1200000] = '\0';
     const char *const no_wait[] = { "Expect:", NULL };
-    expect_problem(http_call(&s, "POST", EXPERIMENTS, large, no_wait), 413, "too_large", NULL, "1048576");
+    expect_problem(http_call(&s, "POST", EXPERIMENTS, large, no_wait), 413, "too_large", NULL,
+                   "1048576");
     mem_free(large);
     service_end(&s);
 }
 
-/* Goal: other sites' pages and other names get nothing, and a browser gets words instead of JSON. */
+/* Goal: other sites' pages and other names get nothing, and a browser gets words instead of
+
+ * JSON. */
 Test(errors, foreign_pages_are_kept_out)
 {
     struct service s = { 0 };
     service_start(&s);
     const char *const host[] = { "Host: evil.example", NULL };
-    expect_problem(http_call(&s, "GET", EXPERIMENTS, NULL, host), 421, "misdirected", NULL, "evil.example");
-    const char *const origin[] = { "Origin: http://evil.example", "Content-Type: application/json", NULL };
-    expect_problem(http_call(&s, "POST", EXPERIMENTS, "{}", origin), 403, "forbidden", NULL, "evil.example");
+    expect_problem(http_call(&s, "GET", EXPERIMENTS, NULL, host), 421, "misdirected", NULL,
+                   "evil.example");
+    const char *const origin[] = { "Origin: http://evil.example", "Content-Type: application/json",
+                                   NULL };
+    expect_problem(http_call(&s, "POST", EXPERIMENTS, "{}", origin), 403, "forbidden", NULL,
+                   "evil.example");
     char own[80];
     (void)snprintf(own, sizeof own, "Origin: %s", s.base);
     const char *const form[] = { own, "Content-Type: text/plain", NULL };
-    expect_problem(http_call(&s, "POST", EXPERIMENTS, "{}", form), 403, "forbidden", NULL, "application/json");
+    expect_problem(http_call(&s, "POST", EXPERIMENTS, "{}", form), 403, "forbidden", NULL,
+                   "application/json");
     const char *const browser[] = { "Host: labserver", "Accept: text/html", NULL };
     struct answer a = http_call(&s, "GET", "/", NULL, browser);
-    cr_assert(a.status == 421 && strstr(a.head, "text/html") != NULL && strstr(a.body, "ssh -N -L") != NULL,
+    cr_assert(a.status == 421 && strstr(a.head, "text/html") != NULL &&
+                  strstr(a.body, "ssh -N -L") != NULL,
               "%ld %s", a.status, a.body);
     answer_free(&a);
     service_end(&s);
@@ -142,7 +153,8 @@ Test(errors, an_idempotency_key_submits_once)
     struct answer b = http_call(&s, "POST", EXPERIMENTS, spec, key);
     cr_assert(a.status == 201 && b.status == 201);
     cr_assert(json_get_int(a.json, "id", 0) == json_get_int(b.json, "id", -1), "%s", b.body);
-    expect_problem(http_call(&s, "POST", EXPERIMENTS, other, key), 422, "idempotency_mismatch", NULL, "run-7");
+    expect_problem(http_call(&s, "POST", EXPERIMENTS, other, key), 422, "idempotency_mismatch",
+                   NULL, "run-7");
     cr_assert(wait_state(&s, json_get_int(a.json, "id", 0), "succeeded", 60));
     answer_free(&a);
     answer_free(&b);

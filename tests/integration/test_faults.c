@@ -1,5 +1,5 @@
-/* Stories of faults: killed workers, a killed daemon, damaged data. Nothing is lost, nothing is counted
- * twice, and the result has the same bits as that of a run without faults. */
+/* Stories of faults: killed workers, a killed daemon, damaged data. Nothing is lost, nothing is
+ * counted twice, and the result has the same bits as that of a run without faults. */
 #include "common/clock.h"
 #include "common/digest.h"
 #include "common/mem.h"
@@ -21,13 +21,15 @@
 static char *series_of(const struct service *s, int64_t id, const char *name)
 {
     char path[160];
-    (void)snprintf(path, sizeof path, "/api/v1/experiments/%lld/metrics/%s?format=csv", (long long)id, name);
+    (void)snprintf(path, sizeof path, "/api/v1/experiments/%lld/metrics/%s?format=csv",
+                   (long long)id, name);
     struct answer a = http_get(s, path);
     cr_assert(a.status == 200, "%s: %ld", path, a.status);
     char *out = a.body;
     char *to = out;
     for (const char *line = a.body; *line != '\0';) { /* step,time,value -> step,value */
-        const char *end = line + strcspn(line, "\n"), *first = memchr(line, ',', (size_t)(end - line));
+        const char *end = line + strcspn(line, "\n"),
+                   *first = memchr(line, ',', (size_t)(end - line));
         const char *second = memchr(first + 1, ',', (size_t)(end - first - 1));
         memmove(to, line, (size_t)(first - line));
         to += first - line;
@@ -45,7 +47,8 @@ static void weights_digest(const struct service *s, int64_t id, char out[DIGEST_
 {
     char path[120];
     uint8_t digest[DIGEST_BYTES];
-    (void)snprintf(path, sizeof path, "/api/v1/experiments/%lld/artifacts/weights.safetensors", (long long)id);
+    (void)snprintf(path, sizeof path, "/api/v1/experiments/%lld/artifacts/weights.safetensors",
+                   (long long)id);
     struct answer a = http_get(s, path);
     cr_assert(a.status == 200 && a.length > 1000);
     digest_bytes(a.body, a.length, digest);
@@ -56,8 +59,8 @@ static void weights_digest(const struct service *s, int64_t id, char out[DIGEST_
 /* Experiment b must have every point of a, once, with the same bits, and the same weights. */
 static void expect_same(const struct service *s, int64_t a, int64_t b)
 {
-    static const char *const names[] = { "train/loss", "train/accuracy", "val/loss", "test/accuracy",
-                                         "2/firing_rate", "2/tau" };
+    static const char *const names[] = { "train/loss",    "train/accuracy", "val/loss",
+                                         "test/accuracy", "2/firing_rate",  "2/tau" };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char *x = series_of(s, a, names[i]), *y = series_of(s, b, names[i]);
         cr_assert(strcmp(x, y) == 0, "%s differs:\n%.300s\n%.300s", names[i], x, y);
@@ -70,8 +73,8 @@ static void expect_same(const struct service *s, int64_t a, int64_t b)
     cr_assert(strcmp(x, y) == 0, "weights differ");
 }
 
-/* Goal: a worker killed with -9 is noticed within a second, and its next attempt ends with the bits of an
- * undisturbed run. */
+/* Goal: a worker killed with -9 is noticed within a second, and its next attempt ends with the bits
+ * of an undisturbed run. */
 Test(faults, a_killed_worker_resumes_to_the_same_bits)
 {
     struct service s = { 0 };
@@ -85,7 +88,8 @@ Test(faults, a_killed_worker_resumes_to_the_same_bits)
     cr_assert(worker > 0 && kill(worker, SIGKILL) == 0);
     const int64_t killed = clock_mono_ms();
     cr_assert(wait_state(&s, id, "backoff", 3));
-    cr_assert(clock_mono_ms() - killed < 1000, "noticed after %lld ms", (long long)(clock_mono_ms() - killed));
+    cr_assert(clock_mono_ms() - killed < 1000, "noticed after %lld ms",
+              (long long)(clock_mono_ms() - killed));
     cr_assert(wait_state(&s, id, "succeeded", 60));
     cr_assert(experiment_int(&s, id, NULL, "attempt") == 2);
     expect_same(&s, undisturbed, id);
@@ -93,8 +97,8 @@ Test(faults, a_killed_worker_resumes_to_the_same_bits)
     service_end(&s);
 }
 
-/* Goal: training goes on while the daemon is dead; the next daemon takes the worker over and misses no
- * point. */
+/* Goal: training goes on while the daemon is dead; the next daemon takes the worker over and misses
+ * no point. */
 Test(faults, a_killed_daemon_costs_nothing)
 {
     struct service s = { 0 };
@@ -136,7 +140,8 @@ Test(faults, an_orderly_stop_goes_on_later)
     service_end(&s);
 }
 
-static void write_file(const char *folder, const char *name, const void *data, size_t n, size_t keep)
+static void write_file(const char *folder, const char *name, const void *data, size_t n,
+                       size_t keep)
 {
     char path[300];
     (void)snprintf(path, sizeof path, "%s/%s", folder, name);
@@ -162,19 +167,23 @@ Test(faults, damaged_data_fails_by_name_and_offset)
     write_file(folder, "train-labels-idx1-ubyte.gz", labels, sizeof labels, 0);
     write_file(folder, "t10k-images-idx3-ubyte.gz", images, sizeof images, 0);
     write_file(folder, "t10k-labels-idx1-ubyte.gz", labels, sizeof labels, 0);
-    const char *spec = "{\"version\": 1, \"dataset\": {\"name\": \"shapes\"}, \"network\": {\"layers\": ["
-                       "{\"type\": \"flatten\"}, {\"type\": \"linear\", \"out_features\": 4}]}}";
+    const char *spec =
+        "{\"version\": 1, \"dataset\": {\"name\": \"shapes\"}, \"network\": {\"layers\": ["
+        "{\"type\": \"flatten\"}, {\"type\": \"linear\", \"out_features\": 4}]}}";
     const int64_t id = submit(&s, spec);
     cr_assert(wait_state(&s, id, "failed", 20));
     cJSON *x = experiment(&s, id);
     cr_assert(strcmp(json_get_string(x, "reason", ""), "invalid_data") == 0);
     const char *message = json_get_string(x, "message", "");
-    cr_assert(strstr(message, "train-images-idx3-ubyte.gz") != NULL && strstr(message, "ends at byte") != NULL, "%s", message);
+    cr_assert(strstr(message, "train-images-idx3-ubyte.gz") != NULL &&
+                  strstr(message, "ends at byte") != NULL,
+              "%s", message);
     cr_assert(json_get_int(x, "attempt", 0) == 1);
     cJSON_Delete(x);
-    const int64_t absent = submit(&s, "{\"version\": 1, \"dataset\": {\"name\": \"nowhere\"}, \"network\": "
-                                      "{\"layers\": [{\"type\": \"flatten\"}, {\"type\": \"linear\", "
-                                      "\"out_features\": 4}]}}");
+    const int64_t absent = submit(
+        &s, "{\"version\": 1, \"dataset\": {\"name\": \"nowhere\"}, \"network\": "
+            "{\"layers\": [{\"type\": \"flatten\"}, {\"type\": \"linear\", "
+            "\"out_features\": 4}]}}");
     cr_assert(wait_state(&s, absent, "failed", 20));
     x = experiment(&s, absent);
     cr_assert(strstr(json_get_string(x, "message", ""), "nowhere") != NULL);

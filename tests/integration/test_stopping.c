@@ -85,7 +85,8 @@ Test(stopping, slots_are_filled_and_kept)
     int64_t most = 0;
     for (;;) {
         struct answer a = http_get(&s, "/api/v1/queue");
-        const int64_t running = json_get_int(a.json, "running", 0), queued = json_get_int(a.json, "queued", 0);
+        const int64_t running = json_get_int(a.json, "running", 0),
+                      queued = json_get_int(a.json, "queued", 0);
         answer_free(&a);
         if (running > most) most = running;
         cr_assert(running <= 2);

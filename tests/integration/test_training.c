@@ -20,8 +20,9 @@ static bool has_item(const cJSON *json, const char *name, const char *value)
 static void check_metrics(const struct service *s)
 {
     struct answer a = http_get(s, ONE "/metrics");
-    static const char *const names[] = { "train/loss", "train/accuracy", "val/accuracy", "test/accuracy",
-                                         "2/firing_rate", "7/firing_rate", "2/tau" };
+    static const char *const names[] = { "train/loss",    "train/accuracy", "val/accuracy",
+                                         "test/accuracy", "2/firing_rate",  "7/firing_rate",
+                                         "2/tau" };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         cr_assert(has_item(a.json, "name", names[i]), "%s is missing: %s", names[i], a.body);
     answer_free(&a);
@@ -44,11 +45,13 @@ static void check_metrics(const struct service *s)
 static void check_records(const struct service *s)
 {
     struct answer a = http_get(s, ONE "/monitors");
-    cr_assert(has_item(a.json, "kind", "raster") && has_item(a.json, "kind", "psn_weight"), "%s", a.body);
+    cr_assert(has_item(a.json, "kind", "raster") && has_item(a.json, "kind", "psn_weight"), "%s",
+              a.body);
     answer_free(&a);
     a = http_get(s, ONE "/monitors/7/raster/last");
     const cJSON *dims = json_get(a.json, "dims");
-    cr_assert(cJSON_GetArrayItem(dims, 0)->valuedouble == 4 && cJSON_GetArrayItem(dims, 1)->valuedouble == 32);
+    cr_assert(cJSON_GetArrayItem(dims, 0)->valuedouble == 4 &&
+              cJSON_GetArrayItem(dims, 1)->valuedouble == 32);
     answer_free(&a);
     a = http_get(s, ONE "/monitors/7/raster/0?format=bin");
     cr_assert(a.length == 4 * 4, "%zu bytes", a.length);
@@ -61,13 +64,16 @@ static void check_records(const struct service *s)
 static void check_files(const struct service *s)
 {
     struct answer a = http_get(s, ONE "/artifacts");
-    cr_assert(has_item(a.json, "path", "weights.safetensors") && has_item(a.json, "path", "best.safetensors"), "%s",
-              a.body);
+    cr_assert(has_item(a.json, "path", "weights.safetensors") &&
+                  has_item(a.json, "path", "best.safetensors"),
+              "%s", a.body);
     cr_assert(!has_item(a.json, "path", "spool"));
     answer_free(&a);
     const char *const range[] = { "Range: bytes=8-15", NULL };
     a = http_call(s, "GET", ONE "/artifacts/weights.safetensors", NULL, range);
-    cr_assert(a.status == 206 && a.length == 8 && strstr(a.head, "Content-Range: bytes 8-15/") != NULL, "%s", a.head);
+    cr_assert(a.status == 206 && a.length == 8 &&
+                  strstr(a.head, "Content-Range: bytes 8-15/") != NULL,
+              "%s", a.head);
     answer_free(&a);
     a = http_get(s, ONE "/artifacts/..%2F..%2Flock");
     cr_assert(a.status == 404, "%ld", a.status);
@@ -90,7 +96,8 @@ static void check_result(const struct service *s)
     const char *tag = strstr(a.head, "ETag: ");
     cr_assert(tag != NULL);
     char match[64];
-    (void)snprintf(match, sizeof match, "If-None-Match: %.*s", (int)strcspn(tag + 6, "\r"), tag + 6);
+    (void)snprintf(match, sizeof match, "If-None-Match: %.*s", (int)strcspn(tag + 6, "\r"),
+                   tag + 6);
     const char *const headers[] = { match, NULL };
     struct answer b = http_call(s, "GET", ONE, NULL, headers);
     cr_assert(b.status == 304, "%ld", b.status);
@@ -98,14 +105,17 @@ static void check_result(const struct service *s)
     answer_free(&b);
 }
 
-/* Goal: a submitted experiment trains; its states, points and records stream and can be read after. */
+/* Goal: a submitted experiment trains; its states, points and records stream and can be read
+
+ * after. */
 Test(training, an_experiment_runs_and_can_be_watched)
 {
     struct service s = { 0 };
     service_start(&s);
     char *spec = small_spec(3, NULL);
     struct answer a = http_post(&s, "/api/v1/experiments?dry_run=true", spec);
-    cr_assert(a.status == 200 && json_get_int(a.json, "parameters", 0) == 144 + 32 + 1 + 576 * 32 + 32 + 20 + 330,
+    cr_assert(a.status == 200 &&
+                  json_get_int(a.json, "parameters", 0) == 144 + 32 + 1 + 576 * 32 + 32 + 20 + 330,
               "%s", a.body);
     answer_free(&a);
     a = http_post(&s, "/api/v1/experiments", spec);
@@ -113,14 +123,21 @@ Test(training, an_experiment_runs_and_can_be_watched)
     const char *id_header = strstr(a.head, "X-Event-Id: ");
     cr_assert(id_header != NULL);
     char path[200];
-    (void)snprintf(path, sizeof path, "/api/v1/events?topics=experiments,experiment:1&last_event_id=%.*s",
+    (void)snprintf(path, sizeof path,
+                   "/api/v1/events?topics=experiments,experiment:1&last_event_id=%.*s",
                    (int)strcspn(id_header + 12, "\r"), id_header + 12);
     answer_free(&a);
     char *stream = http_stream(&s, path, "\"state\":\"succeeded\"", 60);
-    static const char *const parts[] = { "event: hello", "\"state\":\"queued\"", "\"state\":\"starting\"",
-                                         "\"state\":\"running\"", "event: experiment.points", "\"train/loss\":[[1,",
-                                         "event: experiment.record", "\"kind\":\"raster\"",
-                                         "event: experiment.progress", "\"state\":\"succeeded\"" };
+    static const char *const parts[] = { "event: hello",
+                                         "\"state\":\"queued\"",
+                                         "\"state\":\"starting\"",
+                                         "\"state\":\"running\"",
+                                         "event: experiment.points",
+                                         "\"train/loss\":[[1,",
+                                         "event: experiment.record",
+                                         "\"kind\":\"raster\"",
+                                         "event: experiment.progress",
+                                         "\"state\":\"succeeded\"" };
     const char *at = stream;
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         const bool ordered = i < 4;
@@ -137,7 +154,8 @@ Test(training, an_experiment_runs_and_can_be_watched)
     service_end(&s);
 }
 
-/* Goal: a stream taken up again at an id misses nothing and repeats nothing; an unknown id says reset. */
+/* Goal: a stream taken up again at an id misses nothing and repeats nothing; an unknown id says
+ * reset. */
 Test(training, a_stream_resumes_where_it_ended)
 {
     struct service s = { 0 };
@@ -150,14 +168,17 @@ Test(training, a_stream_resumes_where_it_ended)
     const long epoch = strtol(header + 12, NULL, 10);
     answer_free(&a);
     char path[120];
-    (void)snprintf(path, sizeof path, "/api/v1/events?topics=experiment:1&last_event_id=%ld-2", epoch);
+    (void)snprintf(path, sizeof path, "/api/v1/events?topics=experiment:1&last_event_id=%ld-2",
+                   epoch);
     char *stream = http_stream(&s, path, "\"state\":\"succeeded\"", 5);
     (void)snprintf(path, sizeof path, "id: %ld-3\n", epoch);
-    cr_assert(strstr(stream, path) != NULL && strstr(stream, "event: reset") == NULL, "%.600s", stream);
+    cr_assert(strstr(stream, path) != NULL && strstr(stream, "event: reset") == NULL, "%.600s",
+              stream);
     (void)snprintf(path, sizeof path, "id: %ld-1\nevent: experiment", epoch);
     cr_assert(strstr(stream, path) == NULL);
     mem_free(stream);
-    (void)snprintf(path, sizeof path, "/api/v1/events?topics=experiment:1&last_event_id=%ld-2", epoch + 7);
+    (void)snprintf(path, sizeof path, "/api/v1/events?topics=experiment:1&last_event_id=%ld-2",
+                   epoch + 7);
     stream = http_stream(&s, path, "event: reset", 5);
     cr_assert(strstr(stream, "event: reset") != NULL, "%.300s", stream);
     mem_free(stream);
@@ -177,7 +198,8 @@ Test(training, labels_change_and_deletion_removes)
     answer_free(&a);
     cr_assert(wait_state(&s, 1, "succeeded", 60));
     a = http_call(&s, "PATCH", ONE, "{\"name\": \"better\", \"tags\": [\"a\", \"b\"]}", NULL);
-    cr_assert(a.status == 200 && strcmp(json_get_string(a.json, "name", ""), "better") == 0, "%s", a.body);
+    cr_assert(a.status == 200 && strcmp(json_get_string(a.json, "name", ""), "better") == 0, "%s",
+              a.body);
     answer_free(&a);
     const char *const old[] = { "If-Match: \"r1\"", NULL };
     a = http_call(&s, "PATCH", ONE, "{\"name\": \"late\"}", old);

@@ -30,7 +30,7 @@ void sleep_ms(int ms)
     (void)nanosleep(&t, NULL);
 }
 
-/* ---- processes ------------------------------------------------------------------------------------ */
+/* ---- processes ------------------------------------------------------------------------------- */
 static int free_port(void)
 {
     const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -55,7 +55,8 @@ static void run_daemon(const struct service *s)
     (void)snprintf(data, sizeof data, "%s/data", s->folder);
     (void)snprintf(log, sizeof log, "%s/daemon.log", s->folder);
     (void)snprintf(listen_on, sizeof listen_on, "127.0.0.1:%d", s->port);
-    const char *argv[24] = { program(), "serve", "--state-dir", state, "--data-dir", data, "--listen", listen_on };
+    const char *argv[24] = { program(),    "serve", "--state-dir", state,
+                             "--data-dir", data,    "--listen",    listen_on };
     size_t n = 8;
     for (size_t i = 0; s->extra[i] != NULL; i++) argv[n++] = s->extra[i];
     const int out = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
@@ -119,7 +120,8 @@ void service_stop(struct service *s)
     }
     s->pid = 0;
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) show_log(s);
-    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the daemon ended with status %d", status);
+    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the daemon ended with status %d",
+              status);
 }
 
 void service_kill(struct service *s)
@@ -155,7 +157,8 @@ static int each_process(const struct service *s, pid_t *worker)
         const ssize_t n = readlink(text, exe, sizeof exe - 1);
         if (n <= 0) continue; /* a zombie, or not ours */
         exe[n] = '\0';
-        if (!file_mentions(environ_path, s->folder) && !file_mentions(args_path, s->folder)) continue;
+        if (!file_mentions(environ_path, s->folder) && !file_mentions(args_path, s->folder))
+            continue;
         count++;
         if (worker != NULL && strstr(exe, "spiked-worker") != NULL) *worker = (pid_t)pid;
     }
@@ -187,11 +190,12 @@ void service_end(struct service *s)
     service_stop(s);
     const int64_t until = clock_mono_ms() + 10000;
     while (service_processes(s) > 0 && clock_mono_ms() < until) sleep_ms(50);
-    cr_assert(service_processes(s) == 0, "%d processes of %s are left", service_processes(s), s->folder);
+    cr_assert(service_processes(s) == 0, "%d processes of %s are left", service_processes(s),
+              s->folder);
     remove_folder(s->folder);
 }
 
-/* ---- HTTP ------------------------------------------------------------------------------------------ */
+/* ---- HTTP ------------------------------------------------------------------------------------ */
 struct text {
     char *data;
     size_t length;
@@ -207,7 +211,9 @@ static size_t collect(char *data, size_t size, size_t n, void *ctx)
     t->data = grown;
     t->length += size * n;
     t->data[t->length] = '\0';
-    return t->until != NULL && strstr(t->data, t->until) != NULL ? 0 : size * n; /* 0 ends the transfer */
+    return t->until != NULL && strstr(t->data, t->until) != NULL
+               ? 0
+               : size * n; /* 0 ends the transfer */
 }
 
 void answer_free(struct answer *a)
@@ -218,8 +224,8 @@ void answer_free(struct answer *a)
     *a = (struct answer){ 0 };
 }
 
-struct answer http_call(const struct service *s, const char *method, const char *path, const char *body,
-                        const char *const *headers)
+struct answer http_call(const struct service *s, const char *method, const char *path,
+                        const char *body, const char *const *headers)
 {
     char url[2048];
     struct text head = { 0 }, text = { 0 };
@@ -227,7 +233,8 @@ struct answer http_call(const struct service *s, const char *method, const char 
     CURL *c = curl_easy_init();
     struct curl_slist *list = NULL;
     (void)snprintf(url, sizeof url, "%s%s", s->base, path);
-    for (size_t i = 0; headers != NULL && headers[i] != NULL; i++) list = curl_slist_append(list, headers[i]);
+    for (size_t i = 0; headers != NULL && headers[i] != NULL; i++)
+        list = curl_slist_append(list, headers[i]);
     (void)curl_easy_setopt(c, CURLOPT_URL, url);
     (void)curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, method);
     (void)curl_easy_setopt(c, CURLOPT_TIMEOUT, 30L);
@@ -241,7 +248,8 @@ struct answer http_call(const struct service *s, const char *method, const char 
         (void)curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE, (long)strlen(body));
         (void)curl_easy_setopt(c, CURLOPT_POSTFIELDS, body);
     }
-    if (curl_easy_perform(c) == CURLE_OK) (void)curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &a.status);
+    if (curl_easy_perform(c) == CURLE_OK)
+        (void)curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &a.status);
     curl_slist_free_all(list);
     curl_easy_cleanup(c);
     a.head = head.data;
@@ -252,7 +260,10 @@ struct answer http_call(const struct service *s, const char *method, const char 
     return a;
 }
 
-struct answer http_get(const struct service *s, const char *path) { return http_call(s, "GET", path, NULL, NULL); }
+struct answer http_get(const struct service *s, const char *path)
+{
+    return http_call(s, "GET", path, NULL, NULL);
+}
 
 struct answer http_post(const struct service *s, const char *path, const char *body)
 {
@@ -275,19 +286,23 @@ char *http_stream(const struct service *s, const char *path, const char *until, 
     return text.data != NULL ? text.data : mem_strdup("");
 }
 
-/* ---- experiments ------------------------------------------------------------------------------------- */
+/* ---- experiments ----------------------------------------------------------------------------- */
 char *small_spec(int64_t epochs, const char *fields)
 {
     return mem_printf(
         "{\"version\": 1, \"name\": \"story\", \"time_steps\": 4,"
         "\"dataset\": {\"name\": \"glyphs\", \"train_limit\": 640, \"test_limit\": 100},"
-        "\"network\": {\"layers\": [{\"type\": \"conv2d\", \"out_channels\": 16, \"kernel_size\": 3,"
+        "\"network\": {\"layers\": [{\"type\": \"conv2d\", \"out_channels\": 16, \"kernel_size\": "
+        "3,"
         " \"stride\": 2, \"bias\": false}, {\"type\": \"batch_norm\"},"
-        " {\"type\": \"neuron\", \"model\": \"plif\"}, {\"type\": \"max_pool2d\", \"kernel_size\": 2},"
+        " {\"type\": \"neuron\", \"model\": \"plif\"}, {\"type\": \"max_pool2d\", \"kernel_size\": "
+        "2},"
         " {\"type\": \"flatten\"}, {\"type\": \"dropout\", \"p\": 0.2},"
         " {\"type\": \"linear\", \"out_features\": 32},"
-        " {\"type\": \"neuron\", \"model\": \"psn\"}, {\"type\": \"linear\", \"out_features\": 10}]},"
-        "\"train\": {\"epochs\": %lld, \"batch_size\": 16, \"loss\": {\"type\": \"cross_entropy\"}},"
+        " {\"type\": \"neuron\", \"model\": \"psn\"}, {\"type\": \"linear\", \"out_features\": "
+        "10}]},"
+        "\"train\": {\"epochs\": %lld, \"batch_size\": 16, \"loss\": {\"type\": "
+        "\"cross_entropy\"}},"
         "\"checkpoint\": {\"every_steps\": 20}, \"resources\": {\"threads\": 1}%s%s}",
         (long long)epochs, fields != NULL ? ", " : "", fields != NULL ? fields : "");
 }
@@ -337,8 +352,8 @@ bool wait_state(const struct service *s, int64_t id, const char *states, int sec
         const bool there = one_of(json_get_string(x, "state", ""), states);
         const bool late = clock_mono_ms() > until;
         if (late && !there)
-            cr_log_warn("experiment %lld is %s (%s), wanted %s", (long long)id, json_get_string(x, "state", ""),
-                        json_get_string(x, "message", ""), states);
+            cr_log_warn("experiment %lld is %s (%s), wanted %s", (long long)id,
+                        json_get_string(x, "state", ""), json_get_string(x, "message", ""), states);
         cJSON_Delete(x);
         if (there || late) return there;
         sleep_ms(50);

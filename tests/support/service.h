@@ -1,4 +1,5 @@
-/* service: a real daemon with real workers in a folder of its own, for stories. One story, one thread. */
+/* service: a real daemon with real workers in a folder of its own, for stories. One story, one
+ * thread. */
 #ifndef TESTS_SERVICE_H
 #define TESTS_SERVICE_H
 
@@ -28,7 +29,7 @@ pid_t service_worker(const struct service *s);
 /* Processes that carry the folder's name in their environment or arguments. */
 int service_processes(const struct service *s);
 
-/* ---- HTTP ---------------------------------------------------------------------------------------- */
+/* ---- HTTP ------------------------------------------------------------------------------------ */
 struct answer {
     long status;
     char *head; /* header lines as received */
@@ -38,14 +39,14 @@ struct answer {
 };
 void answer_free(struct answer *a);
 /* path begins with "/"; body NULL = none; headers NULL-terminated "Name: value", or NULL. */
-struct answer http_call(const struct service *s, const char *method, const char *path, const char *body,
-                        const char *const *headers);
+struct answer http_call(const struct service *s, const char *method, const char *path,
+                        const char *body, const char *const *headers);
 struct answer http_get(const struct service *s, const char *path);
 struct answer http_post(const struct service *s, const char *path, const char *body);
 /* Reads an event stream until it holds `until` or the time is over. Caller frees with mem_free. */
 char *http_stream(const struct service *s, const char *path, const char *until, int seconds);
 
-/* ---- experiments ----------------------------------------------------------------------------------- */
+/* ---- experiments ----------------------------------------------------------------------------- */
 /* A small glyphs spec: `fields` replaces or adds top-level fields, e.g. "\"seed\": 3". */
 char *small_spec(int64_t epochs, const char *fields);
 int64_t submit(const struct service *s, const char *spec);

@@ -63,8 +63,8 @@ struct pose {
     float pen; /* half width, in pixels */
 };
 
-/* A sine by its Taylor series around the nearest multiple of a half turn: plain operations, the same
- * bits on every machine. Error below 1e-6. */
+/* A sine by its Taylor series around the nearest multiple of a half turn: plain operations, the
+ * same bits on every machine. Error below 1e-6. */
 static float wave(float turns)
 {
     turns -= floorf(turns);
@@ -75,7 +75,8 @@ static float wave(float turns)
     }
     if (turns > 0.25f) turns = 0.5f - turns;
     const float a = 6.2831853f * turns, q = a * a;
-    return sign * a * (1.0f - q / 6.0f * (1.0f - q / 20.0f * (1.0f - q / 42.0f * (1.0f - q / 72.0f))));
+    return sign * a *
+           (1.0f - q / 6.0f * (1.0f - q / 20.0f * (1.0f - q / 42.0f * (1.0f - q / 72.0f))));
 }
 
 static struct pose draw_pose(struct dice *d)

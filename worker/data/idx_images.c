@@ -67,8 +67,9 @@ static int read_header(gzFile f, const char *path, struct idx_file *out, size_t 
     unsigned char magic[4], size[4];
     if (read_exactly(f, path, magic, 4, at, e) != 0) return (int)e->code;
     if (magic[0] != 0 || magic[1] != 0 || magic[2] != IDX_UBYTE)
-        return err_set(e, ERR_DATA, "%.150s: byte 0 begins with %02x%02x%02x, not 000008 (unsigned bytes)",
-                       path, magic[0], magic[1], magic[2]);
+        return err_set(e, ERR_DATA,
+                       "%.150s: byte 0 begins with %02x%02x%02x, not 000008 (unsigned bytes)", path,
+                       magic[0], magic[1], magic[2]);
     if (magic[3] == 0 || magic[3] > IDX_DIMS_MAX)
         return err_set(e, ERR_DATA, "%.150s: byte 3 says %d dimensions, 1 to 4 are known", path,
                        magic[3]);
@@ -77,7 +78,8 @@ static int read_header(gzFile f, const char *path, struct idx_file *out, size_t 
     for (size_t i = 0; i < out->n_dims; i++) {
         const size_t offset = *at;
         if (read_exactly(f, path, size, 4, at, e) != 0) return (int)e->code;
-        out->dims[i] = (size_t)size[0] << 24 | (size_t)size[1] << 16 | (size_t)size[2] << 8 | size[3];
+        out->dims[i] = (size_t)size[0] << 24 | (size_t)size[1] << 16 | (size_t)size[2] << 8 |
+                       size[3];
         if (out->dims[i] == 0 || !mem_mul(out->count, out->dims[i], &out->count) ||
             out->count > IDX_VALUES_MAX)
             return err_set(e, ERR_DATA, "%.150s: byte %zu: dimension %zu is impossible", path,

@@ -46,7 +46,8 @@ static void cut(const struct dataset *data, size_t n, double fraction, struct ti
         size_t count = 0;
         for (size_t i = 0; i < n; i++) {
             if (data->ops->label(data, DATASET_TRAIN, i) != class) continue;
-            tickets[count++] = (struct ticket){ philox_u32(key, 0, (uint32_t)i, 0, 0), (uint32_t)i };
+            tickets[count++] = (struct ticket){ philox_u32(key, 0, (uint32_t)i, 0, 0),
+                                                (uint32_t)i };
         }
         qsort(tickets, count, sizeof tickets[0], by_draw);
         const size_t held = (size_t)((double)count * fraction + 0.5);

@@ -3,13 +3,16 @@
 
 #include <string.h>
 
-/* Zeros around, then the old size at a random place: a shift by up to `padding` with zeros moved in. */
+/* Zeros around, then the old size at a random place: a shift by up to `padding` with zeros moved
+ * in. */
 static void random_crop(const struct spec_transform *t, const struct sample_place *at,
                         uint32_t number, float *pixels, float *spare)
 {
     const uint32_t places = (uint32_t)(2 * t->padding + 1);
-    const int64_t dy = (int64_t)philox_below(at->key, 0, at->index, at->epoch, number, places) - t->padding;
-    const int64_t dx = (int64_t)philox_below(at->key, 1, at->index, at->epoch, number, places) - t->padding;
+    const int64_t dy = (int64_t)philox_below(at->key, 0, at->index, at->epoch, number, places) -
+                       t->padding;
+    const int64_t dx = (int64_t)philox_below(at->key, 1, at->index, at->epoch, number, places) -
+                       t->padding;
     const int64_t h = (int64_t)at->h, w = (int64_t)at->w;
     memcpy(spare, pixels, at->c * at->h * at->w * sizeof spare[0]);
     for (size_t c = 0; c < at->c; c++)

@@ -14,8 +14,9 @@
 static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
-/* ---- packed weights ------------------------------------------------------------------------------
- * groups == 1: [panel of K][block of C][r][s][c][PANEL]; otherwise PyTorch's [K][C/groups][r][s]. */
+/* ---- packed weights
+ * ------------------------------------------------------------------------------ groups == 1:
+ * [panel of K][block of C][r][s][c][PANEL]; otherwise PyTorch's [K][C/groups][r][s]. */
 static size_t packed_at(const struct conv_shape *cs, size_t k, size_t c, size_t r, size_t s)
 {
     const size_t block = c / ORDER_BLOCK, first = block * ORDER_BLOCK;
@@ -58,7 +59,7 @@ void conv_unpack(const struct conv_shape *cs, const float *packed, float *oihw)
     else memcpy(oihw, packed, cs->k * (cs->c / cs->groups) * cs->r * cs->s * sizeof packed[0]);
 }
 
-/* ---- a tile of pixels ------------------------------------------------------------------------------ */
+/* ---- a tile of pixels ------------------------------------------------------------------------ */
 static const float zeros[ORDER_BLOCK];
 
 /* Stretches of one tile, handed to the micro-kernel in lots. */
@@ -89,7 +90,7 @@ static struct gather_stretch *tile_stretch(struct tile *t)
     return &t->stretch[t->n];
 }
 
-/* ---- forward --------------------------------------------------------------------------------------- */
+/* ---- forward --------------------------------------------------------------------------------- */
 struct forward {
     const struct kernel_ctx *kc;
     const struct conv_shape *cs;
@@ -100,7 +101,9 @@ struct forward {
     size_t t_begin, t_count, band; /* band: output rows of an item */
 };
 
-/* Input of one band as floats: element (row, column, channel) at data + row*row_ + col*pixel + c. */
+/* Input of one band as floats: element (row, column, channel) at data + row*row_ + col*pixel +
+
+ * c. */
 struct plane {
     const float *data;
     size_t row, pixel;
@@ -219,7 +222,9 @@ size_t conv_thread_scratch(const struct conv_shape *cs, const struct tensor_desc
     return forward > weights ? forward : weights;
 }
 
-/* Steps of a tensor that a call on span t works on: one for REPEAT, and only with the first call. */
+/* Steps of a tensor that a call on span t works on: one for REPEAT, and only with the first
+
+ * call. */
 static struct span stored_steps(const struct tensor_desc *d, struct span t)
 {
     if (d->t_stored == d->t) return t;
@@ -241,8 +246,9 @@ void conv_forward(const struct kernel_ctx *kc, const struct conv_shape *cs,
     threads_run(kc->threads, xd->b * f.t_count * ceil_div(cs->oh, f.band), forward_item, &f);
 }
 
-/* ---- backward-data ----------------------------------------------------------------------------------
- * wt: [panel of C][block of K][r][s][k][PANEL]. */
+/* ---- backward-data
+ * ---------------------------------------------------------------------------------- wt: [panel of
+ * C][block of K][r][s][k][PANEL]. */
 size_t conv_weight_t_floats(const struct conv_shape *cs)
 {
     if (cs->groups > 1) return conv_weight_floats(cs);
@@ -329,7 +335,8 @@ static void backward_tile(const struct backward *f, const float *dy, size_t firs
     for (size_t k0 = 0; k0 < cs->k; k0 += ORDER_BLOCK) {
         const size_t end = least(k0 + ORDER_BLOCK, cs->k);
         for (size_t tap = 0; tap < cs->r * cs->s; tap++)
-            for (size_t k = k0; k < end; k += PANEL) { /* a blocked gradient is contiguous that far */
+            for (size_t k = k0; k < end;
+                 k += PANEL) { /* a blocked gradient is contiguous that far */
                 const size_t count = least(end - k, PANEL);
                 backward_tap(f, dy, first, tap, k, count, panel, t);
                 panel += count * PANEL;
@@ -375,9 +382,10 @@ void conv_backward_data(const struct kernel_ctx *kc, const struct conv_shape *cs
     threads_run(kc->threads, dxd->b * f.t_count, backward_item, &f);
 }
 
-/* ---- backward-weights -------------------------------------------------------------------------------
- * Item = (panel of K, block of C): its rows of dw are touched by nobody else, so the sum over samples
- * needs no order of threads. */
+/* ---- backward-weights
+ * ------------------------------------------------------------------------------- Item = (panel of
+ * K, block of C): its rows of dw are touched by nobody else, so the sum over samples needs no order
+ * of threads. */
 struct weights {
     const struct kernel_ctx *kc;
     const struct conv_shape *cs;

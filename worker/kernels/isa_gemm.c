@@ -16,7 +16,7 @@
 #define TILE_VECTORS 1
 #endif
 
-/* ---- gather -------------------------------------------------------------------------------------- */
+/* ---- gather ---------------------------------------------------------------------------------- */
 /* rows x (vectors * 16) outputs from column `from` on; both counts are compile-time constants at
  * every call, so the accumulators live in registers. */
 LANES_INLINE void gather_tile(size_t rows, size_t vectors, size_t n,
@@ -81,7 +81,7 @@ void LOOP(gather)(size_t rows, size_t n, const struct gather_stretch *s, float *
     }
 }
 
-/* ---- outer --------------------------------------------------------------------------------------- */
+/* ---- outer ----------------------------------------------------------------------------------- */
 LANES_INLINE void outer_tile(size_t rows, size_t vectors, const struct outer_run *r, size_t first,
                              size_t from, float *acc)
 {
@@ -141,12 +141,13 @@ void LOOP(outer)(size_t m, size_t width, const struct outer_run *run, float *acc
 #if defined(__AVX512F__)
         outer_some(some, run, first, 0, acc, width / LANES);
 #else
-        for (size_t from = 0; from < width; from += LANES) outer_some(some, run, first, from, acc, 1);
+        for (size_t from = 0; from < width; from += LANES)
+            outer_some(some, run, first, from, acc, 1);
 #endif
     }
 }
 
-/* ---- linear -------------------------------------------------------------------------------------- */
+/* ---- linear ---------------------------------------------------------------------------------- */
 #define TILE_LANES (LINEAR_TILE / LANES)
 
 void LOOP(linear_row)(const struct linear_event *ev, size_t n, const float *w, float *acc)

@@ -13,7 +13,8 @@ static void store_scaled(float *y, const float *acc, float scale, const float *b
 
 static void bits_expand(const uint64_t *words, float *y, size_t n, float one)
 {
-    const lanes_i lane = { 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768 };
+    const lanes_i lane = { 1,   2,   4,    8,    16,   32,   64,    128,
+                           256, 512, 1024, 2048, 4096, 8192, 16384, 32768 };
     const lanes_i value = (lanes_i)lanes_set(one);
     for (size_t i = 0; i < n; i += LANES) {
         const int32_t bits = (int32_t)(words[i / 64] >> i % 64 & 0xffff);
@@ -42,7 +43,8 @@ static void affine2(const float *dy, const float *x, const float *k0, const floa
                     const float *k2, float *dx, size_t n)
 {
     for (size_t i = 0; i < n; i += LANES) {
-        const lanes_f constant = lanes_fma(lanes_load(k2 + i), lanes_load(x + i), lanes_load(k1 + i));
+        const lanes_f constant = lanes_fma(lanes_load(k2 + i), lanes_load(x + i),
+                                           lanes_load(k1 + i));
         lanes_store(dx + i, lanes_fma(lanes_load(k0 + i), lanes_load(dy + i), constant));
     }
 }
@@ -160,7 +162,8 @@ static double sum_squares(const float *x, size_t n, bool *finite)
     return total;
 }
 
-/* PyTorch's SGD: g += wd*p; m = momentum*m + (1 - dampening)*g; p -= lr * (nesterov ? g + momentum*m : m). */
+/* PyTorch's SGD: g += wd*p; m = momentum*m + (1 - dampening)*g; p -= lr * (nesterov ? g +
+ * momentum*m : m). */
 void LOOP(sgd)(const struct sgd_args *a, float *p, const float *g, float *m, size_t n)
 {
     const float fresh = 1.0f - a->dampening;

@@ -13,7 +13,7 @@
 
 static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
-/* ---- instruction sets ------------------------------------------------------------------------------ */
+/* ---- instruction sets ------------------------------------------------------------------------ */
 static const char *const names[ISA_COUNT] = { "generic", "avx2", "avx512" };
 const char *isa_name(enum isa isa) { return names[isa]; }
 
@@ -57,7 +57,7 @@ int kernels_choose(enum isa *out, struct err *e)
     return err_set(e, ERR_INVALID, "SPIKED_ISA=%.40s: must be generic, avx2 or avx512", forced);
 }
 
-/* ---- pieces of a long array --------------------------------------------------------------------- */
+/* ---- pieces of a long array ------------------------------------------------------------------ */
 struct pieces {
     const struct kernels *k;
     size_t n;
@@ -124,7 +124,7 @@ bool f32_sum_squares(const struct kernel_ctx *kc, const float *x, size_t n, doub
     return __builtin_isfinite(total);
 }
 
-/* ---- optimisers ------------------------------------------------------------------------------------ */
+/* ---- optimisers ------------------------------------------------------------------------------ */
 static void sgd_item(void *ctx, size_t item, size_t thread)
 {
     (void)thread;
@@ -156,7 +156,7 @@ void adam_update(const struct kernel_ctx *kc, const struct adam_args *a, float *
     threads_run(kc->threads, ceil_div(n, CHUNK_FLOATS), adam_item, &j);
 }
 
-/* ---- any kind to floats ----------------------------------------------------------------------------- */
+/* ---- any kind to floats ---------------------------------------------------------------------- */
 struct expansion {
     const struct kernels *k;
     struct tensor_desc xd, yd;
@@ -169,7 +169,8 @@ static void expand_block(const struct expansion *j, size_t b, size_t t, size_t y
 {
     const struct tensor_desc *d = &j->xd;
     float *to = j->y + tensor_at(&j->yd, b, t, y, x, block);
-    const size_t at = b * d->sample + (d->t_stored == 1 ? 0 : t) * d->time + y * d->row + x * d->pixel;
+    const size_t at = b * d->sample + (d->t_stored == 1 ? 0 : t) * d->time + y * d->row +
+                      x * d->pixel;
     if (d->kind == TENSOR_BITS) {
         const uint64_t word = ((const uint64_t *)j->x)[at + block / 4] >> block % 4 * 16;
         j->k->bits_expand(&word, to, 16, d->scale);
@@ -198,7 +199,7 @@ void tensor_expand(const struct kernel_ctx *kc, const struct tensor_desc *xd, co
     threads_run(kc->threads, xd->b, expand_item, &j);
 }
 
-/* ---- bias ------------------------------------------------------------------------------------------- */
+/* ---- bias ------------------------------------------------------------------------------------ */
 struct bias {
     const struct kernels *k;
     const struct tensor_desc *d;
@@ -221,7 +222,8 @@ static void bias_item(void *ctx, size_t block, size_t thread)
                     j->k->sum_only(j->dy + tensor_at(d, b, t, y, x, block), sample, 16);
         for (size_t i = 0; i < 16; i++) total[i] += sample[i];
     }
-    for (size_t i = 0; i < 16 && block * 16 + i < d->c; i++) j->db[block * 16 + i] = (float)total[i];
+    for (size_t i = 0; i < 16 && block * 16 + i < d->c; i++)
+        j->db[block * 16 + i] = (float)total[i];
 }
 
 void bias_backward(const struct kernel_ctx *kc, const struct tensor_desc *dyd, const float *dy,

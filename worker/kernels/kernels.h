@@ -3,9 +3,10 @@
  * Called by layers, neurons and optimisers with arena memory; knows nothing of them. No kernel
  * allocates, locks or logs. Each has a plain twin in reference.c with the same arguments; tests
  * compare them. Results do not depend on the instruction set or the thread count:
- *   - vectors run across output channels; every output is one fma chain in canonical order (order.h);
- *   - lane sums use 16 virtual lanes; long sums are doubles: per sample, chained, then a binary tree
- *     over shards;
+ *   - vectors run across output channels; every output is one fma chain in canonical order
+ * (order.h);
+ *   - lane sums use 16 virtual lanes; long sums are doubles: per sample, chained, then a binary
+ * tree over shards;
  *   - own polynomials instead of libm (mathf.h), true division, denormals on.
  * Shapes: T time, B batch, C channels in, K channels out, H W image, R S kernel taps. */
 #ifndef WORKER_KERNELS_H
@@ -20,7 +21,8 @@
 #include <stdint.h>
 
 enum isa { ISA_GENERIC, ISA_AVX2, ISA_AVX512, ISA_COUNT };
-/* Best of this CPU, or SPIKED_ISA=generic|avx2|avx512. Errors: ERR_INVALID (unknown or not here). */
+/* Best of this CPU, or SPIKED_ISA=generic|avx2|avx512. Errors: ERR_INVALID (unknown or not
+ * here). */
 int kernels_choose(enum isa *out, struct err *e);
 const char *isa_name(enum isa isa);
 
@@ -35,7 +37,7 @@ struct kernel_ctx {
 #define KERNEL_SCRATCH_BYTES ((size_t)512 * 1024)
 const struct kernels *kernels_get(enum isa isa); /* NULL when not built */
 
-/* ---- convolution ------------------------------------------------------------------------------- */
+/* ---- convolution ----------------------------------------------------------------------------- */
 struct conv_shape {
     size_t c, h, w;          /* input */
     size_t k, oh, ow;        /* output */
@@ -66,9 +68,10 @@ void conv_backward_data(const struct kernel_ctx *kc, const struct conv_shape *cs
 /* dw (packed, overwritten) = x.scale * sum over samples in b, then t, row, column of x * dy. */
 void conv_backward_weights(const struct kernel_ctx *kc, const struct conv_shape *cs,
                            const struct tensor_desc *xd, const void *x,
-                           const struct tensor_desc *dyd, const float *dy, struct span b, float *dw);
+                           const struct tensor_desc *dyd, const float *dy, struct span b,
+                           float *dw);
 
-/* ---- linear: rows = images, one row of features each ------------------------------------------ */
+/* ---- linear: rows = images, one row of features each ----------------------------------------- */
 /* w [in.c_stored][out_stored], out_stored = out padded to 16; rows of spare features are 0. */
 void linear_forward(const struct kernel_ctx *kc, const struct tensor_desc *xd, const void *x,
                     const float *w, const float *bias, const struct tensor_desc *yd, float *y,
@@ -84,7 +87,7 @@ void linear_backward_weights(const struct kernel_ctx *kc, const struct tensor_de
 void bias_backward(const struct kernel_ctx *kc, const struct tensor_desc *dyd, const float *dy,
                    struct span b, float *db);
 
-/* ---- batch norm over T*B*H*W ------------------------------------------------------------------ */
+/* ---- batch norm over T*B*H*W ----------------------------------------------------------------- */
 /* Sums per sample, partial [b][2][c_stored] doubles: sum x, sum x^2 of the stored steps. */
 void bn_partial_sums(const struct kernel_ctx *kc, const struct tensor_desc *xd, const float *x,
                      double *partial);
@@ -104,7 +107,7 @@ void bn_backward_data(const struct kernel_ctx *kc, const struct tensor_desc *xd,
                       const struct tensor_desc *dyd, const float *dy, const float *k0,
                       const float *k1, const float *k2, const struct tensor_desc *dxd, float *dx);
 
-/* ---- pooling ----------------------------------------------------------------------------------- */
+/* ---- pooling --------------------------------------------------------------------------------- */
 struct pool_shape {
     size_t h, w, oh, ow;
     size_t kh, kw, stride_h, stride_w, pad_h, pad_w;
@@ -127,8 +130,9 @@ void avg_pool_backward(const struct kernel_ctx *kc, const struct pool_shape *ps,
                        const struct tensor_desc *dyd, const float *dy,
                        const struct tensor_desc *dxd, float *dx, struct span t);
 
-/* ---- dropout: one mask per sample, shared by all T -------------------------------------------- */
-/* keep: bits [B][H][W][ceil(C/64)]. BITS: y = x & keep (scale is in yd); F32: y = keep ? x*s : 0. */
+/* ---- dropout: one mask per sample, shared by all T ------------------------------------------- */
+/* keep: bits [B][H][W][ceil(C/64)]. BITS: y = x & keep (scale is in yd); F32: y = keep ? x*s :
+ * 0. */
 void dropout_forward(const struct kernel_ctx *kc, const struct tensor_desc *xd, const void *x,
                      const uint64_t *keep, float s, const struct tensor_desc *yd, void *y,
                      struct span t);
@@ -136,17 +140,18 @@ void dropout_backward(const struct kernel_ctx *kc, const struct tensor_desc *dyd
                       const uint64_t *keep, float s, const struct tensor_desc *dxd, float *dx,
                       struct span t);
 
-/* ---- element-wise and sums --------------------------------------------------------------------- */
+/* ---- element-wise and sums ------------------------------------------------------------------- */
 void f32_fill(const struct kernel_ctx *kc, float *x, size_t n, float value);
 /* Any kind -> F32 with scale applied, any layouts. */
 void tensor_expand(const struct kernel_ctx *kc, const struct tensor_desc *xd, const void *x,
                    const struct tensor_desc *yd, float *y);
 /* y += x, n multiple of 16. */
 void f32_add(const struct kernel_ctx *kc, float *y, const float *x, size_t n);
-/* Sum of squares in double, blocks of 4096 floats chained (n < 2^28); false when any element is not finite. */
+/* Sum of squares in double, blocks of 4096 floats chained (n < 2^28); false when any element is not
+ * finite. */
 bool f32_sum_squares(const struct kernel_ctx *kc, const float *x, size_t n, double *sum);
 
-/* ---- optimiser updates in one pass over n floats (n multiple of 16) ---------------------------- */
+/* ---- optimiser updates in one pass over n floats (n multiple of 16) -------------------------- */
 struct sgd_args {
     float lr, momentum, dampening, weight_decay, grad_scale;
     bool nesterov, first; /* first: momentum buffer := gradient */

@@ -10,8 +10,8 @@
 #define OUTER_ROWS_MAX 8   /* input channels of a weight-gradient tile */
 #define LINEAR_TILE 64     /* output features of a linear tile */
 
-/* One stretch of a reduction: `count` inputs for every row of the tile against count x PANEL weights.
- * a[m] points to `count` consecutive inputs of row m. */
+/* One stretch of a reduction: `count` inputs for every row of the tile against count x PANEL
+ * weights. a[m] points to `count` consecutive inputs of row m. */
 struct gather_stretch {
     const float *b;
     size_t count;

@@ -149,7 +149,7 @@ LANES_INLINE double lanes_sum_total(const struct lanes_sum *s)
     return total;
 }
 
-/* ---- own transcendental functions: libm's differ between machines ------------------------------ */
+/* ---- own transcendental functions: libm's differ between machines ---------------------------- */
 
 /* e^x, at most 2 ulp; x is limited to [-87, 88]. Reduction to |r| <= ln 2 / 2, then the minimax
  * polynomial of S. L. Moshier's Cephes library (expf). */

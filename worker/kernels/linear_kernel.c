@@ -53,7 +53,8 @@ static size_t events_of(const struct product *p, size_t at, size_t first, size_t
         const uint64_t *words = (const uint64_t *)p->x + at + first / 64;
         for (size_t i = 0; i < n; i += 64)
             for (uint64_t w = words[i / 64]; w != 0; w &= w - 1)
-                out[count++] = (struct linear_event){ (uint32_t)(i + (size_t)__builtin_ctzll(w)), 1.0f };
+                out[count++] = (struct linear_event){ (uint32_t)(i + (size_t)__builtin_ctzll(w)),
+                                                      1.0f };
         return count;
     }
     for (size_t i = 0; i < n; i++) {
@@ -97,7 +98,9 @@ static void product_item(void *ctx, size_t item, size_t thread)
             float acc[LINEAR_TILE] __attribute__((aligned(64))) = { 0 };
             if (first > 0) memcpy(acc, y, width * sizeof acc[0]);
             p->kc->k->linear_row(s->event, events, s->w, acc);
-            if (last) p->kc->k->store_scaled(y, acc, p->xd->scale, p->bias != NULL ? p->bias + k : NULL, width);
+            if (last)
+                p->kc->k->store_scaled(y, acc, p->xd->scale, p->bias != NULL ? p->bias + k : NULL,
+                                       width);
             else memcpy(y, acc, width * sizeof acc[0]);
         }
     }
@@ -109,7 +112,7 @@ static struct span stored(const struct tensor_desc *d, struct span t)
     return (struct span){ 0, t.begin == 0 ? 1 : 0 };
 }
 
-/* ---- dense products by BLAS ------------------------------------------------------------------------ */
+/* ---- dense products by BLAS ------------------------------------------------------------------ */
 static void blas_forward_item(void *ctx, size_t item, size_t thread)
 {
     (void)thread;
@@ -144,8 +147,9 @@ void linear_forward(const struct kernel_ctx *kc, const struct tensor_desc *xd, c
     else threads_run(kc->threads, ceil_div(yd->c_stored, LINEAR_TILE), product_item, &p);
 }
 
-/* ---- backward-data --------------------------------------------------------------------------------- */
-/* Rows of w stand in x's feature order, dx may be padded otherwise: a stretch is what both share. */
+/* ---- backward-data --------------------------------------------------------------------------- */
+/* Rows of w stand in x's feature order, dx may be padded otherwise: a stretch is what both
+ * share. */
 struct stretch {
     size_t w_row, dx_at, width;
 };
@@ -157,7 +161,8 @@ static struct stretch stretch_of(const struct tensor_desc *xd, const struct tens
         const size_t at = item * tile;
         return (struct stretch){ at, at, least(dxd->c_stored - at, tile) };
     }
-    const size_t per = ceil_div(dxd->flat_c_stored, tile), pixel = item / per, c = item % per * tile;
+    const size_t per = ceil_div(dxd->flat_c_stored, tile), pixel = item / per,
+                 c = item % per * tile;
     return (struct stretch){ pixel * xd->flat_c_stored + c, pixel * dxd->flat_c_stored + c,
                              least(dxd->flat_c_stored - c, tile) };
 }
@@ -211,7 +216,7 @@ void linear_backward_data(const struct kernel_ctx *kc, const struct tensor_desc 
     else threads_run(kc->threads, stretches(xd, dxd, LINEAR_TILE), back_item, &j);
 }
 
-/* ---- backward-weights ------------------------------------------------------------------------------- */
+/* ---- backward-weights ------------------------------------------------------------------------ */
 /* Item = (chunk of inputs, tile of outputs): its block of dw stays in scratch over all samples. */
 static void weights_item(void *ctx, size_t item, size_t thread)
 {

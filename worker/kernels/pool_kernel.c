@@ -52,7 +52,7 @@ static bool tap(const struct pool_shape *ps, size_t o, size_t i, size_t *y, size
     return *y < ps->h && *x < ps->w;
 }
 
-/* ---- maximum ------------------------------------------------------------------------------------- */
+/* ---- maximum --------------------------------------------------------------------------------- */
 static void max_bits(const struct pool *p, const uint64_t *x, uint64_t *y)
 {
     const size_t words = p->yd->pixel;
@@ -194,7 +194,7 @@ void max_pool_backward(const struct kernel_ctx *kc, const struct pool_shape *ps,
     each_image(kc, &p, dxd, t, max_back_item);
 }
 
-/* ---- average ------------------------------------------------------------------------------------- */
+/* ---- average --------------------------------------------------------------------------------- */
 /* One pixel of any kind as 16 floats, before scale. */
 static void load_block(const struct pool *p, size_t b, size_t t, size_t y, size_t x, size_t block,
                        float out[16])
@@ -280,7 +280,7 @@ void avg_pool_backward(const struct kernel_ctx *kc, const struct pool_shape *ps,
     each_image(kc, &p, dxd, t, avg_back_item);
 }
 
-/* ---- dropout -------------------------------------------------------------------------------------- */
+/* ---- dropout --------------------------------------------------------------------------------- */
 static void drop_item(void *ctx, size_t item, size_t thread)
 {
     (void)thread;

@@ -23,7 +23,7 @@ static float element(const struct tensor_desc *d, const void *x, size_t b, size_
     return tensor_get(&plain, x, b, t, c, y, col);
 }
 
-/* ---- convolution --------------------------------------------------------------------------------- */
+/* ---- convolution ----------------------------------------------------------------------------- */
 static float conv_chain(const struct conv_shape *cs, const struct tensor_desc *xd, const void *x,
                         const float *oihw, size_t b, size_t t, size_t k, size_t oy, size_t ox)
 {
@@ -70,7 +70,8 @@ static float conv_back_chain(const struct conv_shape *cs, const struct tensor_de
     for (size_t block = 0; block < k_per; block += ORDER_BLOCK)
         for (size_t r = 0; r < cs->r; r++)
             for (size_t s = 0; s < cs->s; s++) {
-                const size_t up = y + cs->pad_h - r * cs->dil_h, left = x + cs->pad_w - s * cs->dil_w;
+                const size_t up = y + cs->pad_h - r * cs->dil_h,
+                             left = x + cs->pad_w - s * cs->dil_w;
                 if (up > y + cs->pad_h || left > x + cs->pad_w) continue;
                 if (up % cs->stride_h != 0 || left % cs->stride_w != 0) continue;
                 const size_t oy = up / cs->stride_h, ox = left / cs->stride_w;
@@ -130,7 +131,7 @@ void reference_conv_backward_weights(const struct conv_shape *cs, const struct t
         }
 }
 
-/* ---- linear --------------------------------------------------------------------------------------- */
+/* ---- linear ---------------------------------------------------------------------------------- */
 static size_t feature(const struct tensor_desc *d, size_t j)
 {
     return d->flat_h * d->flat_w > 1 ? tensor_flat_index(d, j) : j;
@@ -192,7 +193,7 @@ void reference_linear_backward_weights(const struct tensor_desc *xd, const void 
         }
 }
 
-/* ---- batch norm and pooling ------------------------------------------------------------------------ */
+/* ---- batch norm and pooling ------------------------------------------------------------------ */
 void reference_bn_statistics(const struct tensor_desc *xd, const float *x, double *mean,
                              double *var)
 {

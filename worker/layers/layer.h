@@ -109,7 +109,7 @@ struct layer {
 /* The table: one row a layer type of the spec. */
 const struct layer_ops *layer_ops_of(enum spec_layer_type type);
 
-/* ---- shared by the layers ------------------------------------------------------------------- */
+/* ---- shared by the layers -------------------------------------------------------------------- */
 /* Appends a parameter and gives it its offset. */
 void layer_add_param(struct layer *l, struct layer_needs *needs, struct layer_param p);
 /* Output shape by the spec's arithmetic. Errors: ERR_SPEC. */

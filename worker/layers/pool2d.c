@@ -34,7 +34,7 @@ static int pool_reshape(struct layer *l, const struct tensor_desc *in, struct la
     return 0;
 }
 
-/* ---- maximum -------------------------------------------------------------------------------- */
+/* ---- maximum --------------------------------------------------------------------------------- */
 static int max_pool_reshape(struct layer *l, const struct tensor_desc *in, size_t n_in,
                             struct tensor_desc *out, struct layer_needs *needs, struct err *e)
 {
@@ -69,7 +69,7 @@ const struct layer_ops max_pool2d_ops = {
     .backward_data = max_pool_layer_backward,
 };
 
-/* ---- average -------------------------------------------------------------------------------- */
+/* ---- average --------------------------------------------------------------------------------- */
 /* Every window has the divisor kh*kw: none is cut at the edge of what counts. */
 static bool divisor_is_constant(const struct pool_shape *p)
 {

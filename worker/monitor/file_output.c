@@ -14,7 +14,9 @@
 #define PLAIN_EVERY_MS 5000
 #define LINE_BYTES_MAX 512
 
-/* Byte offset behind the last line whose step is at most `step`; a torn last line is cut as well. */
+/* Byte offset behind the last line whose step is at most `step`; a torn last line is cut as
+
+ * well. */
 static long keep_until(FILE *f, uint64_t step)
 {
     char line[LINE_BYTES_MAX];
@@ -71,7 +73,9 @@ static int points(void *ctx, const struct wire_series *series, size_t n, struct 
         for (size_t i = 0; i < n; i++)
             for (size_t j = 0; j < series[i].n_points; j++) {
                 const struct point *p = &series[i].points[j];
-                (void)fprintf(files[k], "{\"series\":\"%s\",\"step\":%" PRIu64 ",\"time_ms\":%" PRId64 ",\"value\":",
+                (void)fprintf(files[k],
+                              "{\"series\":\"%s\",\"step\":%" PRIu64 ",\"time_ms\":%" PRId64
+                              ",\"value\":",
                               series[i].name, p->step, p->time_ms);
                 put_value(files[k], p->value);
                 (void)fputs("}\n", files[k]);
@@ -95,7 +99,8 @@ static void progress(void *ctx, const struct train_progress *p)
     struct file_output *f = ctx;
     const int64_t now = clock_mono_ms();
     const bool last = p->step == p->steps_total;
-    if (!last && f->last_ms != 0 && now - f->last_ms < (f->terminal ? PROGRESS_EVERY_MS : PLAIN_EVERY_MS))
+    if (!last && f->last_ms != 0 &&
+        now - f->last_ms < (f->terminal ? PROGRESS_EVERY_MS : PLAIN_EVERY_MS))
         return;
     f->last_ms = now;
     const int filled = p->steps_total > 0 ? (int)(20 * p->step / p->steps_total) : 0;

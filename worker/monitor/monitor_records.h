@@ -1,5 +1,5 @@
-/* monitor_records: builds the records of monitors: rasters, potentials, matrices, the input picture.
- * Called by monitor.c on the training thread. All return 0 or the output's error. */
+/* monitor_records: builds the records of monitors: rasters, potentials, matrices, the input
+ * picture. Called by monitor.c on the training thread. All return 0 or the output's error. */
 #ifndef WORKER_MONITOR_RECORDS_H
 #define WORKER_MONITOR_RECORDS_H
 

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- start and end -------------------------------------------------------------------------- */
+/* ---- start and end --------------------------------------------------------------------------- */
 void *net_block(const struct net *n, size_t block)
 {
     if (block == NET_NO_BLOCK) return NULL;
@@ -89,7 +89,7 @@ void net_destroy(struct net *n)
     mem_free(n);
 }
 
-/* ---- questions ------------------------------------------------------------------------------ */
+/* ---- questions ------------------------------------------------------------------------------- */
 const struct net_plan *net_plan(const struct net *n) { return &n->plan; }
 size_t net_node_count(const struct net *n) { return n->n_nodes; }
 const struct kernel_ctx *net_kernel_ctx(const struct net *n) { return &n->kc; }

@@ -97,8 +97,8 @@ struct net_step {
     size_t samples;         /* valid samples, <= b; the rest is ignored everywhere */
     bool training;          /* batch statistics and dropout on; running statistics updated */
 };
-/* Output: the last node's tensor for all T: F32, BITS, COUNT8, or REPEAT when nothing depends on t.
- */
+/* Output: the last node's tensor for all T: F32, BITS, COUNT8, or REPEAT when nothing depends on
+ * t. */
 void net_forward(struct net *n, const struct net_step *s);
 const void *net_output(const struct net *n, const struct tensor_desc **desc);
 /* Where the loss puts dL/d(output): F32 [B][T][1][1][C], zeroed by the callee of net_forward. */

@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-/* ---- nodes and shapes ----------------------------------------------------------------------- */
+/* ---- nodes and shapes ------------------------------------------------------------------------ */
 static int reshape_node(struct net *n, size_t i, const struct spec_layer *spec, struct err *e)
 {
     struct net_node *node = &n->nodes[i];
@@ -49,7 +49,7 @@ static int check_output(const struct net *n, size_t classes, struct err *e)
                    last->layer.spec->path, last->layer.ops->name, out->c, out->h, out->w, classes);
 }
 
-/* ---- parameters ----------------------------------------------------------------------------- */
+/* ---- parameters ------------------------------------------------------------------------------ */
 static void name_param(struct net *n, size_t node_index, size_t i)
 {
     const struct net_node *node = &n->nodes[node_index];
@@ -76,7 +76,7 @@ static int build_params(struct net *n, struct err *e)
     return 0;
 }
 
-/* ---- gradients ------------------------------------------------------------------------------ */
+/* ---- gradients ------------------------------------------------------------------------------- */
 static bool input_wants_gradient(const struct net *n, size_t input)
 {
     return input == NET_INPUT ? n->options.input_gradient : n->nodes[input].wants_gradient;
@@ -106,7 +106,7 @@ bool net_output_gradient_is_direct(const struct net *n)
     return last->out.kind != TENSOR_REPEAT && !last->gradient.blocked;
 }
 
-/* ---- memory --------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 static size_t backward_moment(const struct net *n, size_t i) { return 2 * n->n_nodes - 1 - i; }
 
 /* Training keeps every output to the end of the step: the backward pass and the monitors read them.
@@ -252,7 +252,7 @@ static int plan_memory(struct net *n, struct err *e)
     return 0;
 }
 
-/* ---- the whole ------------------------------------------------------------------------------ */
+/* ---- the whole ------------------------------------------------------------------------------- */
 static int check_options(const struct net_options *o, size_t n_layers, struct err *e)
 {
     if (n_layers == 0) return err_set(e, ERR_SPEC, "a network needs at least one layer");

@@ -34,7 +34,7 @@ static size_t entry_bytes(const struct safetensors_entry *t)
     return t->elements * types[t->type].bytes;
 }
 
-/* ---- reading -------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 static int read_whole(const char *path, unsigned char **out, size_t *bytes, struct err *e)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -273,7 +273,7 @@ const char *safetensors_meta_find(const struct safetensors *s, const char *key)
     return NULL;
 }
 
-/* ---- writing -------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 static void data_digest(const struct safetensors_entry *entries, size_t count,
                         char out[DIGEST_HEX_MAX])
 {

@@ -50,7 +50,7 @@ static struct step step_of(const struct net *n, const struct net_step *s, size_t
     return step;
 }
 
-/* ---- forward -------------------------------------------------------------------------------- */
+/* ---- forward --------------------------------------------------------------------------------- */
 /* The scale of bits and counts depends on dropout being on. */
 static void set_scale(struct net *n, size_t i, bool training)
 {
@@ -81,7 +81,7 @@ void net_forward(struct net *n, const struct net_step *s)
         f32_fill(&n->kc, n->output_gradient_data, n->output_gradient.elements, 0.0f);
 }
 
-/* ---- backward ------------------------------------------------------------------------------- */
+/* ---- backward -------------------------------------------------------------------------------- */
 struct clear {
     const struct tensor_desc *d;
     float *data;

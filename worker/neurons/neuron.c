@@ -82,7 +82,7 @@ void neuron_cell(const struct neuron_run *r, const float *x, float *u, float *v)
     }
 }
 
-/* ---- whole tensors -------------------------------------------------------------------------- */
+/* ---- whole tensors --------------------------------------------------------------------------- */
 struct neuron_walk {
     const struct kernel_ctx *kc;
     const struct neuron *n;

@@ -20,7 +20,7 @@
 #define NEURON_CONSTANTS_MAX 8
 #define NEURON_COLUMN 64        /* channels of a column = bits of a word */
 
-/* ---- what the drivers hand to a model ------------------------------------------------------- */
+/* ---- what the drivers hand to a model -------------------------------------------------------- */
 /* F32 memory of some cells of one sample: channel block j (16 floats) of pixel (y, x) at step t is
  * at data + t*time + y*row + x*pixel + (j/2)*block32 + (j%2)*16. time is 0 for one step that stands
  * for all. data NULL = absent. */
@@ -48,7 +48,7 @@ struct neuron_run {
     float *scratch;                    /* this thread's, neuron_scratch_bytes */
 };
 
-/* ---- a model -------------------------------------------------------------------------------- */
+/* ---- a model --------------------------------------------------------------------------------- */
 struct neuron_param {
     const char *name; /* PyTorch's: "w", "weight", "bias" */
     size_t dims[2], n_dims;
@@ -84,7 +84,7 @@ struct neuron {
 struct neuron neuron_make(const struct spec_neuron *spec, size_t t, enum isa isa);
 size_t neuron_scratch_bytes(const struct neuron *n); /* per thread */
 
-/* ---- whole tensors -------------------------------------------------------------------------- */
+/* ---- whole tensors --------------------------------------------------------------------------- */
 /* Members mean what they mean in neuron_cells; data NULL: absent. x, v0 and gradients F32 or
  * REPEAT, spikes BITS; v0 and dv0 have one time-step. */
 struct neuron_io {

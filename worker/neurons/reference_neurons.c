@@ -4,7 +4,7 @@
 #include <assert.h>
 #include <math.h>
 
-/* ---- surrogates: g_<id> and G_<id> of every row --------------------------------------------- */
+/* ---- surrogates: g_<id> and G_<id> of every row ---------------------------------------------- */
 #define PI 3.14159265358979323846
 
 static double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
@@ -173,7 +173,7 @@ double reference_primitive(const struct spec_surrogate *s, double x)
     return r->primitive == NULL ? (double)NAN : r->primitive(s->params, x);
 }
 
-/* ---- serial models -------------------------------------------------------------------------- */
+/* ---- serial models --------------------------------------------------------------------------- */
 struct cell { /* constants of one model */
     double a, rest; /* 1/tau; v_reset, or 0 for a soft reset */
     bool leaks, decay_input, learns;
@@ -252,7 +252,7 @@ static void serial_backward(const struct reference_neuron *r)
     if (c.learns && r->dw[0] != NULL) r->dw[0][0] = da * c.a * (1.0 - c.a);
 }
 
-/* ---- parallel spiking neuron ---------------------------------------------------------------- */
+/* ---- parallel spiking neuron ----------------------------------------------------------------- */
 static void psn_forward(const struct reference_neuron *r)
 {
     for (size_t t = 0; t < r->t; t++)

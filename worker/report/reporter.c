@@ -1,5 +1,5 @@
-/* reporter: see reporter.h. Both threads go on through any outage of the daemon; only a lost lease or
- * a refused secret ends the attempt. */
+/* reporter: see reporter.h. Both threads go on through any outage of the daemon; only a lost lease
+ * or a refused secret ends the attempt. */
 #include "worker/report/reporter.h"
 
 #include "common/clock.h"
@@ -25,7 +25,7 @@ static bool fatal(struct reporter *r, const struct err *e)
     return true;
 }
 
-/* ---- frames ------------------------------------------------------------------------------------------- */
+/* ---- frames ---------------------------------------------------------------------------------- */
 static int send_lot(struct reporter *r, unsigned char *buf, size_t length, struct err *e)
 {
     cJSON *answer = NULL;
@@ -62,7 +62,7 @@ static void *send_frames(void *arg)
     return NULL;
 }
 
-/* ---- renewals ----------------------------------------------------------------------------------------- */
+/* ---- renewals -------------------------------------------------------------------------------- */
 static cJSON *renewal(struct reporter *r)
 {
     pthread_mutex_lock(&r->lock);
@@ -105,7 +105,8 @@ static void *renew(void *arg)
 }
 
 int reporter_start(struct reporter *r, struct client *frames, struct client *renewals,
-                   struct spool *spool, int64_t renew_ms, int (*stop_requested)(void), struct err *e)
+                   struct spool *spool, int64_t renew_ms, int (*stop_requested)(void),
+                   struct err *e)
 {
     *r = (struct reporter){ .frames = frames, .renewals = renewals, .spool = spool,
                             .renew_ms = renew_ms, .stop_requested = stop_requested };
@@ -127,7 +128,8 @@ void reporter_stop(struct reporter *r, int64_t timeout_ms)
 {
     if (!r->started) return;
     const int64_t until = clock_mono_ms() + timeout_ms;
-    while (!spool_drained(r->spool) && !atomic_load(&r->lost) && clock_mono_ms() < until) sleep_ms(20);
+    while (!spool_drained(r->spool) && !atomic_load(&r->lost) && clock_mono_ms() < until)
+        sleep_ms(20);
     atomic_store(&r->stop, true);
     (void)pthread_join(r->sender, NULL);
     (void)pthread_join(r->renewer, NULL);
@@ -135,10 +137,11 @@ void reporter_stop(struct reporter *r, int64_t timeout_ms)
     r->started = false;
 }
 
-/* ---- the trainer's side --------------------------------------------------------------------------------- */
+/* ---- the trainer's side ---------------------------------------------------------------------- */
 static int lost(const struct reporter *r, struct err *e)
 {
-    return atomic_load(&r->lost) ? err_set(e, ERR_LEASE_LOST, "the daemon gave the experiment away") : 0;
+    return atomic_load(&r->lost) ? err_set(e, ERR_LEASE_LOST, "the daemon gave the experiment away")
+                                 : 0;
 }
 
 static int points(void *ctx, const struct wire_series *series, size_t n, struct err *e)

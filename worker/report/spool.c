@@ -64,7 +64,8 @@ static int append(struct spool *s, struct err *e)
 {
     size_t done = 0;
     while (done < s->buf.length) {
-        const ssize_t n = pwrite(s->fd, s->buf.data + done, s->buf.length - done, s->end + (off_t)done);
+        const ssize_t n = pwrite(s->fd, s->buf.data + done, s->buf.length - done,
+                                 s->end + (off_t)done);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return err_errno(e, errno, "spool");
         done += (size_t)n;
@@ -150,7 +151,8 @@ void spool_acked(struct spool *s, uint64_t acked, uint64_t durable)
     pthread_mutex_lock(&s->lock);
     if (acked > s->acked_frame) s->acked_frame = acked;
     if (durable > s->durable_frame) s->durable_frame = durable;
-    if (acked > s->last_frame) s->last_frame = acked; /* the file was lost, the daemon's count was not */
+    if (acked > s->last_frame)
+        s->last_frame = acked; /* the file was lost, the daemon's count was not */
     pthread_mutex_unlock(&s->lock);
 }
 

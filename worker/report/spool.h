@@ -11,7 +11,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define SPOOL_BYTES_MAX ((off_t)1 << 30) /* beyond it records are dropped and counted, points never */
+#define SPOOL_BYTES_MAX \
+    ((off_t)1 << 30) /* beyond it records are dropped and counted, points never */
 
 struct spool {
     int fd;
@@ -27,7 +28,8 @@ struct spool {
 /* Opens or makes the file; an existing one is walked and cut behind its last whole frame.
  * Errors: ERR_IO, ERR_NOMEM. */
 int spool_open(struct spool *s, const char *path, struct err *e);
-void spool_close(struct spool *s); /* safe on a zeroed spool that was never opened (fd 0 is not ours) */
+void spool_close(
+    struct spool *s); /* safe on a zeroed spool that was never opened (fd 0 is not ours) */
 int spool_points(struct spool *s, const struct wire_series *series, size_t n, struct err *e);
 int spool_record(struct spool *s, const struct record *r, struct err *e);
 int spool_sync(struct spool *s, struct err *e);
@@ -36,7 +38,8 @@ int spool_read(struct spool *s, unsigned char *out, size_t size, size_t *length,
 /* The daemon's answer. Frames up to `durable` may be forgotten when everything is. */
 void spool_acked(struct spool *s, uint64_t acked, uint64_t durable);
 bool spool_drained(struct spool *s);
-/* Cuts the file when every frame in it is durable: called just after a checkpoint. Errors: ERR_IO. */
+/* Cuts the file when every frame in it is durable: called just after a checkpoint. Errors:
+ * ERR_IO. */
 int spool_trim(struct spool *s, struct err *e);
 
 #endif

@@ -11,7 +11,7 @@
  *
  * All strides count elements of the kind (floats, words, bytes). One address rule serves every
  * layout, for blocks of 16 channels (F32):
- *   origin + b*sample + t*time + y*row + x*pixel + (block16/2)*block32 + (block16%2)*16            */
+ *   origin + b*sample + t*time + y*row + x*pixel + (block16/2)*block32 + (block16%2)*16 */
 #ifndef WORKER_TENSOR_H
 #define WORKER_TENSOR_H
 

@@ -13,7 +13,7 @@
 #define FILES_MAX 32
 #define FAMILIES_MAX 32
 
-/* ---- what a running case uses --------------------------------------------------------------- */
+/* ---- what a running case uses ---------------------------------------------------------------- */
 const struct safetensors_entry *golden_tensor(const struct golden_case *c, const char *role)
 {
     char name[SAFETENSORS_NAME_MAX];
@@ -76,7 +76,7 @@ void golden_compare(struct golden_case *c, const char *role, const float *got, s
                     n, worst_at, (double)got[worst_at], (double)w[worst_at]);
 }
 
-/* ---- the walk ------------------------------------------------------------------------------- */
+/* ---- the walk -------------------------------------------------------------------------------- */
 /* A family with its runner. Ops that a runner does not know fail by name inside it. */
 static const struct {
     const char *family;
@@ -211,7 +211,7 @@ static int run_case(struct golden *g, const cJSON *json, struct err *e)
     return 0;
 }
 
-/* ---- the report ----------------------------------------------------------------------------- */
+/* ---- the report ------------------------------------------------------------------------------ */
 static void print_table(const struct golden *g, const struct check_golden_result *r)
 {
     fprintf(g->out, "%-12s %7s %7s %18s\n", "family", "passed", "failed", "worst error/limit");

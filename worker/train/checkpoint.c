@@ -18,7 +18,7 @@
 #define FILES_MAX 256
 #define META_COUNT 8
 
-/* ---- which files there are -------------------------------------------------------------------------- */
+/* ---- which files there are ------------------------------------------------------------------- */
 static int newest_first(const void *a, const void *b)
 {
     const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -46,7 +46,7 @@ static void path_of(const char *dir, uint64_t step, char out[PATH_MAX])
     (void)snprintf(out, PATH_MAX, "%s/checkpoint-%" PRIu64 ".safetensors", dir, step);
 }
 
-/* ---- writing ---------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 struct parts {
     struct safetensors_entry *entries;
     size_t count, capacity;
@@ -63,7 +63,8 @@ static void add_part(struct parts *p, const char *prefix, const char *name, cons
     memcpy(t->dims, dims, n_dims * sizeof dims[0]);
 }
 
-static void add_weights(struct parts *p, const struct net *n, const char *prefix, const float *values)
+static void add_weights(struct parts *p, const struct net *n, const char *prefix,
+                        const float *values)
 {
     for (size_t i = 0; i < net_param_count(n); i++) {
         const struct net_param *q = net_param(n, i);
@@ -87,7 +88,8 @@ static int write_file(const char *path, const struct parts *p, const struct opti
     static char names[META_COUNT][20] = { "format", "step", "epoch", "cursor", "best",
                                           "result_hash", "updates", "tested" };
     struct safetensors_meta meta[META_COUNT];
-    for (size_t i = 0; i < META_COUNT; i++) meta[i] = (struct safetensors_meta){ names[i], text[i] };
+    for (size_t i = 0; i < META_COUNT; i++)
+        meta[i] = (struct safetensors_meta){ names[i], text[i] };
     return safetensors_write(path, p->entries, p->count, meta, META_COUNT, e);
 }
 
@@ -127,7 +129,7 @@ int checkpoint_save(const char *dir, const struct net *n, const struct optimizer
     return rc;
 }
 
-/* ---- reading ---------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 static bool number(const struct safetensors *f, const char *key, uint64_t *out)
 {
     const char *text = safetensors_meta_find(f, key);
@@ -186,7 +188,8 @@ static int load_file(const char *path, struct net *n, struct optimizer *o,
     const char *best = safetensors_meta_find(&f, "best");
     const bool whole = number(&f, "format", &format) && number(&f, "step", &got.step) &&
                        number(&f, "epoch", &got.epoch) && number(&f, "cursor", &got.cursor) &&
-                       number(&f, "updates", &updates) && number(&f, "tested", &tested) && hash != NULL && best != NULL &&
+                       number(&f, "updates", &updates) && number(&f, "tested", &tested) &&
+                       hash != NULL && best != NULL &&
                        sscanf(best, "%la %" SCNu64, &got.best_accuracy, &got.best_step) == 2;
     if (!whole || format != CHECKPOINT_FORMAT) {
         rc = err_set(e, ERR_DATA, "%.150s: not a checkpoint of format %d", path, CHECKPOINT_FORMAT);

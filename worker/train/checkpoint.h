@@ -1,5 +1,6 @@
 /* checkpoint: all that a training run is, in one safetensors file: weights, buffers, optimiser
- * moments, best weights, position. Written and read by the trainer on the main thread (design 6). */
+ * moments, best weights, position. Written and read by the trainer on the main thread (design 6).
+ */
 #ifndef WORKER_CHECKPOINT_H
 #define WORKER_CHECKPOINT_H
 

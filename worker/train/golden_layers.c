@@ -9,7 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
-/* ---- specs ---------------------------------------------------------------------------------- */
+/* ---- specs ----------------------------------------------------------------------------------- */
 /* Golden names of models and the engine's. */
 static const struct {
     const char *golden, *model;
@@ -164,7 +164,7 @@ static const struct {
     { "flatten", SPEC_FLATTEN, spec_none },      { "voting", SPEC_VOTING, spec_vote },
 };
 
-/* ---- tensors of a case [T, N, C, H, W] <-> the engine's ------------------------------------- */
+/* ---- tensors of a case [T, N, C, H, W] <-> the engine's -------------------------------------- */
 struct dims {
     size_t t, n, c, h, w;
 };
@@ -218,7 +218,7 @@ static void compare_tensor(struct golden_case *c, const char *role, const struct
     mem_free(values);
 }
 
-/* ---- probes: traces and states that only these cases ask for -------------------------------- */
+/* ---- probes: traces and states that only these cases ask for --------------------------------- */
 static bool probe_view(struct tensor_view *v, struct dims d, size_t t, const float *values)
 {
     v->desc = tensor_make(TENSOR_F32, d.n, t, d.c, d.h, d.w);
@@ -265,7 +265,7 @@ static void probe_free(struct step_probe *p)
     mem_free((uint64_t *)(uintptr_t)p->keep);
 }
 
-/* ---- one layer as a net --------------------------------------------------------------------- */
+/* ---- one layer as a net ---------------------------------------------------------------------- */
 static void set_params(struct golden_case *c, struct net *n)
 {
     for (size_t i = 0; i < net_param_count(n); i++) {
@@ -372,7 +372,7 @@ static void run_one_layer(struct golden_case *c, struct spec_layer *l)
     probe_free(&probe);
 }
 
-/* ---- the families --------------------------------------------------------------------------- */
+/* ---- the families ---------------------------------------------------------------------------- */
 void golden_run_neuron(struct golden_case *c)
 {
     struct spec_layer l = { .type = SPEC_NEURON };

@@ -10,7 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- losses --------------------------------------------------------------------------------- */
+/* ---- losses ---------------------------------------------------------------------------------- */
 bool golden_loss_type(const char *name, enum spec_loss_type *out)
 {
     if (strcmp(name, "ce_mean_rate") == 0) *out = SPEC_LOSS_CROSS_ENTROPY;
@@ -67,7 +67,7 @@ void golden_run_loss(struct golden_case *c)
     mem_free(labels);
 }
 
-/* ---- optimisers ----------------------------------------------------------------------------- */
+/* ---- optimisers ------------------------------------------------------------------------------ */
 bool golden_optimizer_spec(const char *name, const cJSON *args, struct spec_optimizer *out)
 {
     const cJSON *betas = json_get(args, "betas");
@@ -183,7 +183,7 @@ void golden_run_optimizer(struct golden_case *c)
     threads_destroy(kc.threads);
 }
 
-/* ---- schedules ------------------------------------------------------------------------------ */
+/* ---- schedules ------------------------------------------------------------------------------- */
 void golden_run_schedule(struct golden_case *c)
 {
     struct spec_schedule s = { .t_max = json_get_int(c->hp, "T_max", 0),
@@ -207,7 +207,7 @@ void golden_run_schedule(struct golden_case *c)
     golden_compare(c, "out.lr", rates, n);
 }
 
-/* ---- encoders ------------------------------------------------------------------------------- */
+/* ---- encoders -------------------------------------------------------------------------------- */
 /* Share of spikes over `draws` draws of every probability. */
 static void poisson_rates(const float *p, size_t n, size_t draws, const struct tensor_view *in,
                           double *rate)

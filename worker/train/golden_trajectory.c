@@ -18,7 +18,7 @@ struct trajectory {
     struct net *net;
 };
 
-/* ---- the spec ------------------------------------------------------------------------------- */
+/* ---- the spec -------------------------------------------------------------------------------- */
 static const struct safetensors_entry *param_of(const struct golden_case *c, size_t layer,
                                                 const char *name)
 {
@@ -168,7 +168,7 @@ static bool read_spec(struct trajectory *t)
     return true;
 }
 
-/* ---- training ------------------------------------------------------------------------------- */
+/* ---- training -------------------------------------------------------------------------------- */
 static void set_params(struct trajectory *t)
 {
     for (size_t i = 0; i < net_param_count(t->net); i++) {

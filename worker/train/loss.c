@@ -13,7 +13,8 @@ struct output {
 static double mean_output(const struct output *o, size_t b, size_t c)
 {
     double sum = 0.0;
-    for (size_t t = 0; t < o->yd->t_stored; t++) sum += (double)tensor_get(o->yd, o->y, b, t, c, 0, 0);
+    for (size_t t = 0; t < o->yd->t_stored; t++)
+        sum += (double)tensor_get(o->yd, o->y, b, t, c, 0, 0);
     return sum / (double)o->yd->t_stored;
 }
 

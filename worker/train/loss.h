@@ -21,7 +21,8 @@ struct loss_result {
 };
 /* y: output [B, T, C]. gd, g: dL/dy, every valid sample written, the others zeroed; g NULL = none.
  *   mse: mean over samples and classes of (mean_t y - onehot)^2
- *   cross_entropy: mean over samples of -sum q log softmax(mean_t y), q smoothed (PyTorch's rule) */
+ *   cross_entropy: mean over samples of -sum q log softmax(mean_t y), q smoothed (PyTorch's rule)
+ */
 struct loss_result loss_compute(const struct loss_args *a, const struct tensor_desc *yd,
                                 const void *y, const struct tensor_desc *gd, float *g);
 

@@ -1,5 +1,5 @@
-/* optimizer: update rules with PyTorch's semantics over one packed block of weights. Called by train/
- * on the main thread; the update itself is one pass over the pool. */
+/* optimizer: update rules with PyTorch's semantics over one packed block of weights. Called by
+ * train/ on the main thread; the update itself is one pass over the pool. */
 #ifndef WORKER_OPTIMIZER_H
 #define WORKER_OPTIMIZER_H
 

@@ -14,7 +14,7 @@
 
 #define SYSTEM_EVERY_STEPS 20
 
-/* ---- points ------------------------------------------------------------------------------------------ */
+/* ---- points ---------------------------------------------------------------------------------- */
 int trainer_point(struct trainer *t, const char *name, double value, struct err *e)
 {
     if (t->o.output.points == NULL) return 0;
@@ -66,7 +66,7 @@ static void report_progress(struct trainer *t)
     t->o.output.progress(t->o.output.ctx, &p);
 }
 
-/* ---- one update --------------------------------------------------------------------------------------- */
+/* ---- one update ------------------------------------------------------------------------------ */
 /* Names the first layer whose gradient is not finite. */
 static int diverged(const struct trainer *t, const char *what, struct err *e)
 {
@@ -74,7 +74,8 @@ static int diverged(const struct trainer *t, const char *what, struct err *e)
         struct net_node_info info;
         net_node(t->net, i, &info);
         if (info.parameters > 0 && !isfinite(net_grad_norm(t->net, i)))
-            return err_set(e, ERR_DIVERGED, "step %" PRIu64 ": %s is not finite, first in layer %s (%s)",
+            return err_set(e, ERR_DIVERGED,
+                           "step %" PRIu64 ": %s is not finite, first in layer %s (%s)",
                            t->at.step + 1, what, info.path, info.type);
     }
     return err_set(e, ERR_DIVERGED, "step %" PRIu64 ": %s is not finite", t->at.step + 1, what);
@@ -134,7 +135,7 @@ static int train_step(struct trainer *t, struct err *e)
     return rc;
 }
 
-/* ---- evaluation --------------------------------------------------------------------------------------- */
+/* ---- evaluation ------------------------------------------------------------------------------ */
 struct evaluation trainer_evaluate(struct trainer *t, const struct sample_set *set)
 {
     const size_t size = (size_t)t->spec->train.batch_size;
@@ -182,7 +183,7 @@ static int evaluate_epoch(struct trainer *t, struct trainer_result *r, struct er
     return rc;
 }
 
-/* ---- the loop ------------------------------------------------------------------------------------------ */
+/* ---- the loop -------------------------------------------------------------------------------- */
 static int save(struct trainer *t, struct trainer_result *r, struct err *e)
 {
     if (t->o.dir == NULL) return 0;

@@ -1,5 +1,5 @@
-/* trainer: one training run: data, network, optimiser and position, and the loop over epochs. Used by
- * `train`, `attempt`, `eval` and `bench` on the main thread.
+/* trainer: one training run: data, network, optimiser and position, and the loop over epochs. Used
+ * by `train`, `attempt`, `eval` and `bench` on the main thread.
  *
  * Everything that decides a bit is in the checkpoint or a function of (seed, position): kill -9 at
  * any instant and going on from the newest checkpoint gives the same weights and series. */

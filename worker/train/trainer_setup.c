@@ -1,4 +1,5 @@
-/* trainer_setup: opens the data, builds the net and finds the place to go on from. See trainer.h. */
+/* trainer_setup: opens the data, builds the net and finds the place to go on from. See
+ * trainer.h. */
 #include "common/mem.h"
 #include "worker/train/trainer.h"
 

@@ -104,7 +104,8 @@ int weights_load(const char *path, struct net *n, struct err *e)
     }
     for (size_t i = 0; i < file.count; i++) {
         const char *name = file.entries[i].name;
-        if (!is_param(n, name) && !ignored(name)) complain(faults, sizeof faults, name, "unexpected");
+        if (!is_param(n, name) && !ignored(name))
+            complain(faults, sizeof faults, name, "unexpected");
     }
     for (size_t i = 0; faults[0] == '\0' && i < net_param_count(n); i++)
         net_param_write(n, i, safetensors_find(&file, net_param(n, i)->name)->data);

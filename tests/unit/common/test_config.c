@@ -55,7 +55,10 @@ static void refused(const char *line, const char *part)
     cr_expect_not_null(strstr(fault.text, part), "%s: %s", line, fault.text);
 }
 
-static void leave(void) { config_deinit(rows, N_ROWS, &o); }
+static void leave(void)
+{
+    config_deinit(rows, N_ROWS, &o);
+}
 TestSuite(config, .fini = leave, .timeout = 5);
 
 static const char *file_of(const char *text)
@@ -105,7 +108,8 @@ Test(config, flag_beats_environment_beats_file)
 /* Goal: flags take both spellings, booleans need no value, positional arguments stay. */
 Test(config, positional_arguments_stay)
 {
-    cr_assert_eq(load(NULL, "serve --port=5 --quiet a --note x=y b -- --port c"), 0, "%s", fault.text);
+    cr_assert_eq(load(NULL, "serve --port=5 --quiet a --note x=y b -- --port c"), 0, "%s",
+                 fault.text);
     cr_expect_eq(o.port, 5);
     cr_expect(o.quiet);
     cr_expect_str_eq(o.note, "x=y");
@@ -124,8 +128,9 @@ Test(config, sizes_have_units)
     cr_expect_eq(o.cache, 3072);
     cr_assert_eq(load(NULL, "--cache 1G"), 0);
     cr_expect_eq(o.cache, 1 << 30);
-    static const char *const bad[] = { "2G", "1T", "K", "-1", "1KK", "99999999999999999999",
-                                       "9223372036854775807G" };
+    static const char *const bad[] = {
+        "2G", "1T", "K", "-1", "1KK", "99999999999999999999", "9223372036854775807G"
+    };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         char line[64];
         (void)snprintf(line, sizeof line, "--cache=%s", bad[i]);

@@ -74,6 +74,6 @@ Test(err_table, unknown_codes_are_internal, .timeout = 5)
     cr_expect_eq(err_from_name("nonsense"), ERR_INTERNAL);
     cr_expect_eq(err_from_name(""), ERR_INTERNAL);
     cr_expect_str_eq(err_name((enum err_code)ERR_CODE_COUNT), "internal");
-    cr_expect_str_eq(err_name((enum err_code)-1), "internal");
+    cr_expect_str_eq(err_name((enum err_code) - 1), "internal");
     cr_expect_eq(err_http_status((enum err_code)1000), 500);
 }

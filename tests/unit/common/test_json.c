@@ -24,7 +24,10 @@ static cJSON *parse_bytes(const char *text, size_t length)
     return out;
 }
 
-static cJSON *parse(const char *text) { return parse_bytes(text, strlen(text)); }
+static cJSON *parse(const char *text)
+{
+    return parse_bytes(text, strlen(text));
+}
 
 static void refused_bytes(const char *text, size_t length, const char *why)
 {
@@ -54,11 +57,52 @@ static char *repeated(const char *part, size_t times, const char *last)
 Test(json_parse, grammar_faults_are_refused, .timeout = 10)
 {
     static const char *const texts[] = {
-        "", " ", "nul", "nulll", "True", "{} {}", "1 2", "{}x", "[1,]", "[,1]", "[1 2]", "[1", "]",
-        "{", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}", "{'a':1}", "{\"a\" 1}", "{1:2}",
-        "{\"a\":1 \"b\":2}", "// c\n1", "/* c */1", "+1", "-", "01", "-01", "1.", ".5", "1e",
-        "1e+", "0x10", "NaN", "Infinity", "-Infinity", "1e999", "-1e999", "\"a", "\"\\x41\"",
-        "\"\\", "\"\\u12\"", "\"\\u12g4\"", "\v1", "\f1", "undefined",
+        "",
+        " ",
+        "nul",
+        "nulll",
+        "True",
+        "{} {}",
+        "1 2",
+        "{}x",
+        "[1,]",
+        "[,1]",
+        "[1 2]",
+        "[1",
+        "]",
+        "{",
+        "{\"a\"}",
+        "{\"a\":}",
+        "{\"a\":1,}",
+        "{a:1}",
+        "{'a':1}",
+        "{\"a\" 1}",
+        "{1:2}",
+        "{\"a\":1 \"b\":2}",
+        "// c\n1",
+        "/* c */1",
+        "+1",
+        "-",
+        "01",
+        "-01",
+        "1.",
+        ".5",
+        "1e",
+        "1e+",
+        "0x10",
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "1e999",
+        "-1e999",
+        "\"a",
+        "\"\\x41\"",
+        "\"\\",
+        "\"\\u12\"",
+        "\"\\u12g4\"",
+        "\v1",
+        "\f1",
+        "undefined",
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         refused_bytes(texts[i], strlen(texts[i]), texts[i]);
@@ -68,9 +112,22 @@ Test(json_parse, grammar_faults_are_refused, .timeout = 10)
 Test(json_parse, grammar_corners_are_accepted, .timeout = 10)
 {
     static const char *const texts[] = {
-        "null", " true\r\n\t", "0", "-0", "-0.5e-3", "1E+2", "5e-324", "1e308", "[]", "{}",
-        "[[],{}]", "{\"\":0}", "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\"", "\"\\uD83D\\uDE00\"",
-        "\"\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80\"", "{\"a\":1,\"A\":2}",
+        "null",
+        " true\r\n\t",
+        "0",
+        "-0",
+        "-0.5e-3",
+        "1E+2",
+        "5e-324",
+        "1e308",
+        "[]",
+        "{}",
+        "[[],{}]",
+        "{\"\":0}",
+        "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\"",
+        "\"\\uD83D\\uDE00\"",
+        "\"\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80\"",
+        "{\"a\":1,\"A\":2}",
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) accepted(texts[i]);
 }
@@ -79,12 +136,30 @@ Test(json_parse, grammar_corners_are_accepted, .timeout = 10)
 Test(json_parse, text_must_be_clean_utf8, .timeout = 10)
 {
     static const char *const texts[] = {
-        "\xEF\xBB\xBF{}",       "\"\x80\"",         "\"\xC0\xAF\"",     "\"\xC1\xBF\"",
-        "\"\xE0\x80\xAF\"",     "\"\xED\xA0\x80\"", "\"\xF0\x80\x80\xAF\"", "\"\xF4\x90\x80\x80\"",
-        "\"\xF5\x80\x80\x80\"", "\"\xFE\"",         "\"\xC3\"",         "\"\xE2\x82\"",
-        "\"\xE2\x82",           "\"\xF0\x9F\x98",   "\"\\uD83D\"",      "\"\\uDE00\"",
-        "\"\\uD83D\\u0041\"",   "\"\\uD83Dx\"",     "\"\\u0000\"",      "\"a\nb\"",
-        "\"a\tb\"",             "\"a\x01z\"",       "\"a\x1Fz\"",       "{\"\x80\":1}",
+        "\xEF\xBB\xBF{}",
+        "\"\x80\"",
+        "\"\xC0\xAF\"",
+        "\"\xC1\xBF\"",
+        "\"\xE0\x80\xAF\"",
+        "\"\xED\xA0\x80\"",
+        "\"\xF0\x80\x80\xAF\"",
+        "\"\xF4\x90\x80\x80\"",
+        "\"\xF5\x80\x80\x80\"",
+        "\"\xFE\"",
+        "\"\xC3\"",
+        "\"\xE2\x82\"",
+        "\"\xE2\x82",
+        "\"\xF0\x9F\x98",
+        "\"\\uD83D\"",
+        "\"\\uDE00\"",
+        "\"\\uD83D\\u0041\"",
+        "\"\\uD83Dx\"",
+        "\"\\u0000\"",
+        "\"a\nb\"",
+        "\"a\tb\"",
+        "\"a\x01z\"",
+        "\"a\x1Fz\"",
+        "{\"\x80\":1}",
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         refused_bytes(texts[i], strlen(texts[i]), texts[i]);
@@ -97,11 +172,8 @@ Test(json_parse, text_must_be_clean_utf8, .timeout = 10)
 Test(json_parse, duplicate_names_are_refused, .timeout = 10)
 {
     static const char *const texts[] = {
-        "{\"a\":1,\"a\":2}",
-        "{\"a\":1,\"b\":2,\"a\":1}",
-        "[{\"b\":{\"c\":1,\"c\":1}}]",
-        "{\"a\":1,\"\\u0061\":2}",
-        "{\"\":1,\"\":2}",
+        "{\"a\":1,\"a\":2}",       "{\"a\":1,\"b\":2,\"a\":1}", "[{\"b\":{\"c\":1,\"c\":1}}]",
+        "{\"a\":1,\"\\u0061\":2}", "{\"\":1,\"\":2}",
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         refused_bytes(texts[i], strlen(texts[i]), texts[i]);
@@ -131,7 +203,8 @@ Test(json_parse, depth_ends_at_32, .timeout = 10)
         bool good;
     } cases[] = { { JSON_DEPTH_MAX - 1, true }, { JSON_DEPTH_MAX, false }, { 1000000, false } };
     for (size_t i = 0; i < 3; i++) {
-        char *open = repeated("[", cases[i].levels, "0"), *close = repeated("]", cases[i].levels, "");
+        char *open = repeated("[", cases[i].levels, "0"),
+             *close = repeated("]", cases[i].levels, "");
         char *text = mem_printf("%s%s", open, close);
         cJSON *value = parse(text);
         cr_expect_eq(value != NULL, cases[i].good, "%zu levels", cases[i].levels);
@@ -179,7 +252,8 @@ Test(json_parse, faults_have_line_and_column, .timeout = 10)
 /* Goal: every prefix of a valid text is handled without reading past its end. */
 Test(json_parse, cut_texts_are_refused, .timeout = 10)
 {
-    static const char text[] = "{\"a\":[true,false,null,-1.5e+3,\"\\u00e9\\uD83D\\uDE00\xE2\x82\xAC\"]}";
+    static const char text[] =
+        "{\"a\":[true,false,null,-1.5e+3,\"\\u00e9\\uD83D\\uDE00\xE2\x82\xAC\"]}";
     for (size_t n = 0; n + 1 < sizeof text; n++) refused_bytes(text, n, "prefix");
     accepted(text);
 }
@@ -191,11 +265,21 @@ Test(json_print, numbers_read_back, .timeout = 10)
         double value;
         const char *text; /* NULL = any that reads back */
     } cases[] = {
-        { 0, "0" },           { -0.0, "0" },          { 1, "1" },         { -17, "-17" },
-        { 0.1, "0.1" },       { 0.5, "0.5" },         { 1e-5, NULL },     { 5e-324, NULL },
-        { 1.0 / 3, NULL },    { 1.7976931348623157e308, NULL },           { 1e300, NULL },
-        { 9007199254740991.0, "9007199254740991" },   { 9007199254740994.0, NULL },
-        { 0.30000000000000004, "0.30000000000000004" }, { 1e15, "1000000000000000" },
+        { 0, "0" },
+        { -0.0, "0" },
+        { 1, "1" },
+        { -17, "-17" },
+        { 0.1, "0.1" },
+        { 0.5, "0.5" },
+        { 1e-5, NULL },
+        { 5e-324, NULL },
+        { 1.0 / 3, NULL },
+        { 1.7976931348623157e308, NULL },
+        { 1e300, NULL },
+        { 9007199254740991.0, "9007199254740991" },
+        { 9007199254740994.0, NULL },
+        { 0.30000000000000004, "0.30000000000000004" },
+        { 1e15, "1000000000000000" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         cJSON *number = cJSON_CreateNumber(cases[i].value);
@@ -220,8 +304,8 @@ Test(json_print, numbers_that_are_not_finite_become_strings, .timeout = 10)
               json_add_number(o, "c", -INFINITY) && json_add_number(o, "d", 0.25));
     (void)cJSON_AddItemToObject(o, "e", cJSON_CreateNumber(NAN));
     char *text = json_print(o, NULL);
-    cr_expect_str_eq(text,
-                     "{\"a\":\"NaN\",\"b\":\"Infinity\",\"c\":\"-Infinity\",\"d\":0.25,\"e\":\"NaN\"}");
+    cr_expect_str_eq(
+        text, "{\"a\":\"NaN\",\"b\":\"Infinity\",\"c\":\"-Infinity\",\"d\":0.25,\"e\":\"NaN\"}");
     mem_free(text);
     cJSON_Delete(o);
 }
@@ -244,12 +328,14 @@ Test(json_print, integers_and_times_keep_their_value, .timeout = 10)
 /* Goal: print and parse keep every string and the order of names, with and without blanks. */
 Test(json_print, strings_round_trip, .timeout = 10)
 {
-    static const char text[] = "{\"z\":\"\\\"\\\\\\u0001\\n\",\"a\":[\"\xC3\xA9\",{},[],true,null]}";
+    static const char text[] =
+        "{\"z\":\"\\\"\\\\\\u0001\\n\",\"a\":[\"\xC3\xA9\",{},[],true,null]}";
     cJSON *value = parse(text);
     char *once = json_print(value, NULL), *pretty = json_print_pretty(value, NULL);
     cJSON *again = parse(once), *also = parse(pretty);
     char *twice = json_print(again, NULL), *thrice = json_print(also, NULL);
-    cr_expect_str_eq(once, "{\"z\":\"\\\"\\\\\\u0001\\u000a\",\"a\":[\"\xC3\xA9\",{},[],true,null]}");
+    cr_expect_str_eq(once,
+                     "{\"z\":\"\\\"\\\\\\u0001\\u000a\",\"a\":[\"\xC3\xA9\",{},[],true,null]}");
     cr_expect_str_eq(once, twice);
     cr_expect_str_eq(once, thrice);
     cr_expect_not_null(strstr(pretty, "\n  \"z\": "));
@@ -278,7 +364,8 @@ Test(json_print, cut_characters_never_make_bad_utf8, .timeout = 10)
 /* Goal: every failed allocation while printing gives NULL and leaks nothing. */
 Test(json_print, memory_faults_give_null, .timeout = 10)
 {
-    cJSON *value = parse("{\"a\":[1,2,3],\"b\":\"text that needs a buffer to grow more than once\"}");
+    cJSON *value = parse(
+        "{\"a\":[1,2,3],\"b\":\"text that needs a buffer to grow more than once\"}");
     bool failed = true;
     size_t n = 1;
     for (; failed && n < 50; n++) {
@@ -318,7 +405,8 @@ Test(json_fault_add, list_is_bounded_and_counts_on, .timeout = 10)
 {
     static struct json_faults f;
     char *lengthy = repeated("/abcdefgh", 100, "");
-    for (int i = 0; i < JSON_FAULTS_MAX + 5; i++) json_fault_add(&f, lengthy, "code", "%s", lengthy);
+    for (int i = 0; i < JSON_FAULTS_MAX + 5; i++)
+        json_fault_add(&f, lengthy, "code", "%s", lengthy);
     cr_expect_eq(f.count, JSON_FAULTS_MAX);
     cr_expect_eq(f.total, JSON_FAULTS_MAX + 5);
     cr_expect_eq(strlen(f.items[JSON_FAULTS_MAX - 1].pointer), sizeof f.items[0].pointer - 1);

@@ -53,7 +53,7 @@ Test(mem_fail_after, nth_allocation_fails_once, .timeout = 5)
 {
     for (size_t n = 1; n <= 6; n++) {
         mem_fail_after(n);
-        void *blocks[] = { mem_alloc(1), mem_calloc(1, 1), mem_realloc_array(NULL, 1, 1),
+        void *blocks[] = { mem_alloc(1),    mem_calloc(1, 1),      mem_realloc_array(NULL, 1, 1),
                            mem_strdup("a"), mem_strndup("abc", 2), mem_printf("%d", 5) };
         for (size_t i = 0; i < 6; i++) {
             cr_expect_eq(blocks[i] == NULL, i + 1 == n, "plan %zu, block %zu", n, i);

@@ -1,5 +1,5 @@
-/* A planted fault: the sanitizer group of tests/run.sh must see this program fail, or its own silence
- * proves nothing. Without the sanitizer the fault is not made and the test passes. */
+/* A planted fault: the sanitizer group of tests/run.sh must see this program fail, or its own
+ * silence proves nothing. Without the sanitizer the fault is not made and the test passes. */
 #include "common/mem.h"
 
 #include <criterion/criterion.h>

@@ -10,20 +10,17 @@ Test(series_find, fixed_names_and_layer_patterns, .timeout = 5)
     static const struct {
         const char *name, *pattern;
     } cases[] = {
-        { "train/loss", "train/loss" },
-        { "train/grad_norm", "train/grad_norm" },
-        { "conv1/grad_norm", "LAYER/grad_norm" },
-        { "2/firing_rate", "LAYER/firing_rate" },
-        { "stem.lif/tau", "LAYER/tau" },
-        { "sys/step_ms", "sys/step_ms" },
+        { "train/loss", "train/loss" },           { "train/grad_norm", "train/grad_norm" },
+        { "conv1/grad_norm", "LAYER/grad_norm" }, { "2/firing_rate", "LAYER/firing_rate" },
+        { "stem.lif/tau", "LAYER/tau" },          { "sys/step_ms", "sys/step_ms" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const struct series_info *info = series_find(cases[i].name);
         cr_assert_not_null(info, "%s", cases[i].name);
         cr_expect_str_eq(info->pattern, cases[i].pattern);
     }
-    static const char *const unknown[] = { "", "loss", "/tau", "tau", "LAYER", "x/tau/", "x/Tau",
-                                           "train/losses" };
+    static const char *const unknown[] = { "",      "loss",   "/tau",  "tau",
+                                           "LAYER", "x/tau/", "x/Tau", "train/losses" };
     for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++)
         cr_expect_null(series_find(unknown[i]), "%s", unknown[i]);
 }

@@ -7,8 +7,14 @@
 #include <string.h>
 
 static int64_t now_ms;
-static int64_t mono(void) { return 0; }
-static int64_t wall(void) { return now_ms; }
+static int64_t mono(void)
+{
+    return 0;
+}
+static int64_t wall(void)
+{
+    return now_ms;
+}
 
 /* Goal: a text has version 7, variant 10 and the wall clock's milliseconds in front. */
 Test(uid_make, carries_version_variant_and_time, .timeout = 5)
@@ -56,5 +62,6 @@ Test(uid_valid, refuses_other_texts, .timeout = 5)
         "0123456789ab7cde8f0123456789abcd----",
         "../../../../../../../../../etc/passw",
     };
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) cr_expect_not(uid_valid(bad[i]), "%s", bad[i]);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        cr_expect_not(uid_valid(bad[i]), "%s", bad[i]);
 }

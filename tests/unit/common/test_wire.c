@@ -1,5 +1,5 @@
-/* Frames of the worker protocol: round trips, damage, lies. Readers get heap blocks of the exact size,
- * so that a sanitizer sees each byte read too much. */
+/* Frames of the worker protocol: round trips, damage, lies. Readers get heap blocks of the exact
+ * size, so that a sanitizer sees each byte read too much. */
 #include "common/digest.h"
 #include "common/mem.h"
 #include "common/wire.h"
@@ -55,15 +55,22 @@ static struct walk walk_frames(const unsigned char *data, size_t length)
 
 static const struct point two_points[] = { { 1, INT64_C(1795487467120), 0.5 }, { 2, -1, NAN } };
 static const struct point one_point[] = { { UINT64_C(1) << 60, 0, -INFINITY } };
-static const struct wire_series sample_series[] = {
-    { "train/loss", two_points, 2 }, { "a/tau", one_point, 1 }, { "b/tau", NULL, 0 }
-};
+static const struct wire_series sample_series[] = { { "train/loss", two_points, 2 },
+                                                    { "a/tau", one_point, 1 },
+                                                    { "b/tau", NULL, 0 } };
 static struct record sample_record(void)
 {
     static const unsigned char bits[6] = { 1, 2, 3, 4, 5, 6 };
-    return (struct record){ .kind = RECORD_RASTER, .layer = "conv1", .step = 40, .epoch = 3,
-                            .time_ms = 123, .n_dims = 2, .dims = { 3, 16 },
-                            .encoding = RECORD_RAW, .data = bits, .data_bytes = sizeof bits };
+    return (struct record){ .kind = RECORD_RASTER,
+                            .layer = "conv1",
+                            .step = 40,
+                            .epoch = 3,
+                            .time_ms = 123,
+                            .n_dims = 2,
+                            .dims = { 3, 16 },
+                            .encoding = RECORD_RAW,
+                            .data = bits,
+                            .data_bytes = sizeof bits };
 }
 static struct wire_buf sample_frames(void)
 {
@@ -147,9 +154,9 @@ Test(wire, layout_is_little_endian, .timeout = 5)
     static const struct point p[] = { { 0x0102, 0x03, 1.0 } };
     static const struct wire_series s[] = { { "ab", p, 1 } };
     static const unsigned char want[] = {
-        'S', 'P', 'F', '1', 34, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0,
-        1, 0, 2, 0, 'a', 'b', 1, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0,
-        0, 0, 0, 0, 0, 0, 0xf0, 0x3f,
+        'S', 'P', 'F', '1', 34, 0, 0, 0, 7,   0,   0, 0, 0, 0, 0, 0, 1,    0,    0, 0,
+        0,   0,   0,   0,   1,  0, 2, 0, 'a', 'b', 1, 0, 0, 0, 2, 1, 0,    0,    0, 0,
+        0,   0,   3,   0,   0,  0, 0, 0, 0,   0,   0, 0, 0, 0, 0, 0, 0xf0, 0x3f,
     };
     struct wire_buf b = { 0 };
     cr_assert_eq(wire_put_points(&b, 7, s, 1, &fault), 0);
@@ -159,7 +166,8 @@ Test(wire, layout_is_little_endian, .timeout = 5)
     wire_buf_deinit(&b);
 }
 
-/* Goal: a cut stream gives the whole frames in front of the cut and asks for more, at every length. */
+/* Goal: a cut stream gives the whole frames in front of the cut and asks for more, at every length.
+ */
 Test(wire, cut_frames_wait_for_more, .timeout = 10)
 {
     struct wire_buf b = sample_frames();
@@ -194,7 +202,8 @@ Test(wire, damaged_frames_are_refused, .timeout = 20)
     wire_buf_deinit(&b);
 }
 
-/* Goal: every byte of a payload may lie under a right checksum, and nothing is read past its end. */
+/* Goal: every byte of a payload may lie under a right checksum, and nothing is read past its end.
+ */
 Test(wire, lying_payloads_stay_inside, .timeout = 20)
 {
     static const unsigned char lies[] = { 0, 1, 0x7f, 0x80, 0xff };
@@ -252,7 +261,9 @@ Test(wire, bad_headers_are_refused, .timeout = 5)
     static const struct {
         size_t at;
         unsigned char value;
-    } cases[] = { { 0, 's' }, { 3, '2' }, { 16, 0 }, { 16, 3 }, { 8, 0 }, { 6, 0x20 }, { 7, 0xff } };
+    } cases[] = {
+        { 0, 's' }, { 3, '2' }, { 16, 0 }, { 16, 3 }, { 8, 0 }, { 6, 0x20 }, { 7, 0xff }
+    };
     struct wire_buf b = sample_frames();
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const unsigned char old = b.data[cases[i].at];

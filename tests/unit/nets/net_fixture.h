@@ -27,7 +27,7 @@ static inline enum isa fixture_isa(void)
     return isa;
 }
 
-/* ---- layers --------------------------------------------------------------------------------- */
+/* ---- layers ---------------------------------------------------------------------------------- */
 #define FIXTURE_LAYERS_MAX 24
 struct layers {
     struct spec_layer l[FIXTURE_LAYERS_MAX];
@@ -122,7 +122,7 @@ static inline struct layers whole_net(void)
     return s;
 }
 
-/* ---- nets ----------------------------------------------------------------------------------- */
+/* ---- nets ------------------------------------------------------------------------------------ */
 static inline struct net_options fixture_options(size_t b, size_t t)
 {
     return (struct net_options){ .input = { .b = b, .t = t, .c = 2, .h = 12, .w = 12 },

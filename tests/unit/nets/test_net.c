@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-/* ---- equal bits ----------------------------------------------------------------------------- */
+/* ---- equal bits ------------------------------------------------------------------------------ */
 static void run_pair(const struct layers *s, const struct net_options *a,
                      const struct net_options *b)
 {
@@ -66,7 +66,7 @@ Test(net, dropout_counts_by_step, .timeout = 20)
     net_destroy(b);
 }
 
-/* ---- shards --------------------------------------------------------------------------------- */
+/* ---- shards ---------------------------------------------------------------------------------- */
 static struct layers net_without_batch_statistics(void)
 {
     struct layers s = { 0 };
@@ -125,7 +125,7 @@ Test(net, shards_do_not_cut_batch_statistics, .timeout = 30)
     net_destroy(b);
 }
 
-/* ---- partial batches ------------------------------------------------------------------------ */
+/* ---- partial batches ------------------------------------------------------------------------- */
 static void copy_parameters(struct net *to, const struct net *from)
 {
     for (size_t i = 0; i < net_param_count(from); i++) {
@@ -161,7 +161,7 @@ Test(net, partial_batch_equals_a_smaller_net, .timeout = 30)
     net_destroy(b);
 }
 
-/* ---- static prefix -------------------------------------------------------------------------- */
+/* ---- static prefix --------------------------------------------------------------------------- */
 /* Goal: a frame given once (REPEAT) and the same frame given T times agree: 1e-6 forward, 1e-5 in
  * gradients and running statistics. */
 Test(net, repeat_agrees_with_its_twin, .timeout = 30)
@@ -203,7 +203,7 @@ Test(net, repeat_agrees_with_its_twin, .timeout = 30)
     net_destroy(b);
 }
 
-/* ---- modes ---------------------------------------------------------------------------------- */
+/* ---- modes ----------------------------------------------------------------------------------- */
 /* Goal: a net planned for evaluation only, whose outputs share memory, gives the bits of a training
  * net in evaluation, and monitors see the same spikes and potentials. */
 Test(net, evaluation_net_equals_training_net, .timeout = 30)
@@ -280,7 +280,7 @@ Test(net, scales_follow_the_mode, .timeout = 20)
     net_destroy(n);
 }
 
-/* ---- gradients ------------------------------------------------------------------------------ */
+/* ---- gradients ------------------------------------------------------------------------------- */
 static double smooth_loss(struct net *n, const struct net_step *step)
 {
     const struct tensor_desc *d;

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- a layer of cells with every tensor that the drivers know ------------------------------- */
+/* ---- a layer of cells with every tensor that the drivers know -------------------------------- */
 struct world {
     struct neuron n;
     struct spec_neuron spec;
@@ -118,7 +118,7 @@ static void world_free(struct world *k)
     free(k);
 }
 
-/* ---- the twin ------------------------------------------------------------------------------- */
+/* ---- the twin -------------------------------------------------------------------------------- */
 struct twin {
     struct reference_neuron r;
     double *memory;
@@ -229,7 +229,7 @@ Test(neuron, psn_matches_the_double_twin, .timeout = 60)
     for (size_t i = 0; i < 5; i++) check_against_twin(spec_of("psn"), steps[i], channels[i]);
 }
 
-/* ---- equal bits ----------------------------------------------------------------------------- */
+/* ---- equal bits ------------------------------------------------------------------------------ */
 static void same_bits(const struct world *a, const struct world *b)
 {
     const struct tensor_view *x[] = { &a->io.spikes, &a->io.dx, &a->io.u, &a->io.v, &a->io.dv0 };
@@ -330,7 +330,7 @@ Test(neuron, cell_has_the_bits_of_the_layer, .timeout = 10)
     world_free(k);
 }
 
-/* ---- the twin's gradients ------------------------------------------------------------------- */
+/* ---- the twin's gradients -------------------------------------------------------------------- */
 /* L = sum ds*s + sum dv*v with smooth spikes. */
 static double twin_loss(struct reference_neuron *r)
 {

@@ -1,13 +1,14 @@
-/* submit: POST /experiments: parse, report every fault, store; or only say what would run. */
+/* api_submit: POST /experiments: parse, report every fault, store; or only say what would run. */
 #include "server/api/api_internal.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* ---- dry run ---------------------------------------------------------------------------------- */
+/* ---- dry run --------------------------------------------------------------------------------- */
 static bool add_shape(cJSON *o, const struct spec_shape *s)
 {
-    cJSON *list = s != NULL ? cJSON_AddArrayToObject(o, "shape") : cJSON_AddNullToObject(o, "shape");
+    cJSON *list = s != NULL ? cJSON_AddArrayToObject(o, "shape")
+                            : cJSON_AddNullToObject(o, "shape");
     if (s == NULL || list == NULL) return list != NULL;
     const int64_t sizes[3] = { s->c, s->h, s->w };
     for (int i = 0; i < 3; i++)
@@ -15,7 +16,8 @@ static bool add_shape(cJSON *o, const struct spec_shape *s)
     return true;
 }
 
-static bool add_layer(cJSON *list, const struct spec_layer *l, const struct spec_shape *out, int64_t parameters)
+static bool add_layer(cJSON *list, const struct spec_layer *l, const struct spec_shape *out,
+                      int64_t parameters)
 {
     cJSON *o = cJSON_CreateObject();
     if (o == NULL || !cJSON_AddItemToArray(list, o)) {
@@ -23,7 +25,8 @@ static bool add_layer(cJSON *list, const struct spec_layer *l, const struct spec
         return false;
     }
     return cJSON_AddStringToObject(o, "path", l->path) != NULL &&
-           cJSON_AddStringToObject(o, "type", spec_layer_type_name(l->type)) != NULL && add_shape(o, out) &&
+           cJSON_AddStringToObject(o, "type", spec_layer_type_name(l->type)) != NULL &&
+           add_shape(o, out) &&
            (out != NULL ? json_add_int(o, "parameters", parameters)
                         : cJSON_AddNullToObject(o, "parameters") != NULL);
 }
@@ -52,7 +55,7 @@ static cJSON *describe(const struct spec *s)
     return NULL;
 }
 
-/* ---- for real --------------------------------------------------------------------------------- */
+/* ---- for real -------------------------------------------------------------------------------- */
 static void submitted(void *ctx, const struct experiment *x, const struct err *e)
 {
     struct api_call *c = ctx;
@@ -102,7 +105,8 @@ void api_submit(struct request *r)
     const char *dry = request_query(r, "dry_run");
     if (dry != NULL && strcmp(dry, "true") != 0 && strcmp(dry, "false") != 0) {
         api_problem(r, ERR_INVALID, "dry_run must be true or false, got '%.40s'", dry);
-    } else if (spec_parse_text(r->length > 0 ? (const char *)r->body : "", r->length, &spec, faults, &e) != 0) {
+    } else if (spec_parse_text(r->length > 0 ? (const char *)r->body : "", r->length, &spec, faults,
+                               &e) != 0) {
         respond_problem(r, &e, faults);
     } else if (dry != NULL && strcmp(dry, "true") == 0) {
         cJSON *o = describe(&spec);
