@@ -26,6 +26,18 @@ int err_set(struct err *e, enum err_code code, const char *fmt, ...)
     return (int)code;
 }
 
+/* ": text" behind the text, as much of it as there is room for. */
+static void append(struct err *e, const char *text)
+{
+    const char *const parts[] = { ": ", text };
+    for (size_t i = 0; i < 2; i++) {
+        const size_t at = strlen(e->text), room = sizeof e->text - 1 - at;
+        const size_t length = strnlen(parts[i], room);
+        memcpy(e->text + at, parts[i], length);
+        e->text[at + length] = '\0';
+    }
+}
+
 int err_errno(struct err *e, int errno_value, const char *fmt, ...)
 {
     va_list args;
@@ -36,9 +48,7 @@ int err_errno(struct err *e, int errno_value, const char *fmt, ...)
     va_end(args);
     char reason[96];
     const char *text = strerror_r(errno_value, reason, sizeof reason);
-    if (n >= 0 && (size_t)n < sizeof e->text) {
-        (void)snprintf(e->text + n, sizeof e->text - (size_t)n, ": %s", text);
-    }
+    if (n >= 0) append(e, text);
     return (int)e->code;
 }
 
@@ -50,9 +60,7 @@ int err_wrap(struct err *e, const char *fmt, ...)
     va_start(args, fmt);
     int n = vsnprintf(e->text, sizeof e->text, fmt, args);
     va_end(args);
-    if (n >= 0 && (size_t)n < sizeof e->text) {
-        (void)snprintf(e->text + n, sizeof e->text - (size_t)n, ": %s", inner);
-    }
+    if (n >= 0) append(e, inner);
     return (int)e->code;
 }
 

@@ -3,6 +3,7 @@
 #include "common/mem.h"
 #include "common/spec.h"
 #include "server/serve.h"
+#include "server/state_docs.h"
 
 #include "build_id.h"
 
@@ -17,6 +18,7 @@ static int usage(void)
         "  spiked serve [OPTIONS]          the daemon\n"
         "  spiked check-config [OPTIONS]   read the options of serve and say what is wrong\n"
         "  spiked spec-docs                the reference of the experiment spec, as Markdown\n"
+                 "  spiked life-cycle               the states of an experiment, as Markdown\n"
         "  spiked --version, --help\n\nOptions of serve:\n",
         SPIKED_VERSION);
     serve_options_help();
@@ -55,10 +57,20 @@ static int run_docs(int argc, char **argv, struct err *e)
     return 0;
 }
 
+static int run_life_cycle(int argc, char **argv, struct err *e)
+{
+    (void)argc;
+    (void)argv;
+    (void)e;
+    state_docs_print(stdout);
+    return 0;
+}
+
 static const struct {
     const char *name;
     int (*run)(int argc, char **argv, struct err *e);
-} commands[] = { { "serve", run_serve }, { "check-config", run_check }, { "spec-docs", run_docs } };
+} commands[] = { { "serve", run_serve }, { "check-config", run_check }, { "spec-docs", run_docs },
+               { "life-cycle", run_life_cycle } };
 
 int main(int argc, char **argv)
 {

@@ -50,7 +50,14 @@ tidy_group() {
     sh tests/tidy/test_check_tree.sh >"$logs/tidy-self.log" 2>&1 && add 1 0 || { add 0 1; tail -n 30 "$logs/tidy-self.log"; }
 }
 unit_group() { criterion build/tests/unit; }
-story_group() { criterion build/tests/integration; }
+story_group() {
+    criterion build/tests/integration
+    # Workers outlive their daemon; those of a story that failed would train on.
+    local pid
+    for pid in $(pgrep -x spiked-worker); do
+        grep -qza '/tmp/spiked-story' "/proc/$pid/environ" 2>/dev/null && kill -9 "$pid"
+    done
+}
 
 # The families that exist must pass, case by case; what the engine does not have yet is counted as skipped,
 # by name, and may not shrink below what tests/golden/expected.txt promises.

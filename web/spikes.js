@@ -31,8 +31,7 @@ export function raster(record, width) {
   const rowBytes = Math.ceil(neurons / 8);
   const left = 40;
   const bottom = 18;
-  const cell = Math.max(1, Math.floor((width - left - 4) / neurons));
-  const pitch = cell * neurons <= width - left ? cell : (width - left) / neurons;
+  const pitch = Math.min(26, (width - left - 4) / neurons);
   const rowHeight = Math.max(6, Math.min(26, Math.floor(260 / steps)));
   const { canvas, g } = canvasOf(width, steps * rowHeight + bottom, "spike raster");
   const ink = cssColor("--ink");

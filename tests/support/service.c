@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -59,6 +60,7 @@ static void run_daemon(const struct service *s)
                              "--data-dir", data,    "--listen",    listen_on };
     size_t n = 8;
     for (size_t i = 0; s->extra[i] != NULL; i++) argv[n++] = s->extra[i];
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a story that failed leaves no daemon behind */
     const int out = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
     (void)dup2(out, 1);
     (void)dup2(out, 2);

@@ -1,0 +1,166 @@
+/* Stories of the documents: what README.md and docs/ show is run as it stands, and the parts that are made
+ * from tables in the code are up to date. Runs in the root of the repository. */
+#include "common/mem.h"
+#include "tests/support/service.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static char *read_text(FILE *f)
+{
+    char *text = mem_alloc(1 << 20);
+    const size_t n = f != NULL ? fread(text, 1, (1 << 20) - 1, f) : 0;
+    text[n] = '\0';
+    return text;
+}
+
+static char *file_text(const char *path)
+{
+    FILE *f = fopen(path, "r");
+    cr_assert(f != NULL, "%s is missing", path);
+    char *text = read_text(f);
+    (void)fclose(f);
+    return text;
+}
+
+/* Output of a shell command; *status is its exit code. */
+static char *shell(const char *command, int *status)
+{
+    FILE *p = popen(command, "r");
+    char *text = read_text(p);
+    const int rc = pclose(p);
+    *status = WIFEXITED(rc) ? WEXITSTATUS(rc) : -1;
+    return text;
+}
+
+static char *replaced(const char *text, const char *what, const char *by)
+{
+    const char *at = strstr(text, what);
+    if (at == NULL) return mem_strdup(text);
+    char *rest = replaced(at + strlen(what), what, by);
+    char *out = mem_printf("%.*s%s%s", (int)(at - text), text, by, rest);
+    mem_free(rest);
+    return out;
+}
+
+/* The quick start with two epochs instead of twelve. */
+static void write_quick_start(const struct service *s)
+{
+    char path[200];
+    char *spec = file_text("examples/quickstart.json"), *short_one = replaced(spec, "\"epochs\": 12", "\"epochs\": 2");
+    (void)snprintf(path, sizeof path, "%s/quickstart.json", s->folder);
+    FILE *f = fopen(path, "w");
+    cr_assert(f != NULL && strcmp(spec, short_one) != 0 && fputs(short_one, f) >= 0 && fclose(f) == 0);
+    mem_free(spec);
+    mem_free(short_one);
+}
+
+/* A line of README.md, made to fit this test: its port, its folder, a short training. */
+static char *fitted(const struct service *s, const char *line)
+{
+    char run[200], port[40], quick[200];
+    (void)snprintf(run, sizeof run, "%s/run", s->folder);
+    (void)snprintf(quick, sizeof quick, "@%s/quickstart.json", s->folder);
+    (void)snprintf(port, sizeof port, "127.0.0.1:%d", s->port);
+    char *a = replaced(line, "127.0.0.1:8080", port);
+    char *b = replaced(a, "/tmp/run", run);
+    char *c = replaced(b, " --out ", " --max-steps 3 --out ");
+    char *d = replaced(c, "curl -N", "curl -sN --max-time 2");
+    char *e = replaced(d, "curl -sO", "curl -sf -o /dev/null");
+    char *f = replaced(e, "@examples/quickstart.json", quick);
+    mem_free(a);
+    mem_free(b);
+    mem_free(c);
+    mem_free(d);
+    mem_free(e);
+    return f;
+}
+
+static void run_line(const struct service *s, const char *line)
+{
+    char *command = fitted(s, line);
+    int status;
+    char *output = shell(command, &status);
+    const bool stream = strstr(line, "curl -N") != NULL;
+    cr_assert(status == 0 || (stream && status == 28), "%s\nended with %d: %s", command, status, output);
+    const bool shows_faults = strstr(line, "time_stepz") != NULL;
+    const bool problem = strstr(output, "\"code\":\"") != NULL && strstr(output, "\"request_id\"") != NULL;
+    cr_assert(problem == shows_faults, "%s\nanswered %.400s", command, output);
+    mem_free(output);
+    mem_free(command);
+}
+
+/* Goal: every shell line of README.md works, in its order, but for cloning and make itself. */
+Test(docs, the_readme_works, .timeout = 120)
+{
+    struct service s = { .extra = { "--max-running", "2" } };
+    service_start(&s);
+    char *text = file_text("README.md");
+    int lines = 0;
+    bool inside = false;
+    char *rest = text;
+    write_quick_start(&s);
+    for (char *line; (line = strsep(&rest, "\n")) != NULL;) {
+        if (strncmp(line, "```", 3) == 0) inside = strcmp(line, "```sh") == 0;
+        else if (inside && line[0] != '#' && line[0] != '\0' && strncmp(line, "git ", 4) != 0 &&
+                 strncmp(line, "make ", 5) != 0) {
+            if (strstr(line, "/metrics/train/loss") != NULL) cr_assert(wait_step(&s, 1, 5, 60));
+            if (strstr(line, "/monitors/") != NULL) cr_assert(wait_step(&s, 1, 120, 60));
+            if (strstr(line, "/artifacts/") != NULL) cr_assert(wait_state(&s, 1, "succeeded", 60));
+            run_line(&s, line);
+            lines++;
+        }
+    }
+    cr_assert(lines >= 12, "only %d lines were found", lines);
+    mem_free(text);
+    for (int64_t id = 1; id <= 5; id++) {
+        char path[80];
+        (void)snprintf(path, sizeof path, "/api/v1/experiments/%lld/cancel", (long long)id);
+        struct answer a = http_post(&s, path, "{\"grace_s\": 1}");
+        answer_free(&a);
+        if (id < 5) (void)wait_state(&s, id, "cancelled|failed|succeeded", 20);
+    }
+    service_end(&s);
+}
+
+/* Goal: the parts of the documents that the code prints are the same there. */
+Test(docs, tables_are_up_to_date)
+{
+    int status;
+    char *spec = shell("build/spiked spec-docs", &status), *file = file_text("docs/spec.md");
+    cr_assert(status == 0 && strcmp(spec, file) == 0, "run: make docs/spec.md");
+    mem_free(spec);
+    mem_free(file);
+    char *cycle = shell("build/spiked life-cycle", &status);
+    file = file_text("docs/architecture.md");
+    cr_assert(status == 0 && strlen(cycle) > 1000 && strstr(file, cycle) != NULL,
+              "docs/architecture.md holds another table than build/spiked life-cycle prints");
+    mem_free(cycle);
+    mem_free(file);
+}
+
+/* Goal: every path of docs/api.md is served with its method. */
+Test(docs, every_documented_path_is_served)
+{
+    struct service s = { 0 };
+    service_start(&s);
+    char *text = file_text("docs/api.md"), *rest = text;
+    int paths = 0;
+    for (char *line; (line = strsep(&rest, "\n")) != NULL;) {
+        char method[8], path[160];
+        if (sscanf(line, "| `%7[A-Z] /%150[^ `?]", method, path) != 2 || strchr(path, '{') != NULL) continue;
+        if (strcmp(path, "events") == 0) continue; /* endless */
+        char url[200];
+        const bool outside = strcmp(path, "healthz") == 0 || strcmp(path, "readyz") == 0;
+        (void)snprintf(url, sizeof url, "%s/%s", outside ? "" : "/api/v1", path);
+        struct answer a = http_call(&s, method, url, strcmp(method, "GET") == 0 ? NULL : "{}", NULL);
+        cr_assert(a.status != 404 && a.status != 405, "%s %s: %ld", method, url, a.status);
+        answer_free(&a);
+        paths++;
+    }
+    cr_assert(paths >= 6, "only %d paths were found", paths);
+    mem_free(text);
+    service_end(&s);
+}
