@@ -327,7 +327,7 @@ int command_check_golden(int argc, char **argv, struct err *e)
         rc = check_golden(argv[1], &g, stdout, &r, e);
     }
     if (rc == 0 && r.failed > 0)
-        rc = err_set(e, ERR_CONFLICT, "%zu cases passed, %zu failed", r.passed, r.failed);
+        rc = err_set(e, ERR_INTERNAL, "%zu cases passed, %zu failed", r.passed, r.failed);
     config_deinit(rows, LENGTH(rows), &o);
     return rc;
 }

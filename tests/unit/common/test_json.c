@@ -423,6 +423,7 @@ Test(json_nearest, finds_slips_only, .timeout = 10)
     cr_expect_str_eq(json_nearest("optimiser", names, 4), "optimizer");
     cr_expect_null(json_nearest("colour", names, 4));
     cr_expect_null(json_nearest("xy", names, 4));
+    cr_expect_null(json_nearest("abr", names, 4), "half of the word is wrong");
     cr_expect_null(json_nearest("", names, 4));
     char *lengthy = repeated("epochs", 30, "");
     cr_expect_null(json_nearest(lengthy, names, 4));

@@ -255,6 +255,26 @@ Test(wire, leftover_bytes_are_refused, .timeout = 5)
     wire_buf_deinit(&b);
 }
 
+/* Goal: a record of five dimensions, complete and under a right checksum, is refused. */
+Test(wire, fifth_dimension_is_refused, .timeout = 5)
+{
+    enum { BEFORE = 2 + 1 + 1 + 8 + 4 + 8, PAYLOAD = BEFORE + 1 + 5 * 4 + 1 + 4 };
+    for (unsigned char n_dims = 4; n_dims <= 5; n_dims++) {
+        unsigned char frame[WIRE_FRAME_HEADER_BYTES + PAYLOAD] = { 'S', 'P', 'F', '1' };
+        const size_t payload = PAYLOAD - (n_dims == 4 ? 4 : 0);
+        frame[8] = 1;
+        frame[16] = WIRE_RECORD;
+        frame[WIRE_FRAME_HEADER_BYTES] = 1; /* layer path of one byte */
+        frame[WIRE_FRAME_HEADER_BYTES + 2] = 'x';
+        frame[WIRE_FRAME_HEADER_BYTES + 3] = RECORD_INPUT;
+        frame[WIRE_FRAME_HEADER_BYTES + BEFORE] = n_dims;
+        seal(frame, payload);
+        const struct walk w = walk_frames(frame, WIRE_FRAME_HEADER_BYTES + payload);
+        cr_expect_eq(w.frames, 1);
+        cr_expect_eq(w.read_rc, n_dims == 4 ? 0 : ERR_INVALID, "%u dimensions", n_dims);
+    }
+}
+
 /* Goal: headers with a foreign magic, kind, number 0 or a length over the limit are refused. */
 Test(wire, bad_headers_are_refused, .timeout = 5)
 {

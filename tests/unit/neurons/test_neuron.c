@@ -305,6 +305,7 @@ Test(neuron, padding_channels_stay_silent, .timeout = 10)
         s.v_reset = 50.0; /* fires at every step */
         struct world *k = world_make(s, 4, 5, false, 1, best_isa());
         for (size_t t = 0; t < 4; t++) k->w[1][t] = 100.0f;
+        mem_free(k->io.v0.data);
         k->io.v0.data = NULL;
         neuron_forward(&k->kc, &k->n, &k->io);
         cr_assert_eq(tensor_count(&k->io.spikes.desc, k->io.spikes.data, 0, 3), 3 * 4 * 5 * 6);
@@ -316,6 +317,7 @@ Test(neuron, padding_channels_stay_silent, .timeout = 10)
 Test(neuron, cell_has_the_bits_of_the_layer, .timeout = 10)
 {
     struct world *k = world_make(spec_of("plif"), 6, 20, false, 1, best_isa());
+    mem_free(k->io.v0.data);
     k->io.v0.data = NULL; /* a monitor knows no initial state */
     neuron_forward(&k->kc, &k->n, &k->io);
     const float *w[2] = { k->w[0], k->w[1] };
