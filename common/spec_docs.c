@@ -38,8 +38,8 @@ static const char *kind_word(const struct spec_field *f)
     case FIELD_NUMBER: return "number";
     case FIELD_BOOL: return "true or false";
     case FIELD_STRING: return "text";
-    case FIELD_CHOICE:
-    case FIELD_ONLY: return "word";
+    case FIELD_CHOICE: return "word";
+    case FIELD_ONLY: return f->max > 0 ? "list of words" : "word";
     case FIELD_PAIR: return "whole number or [height, width]";
     case FIELD_NUMBERS: return "number or list";
     case FIELD_STRINGS: return "list of texts";

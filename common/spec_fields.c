@@ -328,7 +328,7 @@ static const struct spec_field top_fields[] = {
     { "resources", FIELD_OBJECT, SPEC_EXECUTION, 0, .object = &resources_object,
       .meaning = "what a worker may use" },
     { "retry", FIELD_OBJECT, SPEC_LABEL, 0, .object = &retry_object, .meaning = "after faults" },
-    { "export", FIELD_ONLY, SPEC_LABEL, .choices = "safetensors",
+    { "export", FIELD_ONLY, SPEC_LABEL, .max = 1, .choices = "safetensors",
       .meaning = "formats of the result" },
 };
 const struct spec_object spec_object_top = {

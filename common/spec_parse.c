@@ -211,12 +211,15 @@ static void read_objects(const struct spec_field *f, const cJSON *v, const char 
 static void read_only(const struct spec_field *f, const cJSON *v, const char *pointer,
                       struct json_faults *faults)
 {
-    if (!cJSON_IsArray(v)) {
+    if (f->max == 0) {
         read_choice(f, v, pointer, NULL, faults);
         return;
     }
-    const cJSON *item;
-    cJSON_ArrayForEach(item, v) read_choice(f, item, pointer, NULL, faults);
+    if (!cJSON_IsArray(v) || cJSON_GetArraySize(v) != 1) {
+        json_fault_add(faults, pointer, "wrong_type", "must be [\"%s\"]", f->choices);
+        return;
+    }
+    read_choice(f, cJSON_GetArrayItem(v, 0), pointer, NULL, faults);
 }
 
 static void read_number(const struct spec_field *f, const cJSON *v, const char *pointer, void *at,

@@ -98,7 +98,7 @@ static cJSON *field_schema(const struct spec_field *f)
     case FIELD_OBJECTS: return list_schema(object_schema(f->object), 0, (size_t)f->max);
     case FIELD_SURROGATE: return spec_schema_surrogate();
     case FIELD_ONLY:
-        if (strcmp(f->name, "export") == 0) return list_schema(choice_schema(f->choices), 0, 1);
+        if (f->max > 0) return list_schema(choice_schema(f->choices), 1, 1);
         return choice_schema(f->choices);
     }
     return NULL;

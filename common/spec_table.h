@@ -15,19 +15,19 @@ enum spec_identity {
 };
 
 enum spec_field_kind {
-    FIELD_INT,         /* int64_t */
-    FIELD_NUMBER,      /* double */
-    FIELD_BOOL,        /* bool */
-    FIELD_STRING,      /* char[size] */
-    FIELD_CHOICE,      /* int, index of choices "a|b" */
-    FIELD_PAIR,        /* int64_t[2]: a number or [height, width] */
-    FIELD_NUMBERS,     /* double[size]: a number or a list, count at count_at; without count_at
-                          exactly `size` numbers, defaults in choices */
-    FIELD_STRINGS,     /* char[max][size], count at count_at: a list */
-    FIELD_OBJECT,      /* object of `object` at offset `at` */
-    FIELD_OBJECTS,     /* list: struct of `size` bytes each, at most max, count at count_at */
-    FIELD_SURROGATE,   /* struct spec_surrogate */
-    FIELD_ONLY         /* nothing stored: the one value in `choices` is allowed */
+    FIELD_INT,       /* int64_t */
+    FIELD_NUMBER,    /* double */
+    FIELD_BOOL,      /* bool */
+    FIELD_STRING,    /* char[size] */
+    FIELD_CHOICE,    /* int, index of choices "a|b" */
+    FIELD_PAIR,      /* int64_t[2]: a number or [height, width] */
+    FIELD_NUMBERS,   /* double[size]: a number or a list, count at count_at; without count_at
+                        exactly `size` numbers, defaults in choices */
+    FIELD_STRINGS,   /* char[max][size], count at count_at: a list */
+    FIELD_OBJECT,    /* object of `object` at offset `at` */
+    FIELD_OBJECTS,   /* list: struct of `size` bytes each, at most max, count at count_at */
+    FIELD_SURROGATE, /* struct spec_surrogate */
+    FIELD_ONLY       /* nothing stored: the one value in `choices` is allowed; max 1 = in a list */
 };
 
 struct spec_object;

@@ -57,7 +57,7 @@ static cJSON *write_choice(const struct spec_field *f, int index)
 
 static cJSON *write_only(const struct spec_field *f)
 {
-    if (strcmp(f->name, "export") != 0) return cJSON_CreateString(f->choices);
+    if (f->max == 0) return cJSON_CreateString(f->choices);
     const char *one = f->choices;
     return cJSON_CreateStringArray(&one, 1);
 }

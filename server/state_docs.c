@@ -34,7 +34,8 @@ static void print_cell(FILE *out, enum experiment_state state, enum experiment_e
 {
     bool done[DESIRED_COUNT] = { false };
     for (int d = 0; d < DESIRED_COUNT; d++) {
-        const struct experiment_transition t = experiment_next(state, (enum experiment_desired)d, event);
+        const struct experiment_transition t = experiment_next(state, (enum experiment_desired)d,
+                                                               event);
         if (done[d] || !t.allowed) continue;
         (void)fprintf(out, "| %s | ", state_name(state));
         const char *comma = "";

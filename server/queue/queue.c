@@ -411,8 +411,18 @@ static void tick_closed(uv_handle_t *h)
     one_closed(container_of((uv_timer_t *)h, struct queue, tick));
 }
 
+static void ignore_exit(void *ctx, int64_t experiment, int64_t attempt, int exit_code, int signal)
+{
+    (void)ctx;
+    (void)experiment;
+    (void)attempt;
+    (void)exit_code;
+    (void)signal;
+}
+
 static void close_all(struct queue *q)
 {
+    q->launcher->on_exit = ignore_exit; /* it lives longer than the queue */
     q->closes_left = 3;
     uv_close((uv_handle_t *)&q->tick, tick_closed);
     store_close(q->main, one_closed, q);

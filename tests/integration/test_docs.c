@@ -1,5 +1,5 @@
-/* Stories of the documents: what README.md and docs/ show is run as it stands, and the parts that are made
- * from tables in the code are up to date. Runs in the root of the repository. */
+/* Stories of the documents: what README.md and docs/ show is run as it stands, and the parts that
+ * are made from tables in the code are up to date. Runs in the root of the repository. */
 #include "common/mem.h"
 #include "tests/support/service.h"
 
@@ -49,10 +49,12 @@ static char *replaced(const char *text, const char *what, const char *by)
 static void write_quick_start(const struct service *s)
 {
     char path[200];
-    char *spec = file_text("examples/quickstart.json"), *short_one = replaced(spec, "\"epochs\": 12", "\"epochs\": 2");
+    char *spec = file_text("examples/quickstart.json"),
+         *short_one = replaced(spec, "\"epochs\": 12", "\"epochs\": 2");
     (void)snprintf(path, sizeof path, "%s/quickstart.json", s->folder);
     FILE *f = fopen(path, "w");
-    cr_assert(f != NULL && strcmp(spec, short_one) != 0 && fputs(short_one, f) >= 0 && fclose(f) == 0);
+    cr_assert(f != NULL && strcmp(spec, short_one) != 0 && fputs(short_one, f) >= 0 &&
+              fclose(f) == 0);
     mem_free(spec);
     mem_free(short_one);
 }
@@ -84,9 +86,11 @@ static void run_line(const struct service *s, const char *line)
     int status;
     char *output = shell(command, &status);
     const bool stream = strstr(line, "curl -N") != NULL;
-    cr_assert(status == 0 || (stream && status == 28), "%s\nended with %d: %s", command, status, output);
+    cr_assert(status == 0 || (stream && status == 28), "%s\nended with %d: %s", command, status,
+              output);
     const bool shows_faults = strstr(line, "time_stepz") != NULL;
-    const bool problem = strstr(output, "\"code\":\"") != NULL && strstr(output, "\"request_id\"") != NULL;
+    const bool problem = strstr(output, "\"code\":\"") != NULL &&
+                         strstr(output, "\"request_id\"") != NULL;
     cr_assert(problem == shows_faults, "%s\nanswered %.400s", command, output);
     mem_free(output);
     mem_free(command);
@@ -150,12 +154,14 @@ Test(docs, every_documented_path_is_served)
     int paths = 0;
     for (char *line; (line = strsep(&rest, "\n")) != NULL;) {
         char method[8], path[160];
-        if (sscanf(line, "| `%7[A-Z] /%150[^ `?]", method, path) != 2 || strchr(path, '{') != NULL) continue;
+        if (sscanf(line, "| `%7[A-Z] /%150[^ `?]", method, path) != 2 || strchr(path, '{') != NULL)
+            continue;
         if (strcmp(path, "events") == 0) continue; /* endless */
         char url[200];
         const bool outside = strcmp(path, "healthz") == 0 || strcmp(path, "readyz") == 0;
         (void)snprintf(url, sizeof url, "%s/%s", outside ? "" : "/api/v1", path);
-        struct answer a = http_call(&s, method, url, strcmp(method, "GET") == 0 ? NULL : "{}", NULL);
+        struct answer a = http_call(&s, method, url, strcmp(method, "GET") == 0 ? NULL : "{}",
+                                    NULL);
         cr_assert(a.status != 404 && a.status != 405, "%s %s: %ld", method, url, a.status);
         answer_free(&a);
         paths++;
