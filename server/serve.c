@@ -114,6 +114,7 @@ static int open_queue(struct daemon *d, struct err *e)
                                      .max_running = d->o->max_running,
                                      .running_per_user_max = d->o->running_per_user_max,
                                      .queued_per_user_max = d->o->queued_per_user_max,
+                                     .backoff_first_ms = d->o->backoff_first_ms,
                                      .stop_workers = d->o->workers == 1 };
     const struct queue_observer observer = { d->hub, sse_hub_publish };
     return queue_open(&d->queue, &d->loop, &o, d->launcher, observer, e);

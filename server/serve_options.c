@@ -31,6 +31,8 @@ static const struct config_row rows[] = {
       "0 = no limit" },
     { "max-queued-per-user", CONFIG_INT, AT(queued_per_user_max), "10000", 1, 1000000, NULL, "N",
       "further experiments are refused (429)" },
+    { "retry-delay-ms", CONFIG_INT, AT(backoff_first_ms), "10000", 0, 600000, NULL, "MS",
+      "wait after an attempt's first fault; doubles up to 10 minutes" },
     { "workers", CONFIG_CHOICE, AT(workers), "keep", 0, 0, "keep|stop", "keep|stop",
       "when the daemon ends: let workers train on, or checkpoint and stop them" },
     { "worker-program", CONFIG_STRING, AT(worker_program), NULL, 0, 0, NULL, "PATH",

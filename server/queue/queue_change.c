@@ -10,8 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define BACKOFF_FIRST_S 10
-#define BACKOFF_MAX_S 600
+#define BACKOFF_MAX_MS 600000
 #define CLAIM_PAUSE_MS 5000 /* after a claim that could not be written */
 
 struct change *change_new(struct queue *q, struct entry *e, enum experiment_event event)
@@ -44,15 +43,14 @@ static void change_free(struct change *c)
 }
 
 /* ---- judging --------------------------------------------------------------------------------- */
-/* min(600, 10 * 2^(faults - 1)) seconds, +-20 % by the experiment's number: the same after a
- * restart. */
-static int64_t backoff_ms(const struct entry *e, int64_t faults)
+/* min(600 s, first * 2^(faults - 1)), +-20 % by the experiment's number: the same after a restart. */
+static int64_t backoff_ms(const struct entry *e, int64_t first_ms, int64_t faults)
 {
-    int64_t s = BACKOFF_FIRST_S;
-    for (int64_t i = 1; i < faults && s < BACKOFF_MAX_S; i++) s *= 2;
-    if (s > BACKOFF_MAX_S) s = BACKOFF_MAX_S;
+    int64_t ms = first_ms;
+    for (int64_t i = 1; i < faults && ms < BACKOFF_MAX_MS; i++) ms *= 2;
+    if (ms > BACKOFF_MAX_MS) ms = BACKOFF_MAX_MS;
     const int64_t spread = (e->x.id * 7919 + faults * 104729) % 401 - 200; /* per mille */
-    return s * (1000 + spread);
+    return ms + ms * spread / 1000;
 }
 
 static void patch_next(struct change *c)
@@ -90,7 +88,7 @@ static void judge_times(struct change *c)
     if (c->event == EVENT_RETRY) c->next_faults = 0;
     if (c->event == EVENT_FAULT_RETRY || c->event == EVENT_FAULT_FINAL) c->next_faults++;
     c->next_not_before_ms =
-        (c->move.effects & EFFECT_DELAY) != 0 ? now + backoff_ms(c->entry, c->next_faults) : 0;
+        (c->move.effects & EFFECT_DELAY) != 0 ? now + backoff_ms(c->entry, c->q->o.backoff_first_ms, c->next_faults) : 0;
 }
 
 /* Fills next from the committed state. Errors: ERR_BAD_STATE, ERR_PRECONDITION, ERR_NOT_FOUND. */

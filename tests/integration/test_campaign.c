@@ -1,0 +1,68 @@
+/* The kill campaign: worker, daemon or both are killed with -9 at odd moments, again and again, until the
+ * experiment has succeeded all the same; then every point and every weight must have the bits of an
+ * undisturbed run. SPIKED_CAMPAIGN_ROUNDS (default 2) says how many experiments; `make prove` does more. */
+#include "common/clock.h"
+#include "common/mem.h"
+#include "tests/support/results.h"
+
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define KILLS 6
+
+static uint32_t next_random(uint32_t *state)
+{
+    *state = *state * 1664525u + 1013904223u;
+    return *state >> 8;
+}
+
+static bool ended(const struct service *s, int64_t id)
+{
+    cJSON *x = experiment(s, id);
+    const bool over = strcmp(json_get_string(x, "state", ""), "succeeded") == 0;
+    cr_assert(strcmp(json_get_string(x, "state", ""), "failed") != 0, "%s", json_get_string(x, "message", ""));
+    cJSON_Delete(x);
+    return over;
+}
+
+/* One experiment, killed up to KILLS times. Returns how often. */
+static int disturb(struct service *s, int64_t id, uint32_t *random)
+{
+    int kills = 0;
+    while (kills < KILLS && !ended(s, id)) {
+        sleep_ms((int)(300 + next_random(random) % 900));
+        const uint32_t what = next_random(random) % 3;
+        const pid_t worker = service_worker(s);
+        if (what != 0) service_kill(s);
+        if (what != 1 && worker > 0) (void)kill(worker, SIGKILL);
+        if (what != 0) service_restart(s);
+        kills++;
+    }
+    return kills;
+}
+
+/* Goal: no moment of death loses, repeats or changes a point or a weight. */
+Test(campaign, killing_changes_nothing, .timeout = 3600)
+{
+    const char *wanted = getenv("SPIKED_CAMPAIGN_ROUNDS");
+    const long rounds = wanted != NULL ? strtol(wanted, NULL, 10) : 2;
+    struct service s = { .extra = { "--retry-delay-ms", "50" } };
+    uint32_t random = 20260;
+    int kills = 0;
+    service_start(&s);
+    char *spec = small_spec(40, "\"retry\": {\"max_attempts\": 100}");
+    const int64_t undisturbed = submit(&s, spec);
+    cr_assert(wait_state(&s, undisturbed, "succeeded", 60));
+    for (long i = 0; i < rounds; i++) {
+        const int64_t id = submit(&s, spec);
+        kills += disturb(&s, id, &random);
+        cr_assert(wait_state(&s, id, "succeeded", 120));
+        expect_same(&s, undisturbed, id);
+    }
+    cr_log_warn("%ld experiments, %d kills, all bits equal", rounds, kills);
+    cr_assert(kills >= rounds);
+    mem_free(spec);
+    service_end(&s);
+}

@@ -1,0 +1,63 @@
+#!/bin/bash
+# The long proofs. Prints lines for the table of docs/proofs.md; ends with 1 when one of them fails.
+# Each has a one-minute version in `make test`.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+failed=0
+port=${PROVE_PORT:-18093}
+base=http://127.0.0.1:$port
+folder=$(mktemp -d)
+trap 'kill "${daemon:-0}" 2>/dev/null; rm -rf "$folder"' EXIT
+
+row() { printf '| %s | %s | %s | %s |\n' "$(date -u +%F)" "$(git describe --always --dirty 2>/dev/null)" "$1" "$2"; }
+fault() { failed=$((failed + 1)); row "$1" "**failed**: $2"; }
+machine() { printf '%s, %s cores' "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)"; }
+
+campaign() {
+    local log=$folder/campaign.log
+    if SPIKED_CAMPAIGN_ROUNDS=${ROUNDS:-25} build/tests/integration/test_campaign >"$log" 2>&1; then
+        row 'kill -9 of worker, daemon or both at odd moments' "$(sed -n 's/.*WARN\] //p' "$log" | tail -n 1)"
+    else fault 'kill campaign' "$(tail -n 3 "$log" | tr '\n' ' ')"; fi
+}
+
+start_daemon() {
+    build/spiked serve --state-dir "$folder/state" --data-dir "${SPIKED_TEST_DATA:-$folder/data}" --listen "127.0.0.1:$port" \
+        --max-running 1 --workers stop 2>"$folder/daemon.log" &
+    daemon=$!
+    local i
+    for i in $(seq 100); do curl -fs -o /dev/null "$base/readyz" && return; sleep 0.1; done
+    fault 'daemon' "$(tail -n 1 "$folder/daemon.log")"
+}
+
+value() { grep -o "\"$2\":[-0-9.e]*" <<<"$1" | head -n 1 | cut -d: -f2; }
+field() { grep -o "\"$2\":\"[^\"]*\"" <<<"$1" | head -n 1 | cut -d'"' -f4; }
+
+# example, series, least accuracy, largest seconds (0 = any)
+train() {
+    local example=$1 series=$2 least=$3 seconds=$4 json id state start=$SECONDS got took
+    json=$(curl -fs --data "@examples/$example.json" "$base/api/v1/experiments")
+    id=$(value "$json" id)
+    while :; do
+        json=$(curl -fs "$base/api/v1/experiments/$id")
+        state=$(field "$json" state)
+        case $state in succeeded | failed | cancelled) break ;; esac
+        sleep 1
+    done
+    took=$((SECONDS - start))
+    got=$(value "$json" "$series")
+    if [ "$state" = succeeded ] && awk "BEGIN{exit !($got >= $least)}" && { [ "$seconds" = 0 ] || [ $took -le "$seconds" ]; }; then
+        row "examples/$example.json, $series at least $least" "$got in $took s"
+    else fault "examples/$example.json" "$state, $series ${got:-none}, wanted $least, $took s: $(field "$json" message)"; fi
+}
+
+echo "machine: $(machine)"
+echo '| date | commit | what | result |'
+campaign
+start_daemon
+train quickstart val/accuracy 0.9 120
+if [ -n "${SPIKED_TEST_DATA:-}" ]; then
+    train fashion-mnist-psn test/accuracy 0.85 0
+    train fashion-mnist-plif test/accuracy 0.85 0
+    train mnist-lif test/accuracy 0.98 0
+else row 'accuracy on real data' 'skipped: SPIKED_TEST_DATA names no folder'; fi
+exit "$((failed > 0))"
