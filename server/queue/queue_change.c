@@ -43,7 +43,8 @@ static void change_free(struct change *c)
 }
 
 /* ---- judging --------------------------------------------------------------------------------- */
-/* min(600 s, first * 2^(faults - 1)), +-20 % by the experiment's number: the same after a restart. */
+/* min(600 s, first * 2^(faults - 1)), +-20 % by the experiment's number: the same after a
+ * restart. */
 static int64_t backoff_ms(const struct entry *e, int64_t first_ms, int64_t faults)
 {
     int64_t ms = first_ms;
@@ -87,8 +88,10 @@ static void judge_times(struct change *c)
         n->ended_ms = state_is_final(n->state) ? now : 0;
     if (c->event == EVENT_RETRY) c->next_faults = 0;
     if (c->event == EVENT_FAULT_RETRY || c->event == EVENT_FAULT_FINAL) c->next_faults++;
-    c->next_not_before_ms =
-        (c->move.effects & EFFECT_DELAY) != 0 ? now + backoff_ms(c->entry, c->q->o.backoff_first_ms, c->next_faults) : 0;
+    c->next_not_before_ms = (c->move.effects & EFFECT_DELAY) != 0
+                                ? now +
+                                      backoff_ms(c->entry, c->q->o.backoff_first_ms, c->next_faults)
+                                : 0;
 }
 
 /* Fills next from the committed state. Errors: ERR_BAD_STATE, ERR_PRECONDITION, ERR_NOT_FOUND. */

@@ -1,6 +1,7 @@
-/* The kill campaign: worker, daemon or both are killed with -9 at odd moments, again and again, until the
- * experiment has succeeded all the same; then every point and every weight must have the bits of an
- * undisturbed run. SPIKED_CAMPAIGN_ROUNDS (default 2) says how many experiments; `make prove` does more. */
+/* The kill campaign: worker, daemon or both are killed with -9 at odd moments, again and again,
+ * until the experiment has succeeded all the same; then every point and every weight must have the
+ * bits of an undisturbed run. SPIKED_CAMPAIGN_ROUNDS (default 2) says how many experiments; `make
+ * prove` does more. */
 #include "common/clock.h"
 #include "common/mem.h"
 #include "tests/support/results.h"
@@ -22,7 +23,8 @@ static bool ended(const struct service *s, int64_t id)
 {
     cJSON *x = experiment(s, id);
     const bool over = strcmp(json_get_string(x, "state", ""), "succeeded") == 0;
-    cr_assert(strcmp(json_get_string(x, "state", ""), "failed") != 0, "%s", json_get_string(x, "message", ""));
+    cr_assert(strcmp(json_get_string(x, "state", ""), "failed") != 0, "%s",
+              json_get_string(x, "message", ""));
     cJSON_Delete(x);
     return over;
 }
