@@ -97,7 +97,10 @@ sanitizer_group() {
     SPIKED_SANITIZED=1 ASAN_OPTIONS=detect_leaks=1 LSAN_OPTIONS=exitcode=0 criterion build/asan/tests/unit
     # Whole sanitized programs, driven by the stories; their reports go to files, which must not come to be.
     rm -f "$logs"/asan-program.*
-    SPIKED_PROGRAM=build/asan/spiked ASAN_OPTIONS=detect_leaks=1:log_path=$PWD/$logs/asan-program criterion build/tests/integration
+    local story
+    for story in errors training stopping faults; do
+        SPIKED_PROGRAM=build/asan/spiked ASAN_OPTIONS=detect_leaks=1:log_path=$PWD/$logs/asan-program criterion "build/tests/integration/test_$story"
+    done
     if ls "$logs"/asan-program.* >/dev/null 2>&1; then add 0 1; head -n 25 "$logs"/asan-program.* | sed 's/^/      /'; else add 1 0; fi
 }
 fuzz_group() { FUZZ_SECONDS=${FUZZ_SECONDS:-5} bash tests/fuzz/run.sh >"$logs/fuzz.log" 2>&1; local rc=$?; local n; n=$(grep -c '^ok ' "$logs/fuzz.log"); if [ $rc = 0 ] && [ "$n" -gt 0 ]; then add "$n" 0; else add "$n" 1; tail -n 30 "$logs/fuzz.log"; fi; }

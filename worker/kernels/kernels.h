@@ -7,7 +7,7 @@
  * (order.h);
  *   - lane sums use 16 virtual lanes; long sums are doubles: per sample, chained, then a binary
  * tree over shards;
- *   - own polynomials instead of libm (mathf.h), true division, denormals on.
+ *   - own polynomials instead of libm (lanes.h), true division, denormals on.
  * Shapes: T time, B batch, C channels in, K channels out, H W image, R S kernel taps. */
 #ifndef WORKER_KERNELS_H
 #define WORKER_KERNELS_H

@@ -1,0 +1,152 @@
+/* Convolution: forward, backward to the data and to the weights, against the plain loops, with
+ * equal bits for every instruction set and number of threads. */
+#include "tests/unit/kernels/kernel_fixture.h"
+
+struct conv_case {
+    struct conv_shape shape;
+    enum tensor_kind kind;
+    size_t b, t;
+};
+#define SAME(c, h, w, k, r) { c, h, w, k, h, w, r, r, 1, 1, (r) / 2, (r) / 2, 1, 1, 1 }
+static const struct conv_case cases[] = {
+    { SAME(1, 9, 7, 16, 3), TENSOR_F32, 2, 2 },
+    { SAME(3, 8, 8, 20, 3), TENSOR_REPEAT, 3, 4 },
+    { SAME(16, 6, 5, 32, 3), TENSOR_BITS, 2, 3 },
+    { SAME(70, 5, 5, 33, 3), TENSOR_BITS, 1, 2 },
+    { SAME(64, 4, 4, 64, 1), TENSOR_BITS, 2, 2 },
+    { SAME(130, 3, 4, 48, 3), TENSOR_F32, 1, 2 },
+    { { 12, 9, 9, 24, 5, 5, 3, 3, 2, 2, 1, 1, 1, 1, 1 }, TENSOR_BITS, 2, 2 },
+    { { 8, 11, 10, 16, 7, 6, 3, 3, 1, 1, 0, 0, 2, 2, 1 }, TENSOR_F32, 2, 1 },
+    { { 5, 7, 9, 17, 3, 9, 5, 1, 1, 1, 0, 0, 1, 1, 1 }, TENSOR_BITS, 1, 2 },
+    { { 8, 6, 6, 12, 6, 6, 3, 3, 1, 1, 1, 1, 1, 1, 4 }, TENSOR_BITS, 2, 2 },
+};
+#define CASES (sizeof cases / sizeof cases[0])
+
+struct conv_world {
+    const struct conv_shape *cs;
+    struct tensor_view x, y, dy, dx;
+    float *oihw, *bias, *packed, *wt;
+    size_t weights;
+};
+
+static struct conv_world world_of(const struct conv_case *k)
+{
+    const struct conv_shape *cs = &k->shape;
+    struct conv_world w = { .cs = cs, .weights = cs->k * (cs->c / cs->groups) * cs->r * cs->s };
+    const bool repeat = k->kind == TENSOR_REPEAT;
+    const struct tensor_desc xd = tensor_make(k->kind, k->b, k->t, cs->c, cs->h, cs->w);
+    const struct tensor_desc yd =
+        tensor_make(repeat ? TENSOR_REPEAT : TENSOR_F32, k->b, k->t, cs->k, cs->oh, cs->ow);
+    w.x = view_filled(xd, 1, 0.2);
+    w.y = view_make(yd);
+    w.dy = view_filled(tensor_gradient(&yd, true), 2, 0);
+    w.dx = view_make(tensor_gradient(&xd, false));
+    w.oihw = numbers(w.weights, 3);
+    w.bias = numbers(mem_align(cs->k, 64), 4);
+    w.packed = take(conv_weight_floats(cs), sizeof(float));
+    w.wt = take(conv_weight_t_floats(cs), sizeof(float));
+    conv_pack(cs, w.oihw, w.packed);
+    return w;
+}
+
+static void world_drop(struct conv_world *w)
+{
+    void *all[] = {
+        w->x.data, w->y.data, w->dy.data, w->dx.data, w->oihw, w->bias, w->packed, w->wt
+    };
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
+}
+
+static size_t steps_of(const struct tensor_view *v) { return v->desc.t_stored; }
+
+/* Goal: packing loses nothing. */
+Test(conv_kernel, packing_is_reversible, .timeout = 60)
+{
+    for (size_t i = 0; i < CASES; i++) {
+        struct conv_world w = world_of(&cases[i]);
+        float *back = take(w.weights, sizeof(float));
+        conv_unpack(w.cs, w.packed, back);
+        cr_assert(same_floats(w.oihw, back, w.weights), "case %zu", i);
+        free(back);
+        world_drop(&w);
+    }
+}
+
+/* Goal: forward has the bits of the plain loop, in spans too. */
+Test(conv_kernel, forward_has_the_bits_of_the_plain_loop, .timeout = 60)
+{
+    for (size_t i = 0; i < CASES; i++) {
+        struct conv_world w = world_of(&cases[i]);
+        struct tensor_view want = view_make(w.y.desc);
+        const size_t t = steps_of(&w.y);
+        reference_conv_forward(w.cs, &w.x.desc, w.x.data, w.oihw, w.bias, &want.desc, want.data,
+                               (struct span){ 0, t });
+        EACH_CONTEXT(kc, true)
+        {
+            memset(w.y.data, 0xff, tensor_bytes(&w.y.desc));
+            for (size_t s = 0; s < t; s++) /* one time-step a call: step_mode single */
+                conv_forward(&kc, w.cs, &w.x.desc, w.x.data, w.packed, w.bias, &w.y.desc, w.y.data,
+                             (struct span){ s, s + 1 });
+            cr_assert_eq(difference(&w.y, &want), 0, "case %zu, %s, %zu threads: %g", i,
+                         isa_name((enum isa)isa_kc), threads_kc, difference(&w.y, &want));
+        }
+        free(want.data);
+        world_drop(&w);
+    }
+}
+
+/* Goal: the gradient of the data agrees with the plain loop and has the same bits everywhere. */
+Test(conv_kernel, backward_data, .timeout = 60)
+{
+    for (size_t i = 0; i < CASES; i++) {
+        struct conv_world w = world_of(&cases[i]);
+        struct tensor_view want = view_make(w.dx.desc), first = view_make(w.dx.desc);
+        const struct span all = { 0, steps_of(&w.dx) };
+        bool has_first = false;
+        reference_conv_backward_data(w.cs, &w.dy.desc, w.dy.data, w.oihw, 1, &want.desc, want.data,
+                                     all);
+        EACH_CONTEXT(kc, true)
+        {
+            struct tensor_view *to = has_first ? &w.dx : &first;
+            conv_transpose(&kc, w.cs, w.packed, w.wt);
+            conv_backward_data(&kc, w.cs, &w.dy.desc, w.dy.data, w.wt, 1, &to->desc, to->data, all);
+            cr_assert(difference(to, &want) < 2e-6, "case %zu, %s: %g", i,
+                      isa_name((enum isa)isa_kc), difference(to, &want));
+            cr_assert(!has_first || difference(to, &first) == 0, "case %zu, %s, %zu threads", i,
+                      isa_name((enum isa)isa_kc), threads_kc);
+            has_first = true;
+        }
+        free(want.data);
+        free(first.data);
+        world_drop(&w);
+    }
+}
+
+/* Goal: the gradient of the weights has the bits of the plain loop. */
+Test(conv_kernel, backward_weights, .timeout = 60)
+{
+    for (size_t i = 0; i < CASES; i++) {
+        struct conv_world w = world_of(&cases[i]);
+        float *want = take(w.weights, sizeof(float)), *got = take(w.weights, sizeof(float));
+        float *packed = take(conv_weight_floats(w.cs), sizeof(float));
+        const struct span all = { 0, cases[i].b };
+        reference_conv_backward_weights(w.cs, &w.x.desc, w.x.data, &w.dy.desc, w.dy.data, all,
+                                        want);
+        EACH_CONTEXT(kc, true)
+        {
+            memset(packed, 0xff, conv_weight_floats(w.cs) * sizeof(float));
+            conv_backward_weights(&kc, w.cs, &w.x.desc, w.x.data, &w.dy.desc, w.dy.data, all,
+                                  packed);
+            conv_unpack(w.cs, packed, got);
+            double worst = 0;
+            for (size_t j = 0; j < w.weights; j++)
+                worst = fmax(worst, fabs((double)(got[j] - want[j])) / (fabs((double)want[j]) + 1));
+            cr_assert(worst == 0, "case %zu, %s, %zu threads: %g", i, isa_name((enum isa)isa_kc),
+                      threads_kc, worst);
+        }
+        free(want);
+        free(got);
+        free(packed);
+        world_drop(&w);
+    }
+}

@@ -1,0 +1,132 @@
+/* Linear layers against the plain loops: equal bits with exact numerics, close with OpenBLAS. */
+#include "tests/unit/kernels/kernel_fixture.h"
+
+struct linear_case {
+    enum tensor_kind kind;
+    size_t in, out, b, t;
+};
+static const struct linear_case cases[] = {
+    { TENSOR_F32, 7, 10, 3, 1 },     { TENSOR_F32, 100, 33, 2, 4 }, { TENSOR_REPEAT, 64, 16, 3, 2 },
+    { TENSOR_BITS, 130, 10, 4, 3 },  { TENSOR_BITS, 512, 100, 2, 2 },
+};
+#define CASES (sizeof cases / sizeof cases[0])
+
+struct linear_world {
+    struct tensor_view x, y, dy, dx;
+    float *w, *bias;
+    size_t floats;
+};
+
+/* Rows and columns of padding must be 0, as in a net. */
+static struct linear_world world_of(const struct linear_case *k)
+{
+    const bool repeat = k->kind == TENSOR_REPEAT;
+    const struct tensor_desc xd = tensor_make(k->kind, k->b, k->t, k->in, 1, 1);
+    const struct tensor_desc yd = tensor_make(repeat ? TENSOR_REPEAT : TENSOR_F32, k->b, k->t,
+                                              k->out, 1, 1);
+    struct linear_world w = { .x = view_filled(xd, 1, 0.3), .y = view_make(yd) };
+    w.dy = view_filled(tensor_gradient(&yd, false), 2, 0);
+    w.dx = view_make(tensor_gradient(&xd, false));
+    w.floats = xd.c_stored * yd.c_stored;
+    w.w = take(w.floats, sizeof(float));
+    w.bias = take(yd.c_stored, sizeof(float));
+    for (size_t i = 0; i < k->in; i++)
+        for (size_t j = 0; j < k->out; j++) w.w[i * yd.c_stored + j] = fixed_number(i * 1009 + j);
+    for (size_t j = 0; j < k->out; j++) w.bias[j] = fixed_number(77 + j);
+    return w;
+}
+
+static void world_drop(struct linear_world *w)
+{
+    free(w->x.data);
+    free(w->y.data);
+    free(w->dy.data);
+    free(w->dx.data);
+    free(w->w);
+    free(w->bias);
+}
+
+static void check_forward(const struct linear_world *w, size_t i, bool exact)
+{
+    struct tensor_view want = view_make(w->y.desc);
+    reference_linear_forward(&w->x.desc, w->x.data, w->w, w->bias, &want.desc, want.data);
+    EACH_CONTEXT(kc, exact)
+    {
+        memset(w->y.data, 0, tensor_bytes(&w->y.desc));
+        linear_forward(&kc, &w->x.desc, w->x.data, w->w, w->bias, &w->y.desc, w->y.data,
+                       (struct span){ 0, w->y.desc.t_stored });
+        const double d = difference(&w->y, &want);
+        cr_assert(exact ? d == 0 : d < 5e-6, "case %zu, %s, %zu threads: %g", i,
+                  isa_name((enum isa)isa_kc), threads_kc, d);
+    }
+    free(want.data);
+}
+
+/* Goal: forward has the bits of the plain loop when exact, and is close otherwise. */
+Test(linear_kernel, forward, .timeout = 60)
+{
+    for (size_t i = 0; i < CASES; i++) {
+        struct linear_world w = world_of(&cases[i]);
+        check_forward(&w, i, true);
+        check_forward(&w, i, false);
+        world_drop(&w);
+    }
+}
+
+/* Goal: so has the gradient of the data, and equal bits for any number of threads in both numerics.
+ */
+Test(linear_kernel, backward_data, .timeout = 60)
+{
+    for (size_t i = 0; i < 2 * CASES; i++) {
+        const bool exact = i % 2 == 0;
+        struct linear_world w = world_of(&cases[i / 2]);
+        struct tensor_view want = view_make(w.dx.desc), one = view_make(w.dx.desc);
+        reference_linear_backward_data(&w.dy.desc, w.dy.data, w.w, &w.x.desc, &want.desc,
+                                       want.data);
+        EACH_CONTEXT(kc, exact)
+        {
+            struct tensor_view *to = threads_kc == 1 ? &one : &w.dx;
+            linear_backward_data(&kc, &w.dy.desc, w.dy.data, w.w, &w.x.desc, &to->desc, to->data,
+                                 (struct span){ 0, to->desc.t_stored });
+            const double d = difference(to, &want);
+            cr_assert(exact ? d == 0 : d < 5e-6, "case %zu, %s: %g", i, isa_name((enum isa)isa_kc),
+                      d);
+            cr_assert(difference(to, &one) == 0, "case %zu: %zu threads differ from one", i,
+                      threads_kc);
+        }
+        free(want.data);
+        free(one.data);
+        world_drop(&w);
+    }
+}
+
+/* Goal: the gradients of weights and bias have the bits of the plain sums. */
+Test(linear_kernel, backward_weights_and_bias, .timeout = 60)
+{
+    for (size_t i = 0; i < CASES; i++) {
+        struct linear_world w = world_of(&cases[i]);
+        const size_t out = w.y.desc.c_stored;
+        float *want = take(w.floats, sizeof(float)), *got = take(w.floats, sizeof(float));
+        float *db = take(out, sizeof(float));
+        const struct span all = { 0, cases[i].b };
+        reference_linear_backward_weights(&w.x.desc, w.x.data, &w.dy.desc, w.dy.data, all, want);
+        EACH_CONTEXT(kc, true)
+        {
+            linear_backward_weights(&kc, &w.x.desc, w.x.data, &w.dy.desc, w.dy.data, all, got);
+            cr_assert(same_floats(got, want, w.floats), "case %zu, %s, %zu threads", i,
+                      isa_name((enum isa)isa_kc), threads_kc);
+            bias_backward(&kc, &w.dy.desc, w.dy.data, all, db);
+            for (size_t j = 0; j < cases[i].out; j++) {
+                double sum = 0;
+                for (size_t b = 0; b < cases[i].b; b++)
+                    for (size_t t = 0; t < w.dy.desc.t_stored; t++)
+                        sum += (double)tensor_get(&w.dy.desc, w.dy.data, b, t, j, 0, 0);
+                cr_assert(fabs((double)db[j] - sum) < 1e-6, "case %zu, bias %zu", i, j);
+            }
+        }
+        free(want);
+        free(got);
+        free(db);
+        world_drop(&w);
+    }
+}
