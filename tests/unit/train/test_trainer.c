@@ -1,0 +1,223 @@
+/* Whole trainings: same bits for any number of threads, after a stop and resume, and whatever
+ * labels and execution fields say; faults end a training by name. */
+#include "worker/train/trainer.h"
+
+#include "common/log.h"
+#include "common/mem.h"
+
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* %s: further top-level fields, %s: fields of the optimiser, %d: threads */
+static const char *const spec_text =
+    "{\"version\": 1, %s \"time_steps\": 4, \"dataset\": {\"name\": \"glyphs\", \"train_limit\": "
+    "200,"
+    " \"test_limit\": 40, \"transforms\": [{\"type\": \"random_crop\", \"padding\": 2}]},"
+    "\"network\": {\"layers\": [{\"type\": \"conv2d\", \"out_channels\": 8, \"kernel_size\": 3, "
+    "\"bias\": false},"
+    " {\"type\": \"batch_norm\"}, {\"type\": \"neuron\", \"model\": \"plif\"},"
+    " {\"type\": \"max_pool2d\", \"kernel_size\": 2}, {\"type\": \"conv2d\", \"out_channels\": 16,"
+    " \"kernel_size\": 3}, {\"type\": \"batch_norm\"}, {\"type\": \"neuron\", \"model\": \"lif\"},"
+    " {\"type\": \"avg_pool2d\", \"kernel_size\": 2}, {\"type\": \"flatten\"}, {\"type\": "
+    "\"dropout\"},"
+    " {\"type\": \"linear\", \"out_features\": 40}, {\"type\": \"batch_norm\"},"
+    " {\"type\": \"neuron\", \"model\": \"psn\"},"
+    " {\"type\": \"voting\", \"size\": 4}]},"
+    "\"train\": {\"epochs\": 2, \"batch_size\": 16, \"optimizer\": {%s}, \"loss\": {\"type\": "
+    "\"cross_entropy\"}},"
+    "\"resources\": {\"threads\": %d}}";
+
+static struct spec parse(const char *fields, const char *optimizer, int threads)
+{
+    char *text = mem_printf(spec_text, fields, optimizer, threads);
+    struct json_faults *faults = mem_calloc(1, sizeof *faults);
+    struct spec s;
+    struct err e = { 0 };
+    cr_assert_eq(spec_parse_text(text, strlen(text), &s, faults, &e), 0, "%s %s",
+                 faults->items[0].pointer, faults->items[0].detail);
+    mem_free(faults);
+    mem_free(text);
+    return s;
+}
+
+struct outcome {
+    float *weights;
+    size_t floats;
+    struct trainer_result result;
+};
+
+/* Trains up to max_steps (0 = all), resuming from dir when it holds a checkpoint. */
+static struct outcome train(const char *fields, const char *optimizer, int threads, const char *dir,
+                            uint64_t max_steps)
+{
+    log_set_level(LOG_ERROR);
+    struct spec s = parse(fields, optimizer, threads);
+    struct trainer t;
+    struct outcome out = { 0 };
+    struct err e = { 0 };
+    bool resumed = false;
+    const struct trainer_options o = { .dir = dir, .training = true, .max_steps = max_steps };
+    cr_assert_eq(trainer_init(&t, &s, &o, &e), 0, "%s", e.text);
+    if (dir != NULL) cr_assert_eq(trainer_resume(&t, &resumed, &e), 0, "%s", e.text);
+    cr_assert_eq(trainer_run(&t, &out.result, &e), 0, "%s", e.text);
+    out.floats = weights_floats(t.net);
+    out.weights = mem_calloc(out.floats, sizeof(float));
+    weights_collect(t.net, out.weights);
+    trainer_deinit(&t);
+    spec_deinit(&s);
+    return out;
+}
+
+static void expect_same(struct outcome a, struct outcome b, const char *what)
+{
+    cr_assert(a.floats == b.floats && memcmp(a.weights, b.weights, a.floats * sizeof(float)) == 0,
+              "%s: weights", what);
+    cr_assert(a.result.test_loss == b.result.test_loss &&
+                  a.result.val_accuracy == b.result.val_accuracy,
+              "%s", what);
+    mem_free(b.weights);
+}
+
+static void remove_folder(const char *dir)
+{
+    DIR *d = opendir(dir);
+    for (struct dirent *f; d != NULL && (f = readdir(d)) != NULL;)
+        (void)unlinkat(dirfd(d), f->d_name, 0);
+    if (d != NULL) (void)closedir(d);
+    (void)rmdir(dir);
+}
+
+#define ADAM "\"type\": \"adam\", \"lr\": 0.01"
+
+/* Goal: threads, names, tags and checkpoints change no bit; the seed does. */
+Test(trainer, bits_depend_on_the_result_fields_only, .timeout = 60)
+{
+    const struct outcome one = train("\"seed\": 3,", ADAM, 1, NULL, 0);
+    cr_assert(fabs(one.result.val_loss - log(10)) > 1e-3,
+              "a silent network: equal bits would say little");
+    expect_same(one, train("\"seed\": 3,", ADAM, 2, NULL, 0), "two threads");
+    expect_same(one, train("\"seed\": 3,", ADAM, 3, NULL, 0), "three threads");
+    expect_same(
+        one,
+        train("\"seed\": 3, \"name\": \"x\", \"tags\": [\"y\"], \"priority\": 5, \"monitors\": [],"
+              "\"checkpoint\": {\"every_steps\": 7},",
+              ADAM, 1, NULL, 0),
+        "labels");
+    struct outcome other = train("\"seed\": 4,", ADAM, 1, NULL, 0);
+    cr_assert(memcmp(one.weights, other.weights, one.floats * sizeof(float)) != 0,
+              "the seed changes nothing");
+    mem_free(other.weights);
+    mem_free(one.weights);
+}
+
+/* Goal: a training cut at any step and taken up again ends with the same bits, for both optimisers.
+ */
+Test(trainer, a_resumed_training_has_the_same_bits, .timeout = 60)
+{
+    static const char *const optimizers[] = {
+        ADAM, "\"type\": \"sgd\", \"lr\": 0.05, \"momentum\": 0.9"
+    };
+    static const uint64_t cuts[] = { 1, 5, 11, 12, 13, 23 }; /* 12 steps an epoch */
+    for (int k = 0; k < 2; k++) {
+        const struct outcome whole = train("", optimizers[k], 1, NULL, 0);
+        for (size_t i = 0; i < sizeof cuts / sizeof cuts[0]; i++) {
+            char dir[] = "/tmp/spiked-resume-XXXXXX";
+            cr_assert(mkdtemp(dir) != NULL);
+            struct outcome part = train("", optimizers[k], 2, dir, cuts[i]);
+            cr_assert_eq(part.result.step, cuts[i]);
+            mem_free(part.weights);
+            char what[40];
+            (void)snprintf(what, sizeof what, "cut after step %d", (int)cuts[i]);
+            expect_same(whole, train("", optimizers[k], 1, dir, 0), what);
+            remove_folder(dir);
+        }
+        mem_free(whole.weights);
+    }
+}
+
+/* Flips a byte in the middle of the newest checkpoint. */
+static void damage_newest(const char *dir, uint64_t step)
+{
+    char path[200];
+    struct stat st;
+    (void)snprintf(path, sizeof path, "%s/checkpoint-%d.safetensors", dir, (int)step);
+    const int fd = open(path, O_RDWR);
+    cr_assert(fd >= 0 && fstat(fd, &st) == 0);
+    unsigned char byte;
+    cr_assert(pread(fd, &byte, 1, st.st_size / 2) == 1);
+    byte ^= 0x20;
+    cr_assert(pwrite(fd, &byte, 1, st.st_size / 2) == 1);
+    (void)close(fd);
+}
+
+/* Goal: a damaged checkpoint is passed over for the one before, with the same bits in the end. */
+Test(trainer, a_damaged_checkpoint_is_skipped, .timeout = 60)
+{
+    char dir[] = "/tmp/spiked-damage-XXXXXX";
+    cr_assert(mkdtemp(dir) != NULL);
+    const char *often = "\"checkpoint\": {\"every_steps\": 4, \"keep\": 3},";
+    const struct outcome whole = train("", ADAM, 1, NULL, 0);
+    struct outcome part = train(often, ADAM, 1, dir, 16);
+    mem_free(part.weights);
+    damage_newest(dir, 16);
+    expect_same(whole, train(often, ADAM, 1, dir, 0), "after damage");
+    mem_free(whole.weights);
+    remove_folder(dir);
+}
+
+/* Goal: a checkpoint of another spec is refused by name. */
+Test(trainer, another_spec_does_not_resume, .timeout = 60)
+{
+    char dir[] = "/tmp/spiked-other-XXXXXX";
+    cr_assert(mkdtemp(dir) != NULL);
+    struct outcome part = train("\"seed\": 1,", ADAM, 1, dir, 3);
+    mem_free(part.weights);
+    struct spec s = parse("\"seed\": 2,", ADAM, 1);
+    struct trainer t;
+    struct err e = { 0 };
+    bool resumed;
+    const struct trainer_options o = { .dir = dir, .training = true };
+    cr_assert_eq(trainer_init(&t, &s, &o, &e), 0);
+    cr_assert_eq(trainer_resume(&t, &resumed, &e), ERR_CONFLICT);
+    cr_assert(strstr(e.text, "another spec") != NULL, "%s", e.text);
+    trainer_deinit(&t);
+    spec_deinit(&s);
+    remove_folder(dir);
+}
+
+/* Goal: a training that diverges ends at that step, naming what was not finite. */
+Test(trainer, divergence_is_named, .timeout = 60)
+{
+    struct spec s = parse("", "\"type\": \"sgd\", \"lr\": 1000, \"momentum\": 1", 1);
+    struct trainer t;
+    struct trainer_result r;
+    struct err e = { 0 };
+    const struct trainer_options o = { .training = true };
+    cr_assert_eq(trainer_init(&t, &s, &o, &e), 0);
+    s.train.optimizer.lr = 1e36; /* beyond what a spec may say */
+    cr_assert_eq(trainer_run(&t, &r, &e), ERR_DIVERGED, "%s", e.text);
+    cr_assert(strncmp(e.text, "step ", 5) == 0 && strstr(e.text, "not finite") != NULL, "%s",
+              e.text);
+    trainer_deinit(&t);
+    spec_deinit(&s);
+}
+
+/* Goal: a plan over memory_mib is refused before anything is allocated. */
+Test(trainer, a_plan_that_does_not_fit_is_refused, .timeout = 60)
+{
+    struct spec s = parse("", ADAM, 1);
+    struct trainer t;
+    struct err e = { 0 };
+    s.memory_mib = 1;
+    const struct trainer_options o = { .training = true };
+    cr_assert_eq(trainer_init(&t, &s, &o, &e), ERR_OUT_OF_PLAN, "%s", e.text);
+    cr_assert(strstr(e.text, "MiB") != NULL, "%s", e.text);
+    spec_deinit(&s);
+}
