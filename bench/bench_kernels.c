@@ -1,25 +1,33 @@
-/* bench_kernels: times the heavy loops of the Fashion-MNIST network (examples/kernels-fashion-lif.json)
- * for every instruction set of this CPU. Median of several; prints a table. usage: bench_kernels
- * [THREADS] */
+/* bench_kernels: times the heavy loops of the network of examples/kernels-fashion-lif.json, layer
+ * by layer, for every instruction set of this CPU. Medians; prints a table. Run by bench/run.sh.
+ * usage: bench_kernels [THREADS [SAMPLES]] */
 #include "common/clock.h"
 #include "common/mem.h"
-#include "worker/kernels/kernels.h"
+#include "worker/neurons/neuron.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define RUNS 7
-#define SAMPLES 32
+#define RUNS_MAX 7
+#define ENOUGH_MS 1500.0 /* a slow loop is not run more often */
 #define STEPS 4
 #define SCRATCH_BYTES ((size_t)4 << 20)
-#define SPIKE_RATE 0.2
+#define SPIKE_RATE 0.2f
 
-struct setting {
+/* A layer with its tensors: x -> y, and the gradients dy -> dx, dw. */
+struct layer {
+    const char *name;
     struct conv_shape conv;
-    struct tensor_desc xd, yd, gd, dxd;
-    void *x;
-    float *y, *dy, *dx, *w, *wt, *dw;
+    struct spec_neuron cell;
+    struct tensor_view x, y, dy, dx;
+    float *w, *wt, *dw;
+    double giga; /* multiply-accumulates times 2, or cell-steps, of one pass; in 10^9 */
+};
+struct job {
+    const struct kernel_ctx *kc;
+    enum isa isa;
+    struct layer *layer;
 };
 
 static void *take(size_t bytes)
@@ -27,121 +35,261 @@ static void *take(size_t bytes)
     void *p = aligned_alloc(64, mem_align(bytes + 256, 64));
     if (p == NULL) {
         (void)fprintf(stderr, "bench_kernels: out of memory\n");
-        exit(75); /* tidy: child */
+        exit(75);
     }
     memset(p, 0, mem_align(bytes + 256, 64));
     return p;
 }
 
+/* In [-1, 1), the same on every run. */
 static float number(size_t i)
 {
     const uint64_t x = (i + 1) * 0x9E3779B97F4A7C15u;
     return (float)(x >> 40) * 0x1p-23f - 1.0f;
 }
 
-static void fill_floats(float *p, size_t n)
+static float *take_floats(size_t n)
 {
-    for (size_t i = 0; i < n; i++) p[i] = number(i);
+    float *p = take(n * sizeof p[0]);
+    for (size_t i = 0; i < n; i++) p[i] = 0.05f * number(i);
+    return p;
 }
 
-static void fill_spikes(const struct tensor_desc *d, uint64_t *x)
+static struct tensor_view take_tensor(struct tensor_desc d)
 {
-    for (size_t i = 0; i < d->elements; i++)
-        for (int bit = 0; bit < 64; bit++)
-            if (number(i * 64 + (size_t)bit) * 0.5 + 0.5 < SPIKE_RATE) x[i] |= (uint64_t)1 << bit;
+    return (struct tensor_view){ d, take(tensor_bytes(&d)) };
 }
 
-/* The second convolution: 128 channels of spikes on 14 x 14 pixels. */
-static struct setting setting_make(void)
+/* Every logical value: floats, or spikes at SPIKE_RATE. */
+static struct tensor_view take_filled(struct tensor_desc d)
 {
-    struct setting s = { .conv = { 128, 14, 14, 128, 14, 14, 3, 3, 1, 1, 1, 1, 1, 1, 1 } };
-    s.xd = tensor_make(TENSOR_BITS, SAMPLES, STEPS, 128, 14, 14);
-    s.yd = tensor_make(TENSOR_F32, SAMPLES, STEPS, 128, 14, 14);
-    s.gd = tensor_gradient(&s.yd, true);
-    s.dxd = tensor_gradient(&s.xd, false);
-    s.x = take(tensor_bytes(&s.xd));
-    s.y = take(tensor_bytes(&s.yd));
-    s.dy = take(tensor_bytes(&s.gd));
-    s.dx = take(tensor_bytes(&s.dxd));
-    s.w = take(conv_weight_floats(&s.conv) * sizeof(float));
-    s.dw = take(conv_weight_floats(&s.conv) * sizeof(float));
-    s.wt = take(conv_weight_t_floats(&s.conv) * sizeof(float));
-    fill_spikes(&s.xd, s.x);
-    fill_floats(s.w, conv_weight_floats(&s.conv));
-    for (size_t b = 0; b < SAMPLES; b++)
-        for (size_t i = 0; i < STEPS * 128 * 14 * 14; i++)
-            tensor_set(&s.gd, s.dy, b, i % STEPS, i / STEPS % 128, i / 512 % 14, i / 7168 % 14, number(i));
-    return s;
+    struct tensor_view v = take_tensor(d);
+    for (size_t i = 0; i < d.b * d.t_stored * d.c * d.h * d.w; i++) {
+        const size_t pixel = i % (d.h * d.w), c = i / (d.h * d.w) % d.c;
+        const size_t image = i / (d.h * d.w * d.c);
+        const float f = number(i);
+        const float spike = f * 0.5f + 0.5f < SPIKE_RATE ? 1.0f : 0.0f;
+        tensor_set(&d, v.data, image / d.t_stored, image % d.t_stored, c, pixel / d.w,
+                   pixel % d.w, d.kind == TENSOR_BITS ? spike : f);
+    }
+    return v;
 }
 
-static void setting_drop(struct setting *s)
+/* ---- the layers ------------------------------------------------------------------------------ */
+/* 3 x 3 taps, 128 channels out. */
+static struct layer conv_make(const char *name, enum tensor_kind kind, size_t samples, size_t c,
+                              size_t side)
 {
-    void *all[] = { s->x, s->y, s->dy, s->dx, s->w, s->dw, s->wt };
+    struct layer l = { .name = name,
+                       .conv = { c, side, side, 128, side, side, 3, 3, 1, 1, 1, 1, 1, 1, 1 } };
+    const enum tensor_kind out = kind == TENSOR_REPEAT ? TENSOR_REPEAT : TENSOR_F32;
+    l.x = take_filled(tensor_make(kind, samples, STEPS, c, side, side));
+    l.y = take_tensor(tensor_make(out, samples, STEPS, 128, side, side));
+    l.dy = take_filled(tensor_gradient(&l.y.desc, true));
+    l.dx = take_tensor(tensor_gradient(&l.x.desc, false));
+    l.w = take_floats(conv_weight_floats(&l.conv));
+    l.dw = take_floats(conv_weight_floats(&l.conv));
+    l.wt = take_floats(conv_weight_t_floats(&l.conv));
+    l.giga = 2e-9 * 9 * 128 * (double)(c * side * side * samples * l.x.desc.t_stored);
+    return l;
+}
+
+static struct layer linear_make(const char *name, size_t samples, size_t c, size_t side,
+                                size_t outputs)
+{
+    struct layer l = { .name = name };
+    const struct tensor_desc image = tensor_make(TENSOR_BITS, samples, STEPS, c, side, side);
+    l.x = take_filled(tensor_flatten(&image));
+    l.y = take_tensor(tensor_make(TENSOR_F32, samples, STEPS, outputs, 1, 1));
+    l.dy = take_filled(tensor_gradient(&l.y.desc, false));
+    l.dx = take_tensor(tensor_gradient(&l.x.desc, false));
+    l.w = take_floats(l.x.desc.c_stored * l.y.desc.c_stored);
+    l.dw = take_floats(l.x.desc.c_stored * l.y.desc.c_stored);
+    l.giga = 2e-9 * (double)(c * side * side * outputs * samples * STEPS);
+    return l;
+}
+
+static int model_index(const char *name)
+{
+    size_t count;
+    const struct spec_neuron_model *m = spec_neuron_models(&count);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(m[i].name, name) == 0) return (int)i;
+    return 0;
+}
+
+static struct layer neuron_layer_make(const char *name, size_t samples, size_t c, size_t side)
+{
+    struct layer l = { .name = name };
+    l.cell = (struct spec_neuron){ .model = model_index("lif"), .v_threshold = 1.0,
+                                   .decay_input = true };
+    l.cell.params[0] = 2.0; /* tau */
+    l.cell.surrogate.params[0] = 2.0;
+    l.x = take_filled(tensor_make(TENSOR_F32, samples, STEPS, c, side, side));
+    l.y = take_tensor(tensor_make(TENSOR_BITS, samples, STEPS, c, side, side));
+    l.dy = take_filled(tensor_gradient(&l.y.desc, false));
+    l.dx = take_tensor(tensor_gradient(&l.x.desc, true));
+    l.giga = 1e-9 * (double)(c * side * side * samples * STEPS);
+    return l;
+}
+
+static void layer_drop(struct layer *l)
+{
+    void *all[] = { l->x.data, l->y.data, l->dy.data, l->dx.data, l->w, l->wt, l->dw };
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]); /* aligned_alloc's */
 }
 
-static void forward(const struct kernel_ctx *kc, struct setting *s)
+/* ---- the loops ------------------------------------------------------------------------------- */
+static const struct span all_steps = { 0, STEPS };
+
+static void conv_forward_loop(const struct job *j)
 {
-    conv_forward(kc, &s->conv, &s->xd, s->x, s->w, NULL, &s->yd, s->y, (struct span){ 0, STEPS });
+    struct layer *l = j->layer;
+    conv_forward(j->kc, &l->conv, &l->x.desc, l->x.data, l->w, NULL, &l->y.desc, l->y.data,
+                 all_steps);
 }
 
-static void backward_data(const struct kernel_ctx *kc, struct setting *s)
+static void conv_data_loop(const struct job *j)
 {
-    conv_transpose(kc, &s->conv, s->w, s->wt);
-    conv_backward_data(kc, &s->conv, &s->gd, s->dy, s->wt, 1, &s->dxd, s->dx, (struct span){ 0, STEPS });
+    struct layer *l = j->layer;
+    conv_transpose(j->kc, &l->conv, l->w, l->wt);
+    conv_backward_data(j->kc, &l->conv, &l->dy.desc, l->dy.data, l->wt, 1, &l->dx.desc,
+                       l->dx.data, all_steps);
 }
 
-static void backward_weights(const struct kernel_ctx *kc, struct setting *s)
+static void conv_weights_loop(const struct job *j)
 {
-    conv_backward_weights(kc, &s->conv, &s->xd, s->x, &s->gd, s->dy, (struct span){ 0, SAMPLES }, s->dw);
+    struct layer *l = j->layer;
+    conv_backward_weights(j->kc, &l->conv, &l->x.desc, l->x.data, &l->dy.desc, l->dy.data,
+                          (struct span){ 0, l->x.desc.b }, l->dw);
 }
 
+static void linear_forward_loop(const struct job *j)
+{
+    struct layer *l = j->layer;
+    linear_forward(j->kc, &l->x.desc, l->x.data, l->w, NULL, &l->y.desc, l->y.data, all_steps);
+}
+
+static void linear_data_loop(const struct job *j)
+{
+    struct layer *l = j->layer;
+    linear_backward_data(j->kc, &l->dy.desc, l->dy.data, l->w, &l->x.desc, &l->dx.desc,
+                         l->dx.data, all_steps);
+}
+
+static void linear_weights_loop(const struct job *j)
+{
+    struct layer *l = j->layer;
+    linear_backward_weights(j->kc, &l->x.desc, l->x.data, &l->dy.desc, l->dy.data,
+                            (struct span){ 0, l->x.desc.b }, l->dw);
+}
+
+static void neuron_forward_loop(const struct job *j)
+{
+    struct layer *l = j->layer;
+    const struct neuron n = neuron_make(&l->cell, STEPS, j->isa);
+    const struct neuron_io io = { .x = l->x, .spikes = l->y };
+    neuron_forward(j->kc, &n, &io);
+}
+
+static void neuron_backward_loop(const struct job *j)
+{
+    struct layer *l = j->layer;
+    const struct neuron n = neuron_make(&l->cell, STEPS, j->isa);
+    const struct neuron_io io = { .x = l->x, .spikes = l->y, .ds = l->dy, .dx = l->dx };
+    neuron_backward(j->kc, &n, &io, (struct span){ 0, l->x.desc.b }, NULL, NULL);
+}
+
+/* ---- measuring ------------------------------------------------------------------------------- */
 static int by_value(const void *a, const void *b)
 {
     const double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
 
-static double median_ms(const struct kernel_ctx *kc, struct setting *s,
-                        void (*run)(const struct kernel_ctx *, struct setting *))
+/* One run to warm up, then the median of some. */
+static double median_ms(const struct job *j, void (*loop)(const struct job *))
 {
-    double ms[RUNS];
-    run(kc, s);
-    for (int i = 0; i < RUNS; i++) {
+    double ms[RUNS_MAX], spent = 0;
+    size_t n = 0;
+    loop(j);
+    while (n < RUNS_MAX && spent < ENOUGH_MS) {
         const int64_t begin = clock_mono_ns();
-        run(kc, s);
-        ms[i] = (double)(clock_mono_ns() - begin) / 1e6;
+        loop(j);
+        ms[n] = (double)(clock_mono_ns() - begin) / 1e6;
+        spent += ms[n++];
     }
-    qsort(ms, RUNS, sizeof ms[0], by_value);
-    return ms[RUNS / 2];
+    qsort(ms, n, sizeof ms[0], by_value);
+    return ms[n / 2];
+}
+
+enum { CONV1, CONV2, NEURON1, NEURON2, LINEAR1, LINEAR2, LAYERS };
+static const struct {
+    int layer;
+    const char *name;
+    void (*loop)(const struct job *);
+} loops[] = {
+    { CONV1, "forward", conv_forward_loop },
+    { CONV1, "backward, weights", conv_weights_loop },
+    { CONV2, "forward", conv_forward_loop },
+    { CONV2, "backward, data", conv_data_loop },
+    { CONV2, "backward, weights", conv_weights_loop },
+    { NEURON1, "forward", neuron_forward_loop },
+    { NEURON1, "backward", neuron_backward_loop },
+    { NEURON2, "forward", neuron_forward_loop },
+    { NEURON2, "backward", neuron_backward_loop },
+    { LINEAR1, "forward", linear_forward_loop },
+    { LINEAR1, "backward, data", linear_data_loop },
+    { LINEAR1, "backward, weights", linear_weights_loop },
+    { LINEAR2, "forward", linear_forward_loop },
+    { LINEAR2, "backward, data", linear_data_loop },
+    { LINEAR2, "backward, weights", linear_weights_loop },
+};
+
+static void print_rows(enum isa isa, const struct kernel_ctx *kc, struct layer layers[LAYERS])
+{
+    for (size_t i = 0; i < sizeof loops / sizeof loops[0]; i++) {
+        const struct job j = { kc, isa, &layers[loops[i].layer] };
+        const double ms = median_ms(&j, loops[i].loop);
+        (void)printf("| %s | %s | %s | %.2f | %.2f |\n", isa_name(isa), j.layer->name,
+                     loops[i].name, ms, j.layer->giga / ms * 1e3);
+        (void)fflush(stdout);
+    }
 }
 
 int main(int argc, char **argv)
 {
-    static const struct {
-        const char *name;
-        void (*run)(const struct kernel_ctx *, struct setting *);
-    } loops[] = { { "forward", forward }, { "backward, data", backward_data }, { "backward, weights", backward_weights } };
     const size_t threads = argc > 1 ? strtoul(argv[1], NULL, 10) : 2;
-    struct setting s = setting_make();
+    const size_t samples = argc > 2 ? strtoul(argv[2], NULL, 10) : 8;
     struct err e = { 0 };
     enum isa best;
-    const double gflop = 2e-9 * 128 * 128 * 9 * 14 * 14 * SAMPLES * STEPS;
-    if (kernels_choose(&best, &e) != 0) return 64;
-    (void)printf("convolution 128 x 14 x 14 -> 128, 3 x 3, %d samples x %d steps, spikes at %.0f %%, %zu threads\n\n",
-                 SAMPLES, STEPS, 100 * SPIKE_RATE, threads);
-    (void)printf("| instruction set | loop | ms | GFLOP/s |\n|---|---|---|---|\n");
+    if (threads == 0 || samples == 0 || kernels_choose(&best, &e) != 0) {
+        (void)fprintf(stderr, "usage: bench_kernels [THREADS [SAMPLES]] %s\n", e.text);
+        return 64;
+    }
+    struct layer layers[LAYERS] = {
+        [CONV1] = conv_make("conv 1 > 128, 28 x 28", TENSOR_REPEAT, samples, 1, 28),
+        [CONV2] = conv_make("conv 128 > 128, 14 x 14", TENSOR_BITS, samples, 128, 14),
+        [NEURON1] = neuron_layer_make("LIF 128 x 28 x 28", samples, 128, 28),
+        [NEURON2] = neuron_layer_make("LIF 128 x 14 x 14", samples, 128, 14),
+        [LINEAR1] = linear_make("linear 6272 > 2048", samples, 128, 7, 2048),
+        [LINEAR2] = linear_make("linear 2048 > 10", samples, 2048, 1, 10),
+    };
+    (void)printf("%zu samples, %d time-steps, %zu threads, spikes at %.0f %%; G/s: 10^9 "
+                 "floating-point operations\nof the dense product (GFLOP/s), for LIF 10^9 "
+                 "cell-steps; median of up to %d runs\n\n"
+                 "| instruction set | layer | loop | ms | G/s |\n|---|---|---|---|---|\n",
+                 samples, STEPS, threads, 100 * (double)SPIKE_RATE, RUNS_MAX);
     for (int isa = 0; isa <= (int)best; isa++) {
-        struct kernel_ctx kc = { .k = kernels_get((enum isa)isa), .scratch_per_thread = SCRATCH_BYTES };
-        if (kc.k == NULL || threads_create(&kc.threads, threads, &e) != 0) continue;
+        struct kernel_ctx kc = { .k = kernels_get((enum isa)isa),
+                                 .scratch_per_thread = SCRATCH_BYTES };
+        if (kc.k == NULL) continue;
+        if (threads_create(&kc.threads, threads, &e) != 0) return err_exit_code(e.code);
         kc.scratch = take(threads * SCRATCH_BYTES);
-        for (size_t i = 0; i < sizeof loops / sizeof loops[0]; i++) {
-            const double ms = median_ms(&kc, &s, loops[i].run);
-            (void)printf("| %s | %s | %.2f | %.1f |\n", isa_name((enum isa)isa), loops[i].name, ms, gflop / ms * 1e3);
-        }
+        print_rows((enum isa)isa, &kc, layers);
         threads_destroy(kc.threads);
         free(kc.scratch);
     }
-    setting_drop(&s);
+    for (int i = 0; i < LAYERS; i++) layer_drop(&layers[i]);
     return 0;
 }

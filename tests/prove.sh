@@ -16,7 +16,7 @@ machine() { printf '%s, %s cores' "$(sed -n 's/^model name[^:]*: //p' /proc/cpui
 campaign() {
     local log=$folder/campaign.log
     if SPIKED_CAMPAIGN_ROUNDS=${ROUNDS:-25} build/tests/integration/test_campaign >"$log" 2>&1; then
-        row 'kill -9 of worker, daemon or both at odd moments' "$(sed -n 's/.*WARN\] //p' "$log" | tail -n 1)"
+        row 'kill -9 of worker, daemon or both at odd moments' "$(sed -n 's/^campaign: //p' "$log" | tail -n 1)"
     else fault 'kill campaign' "$(tail -n 3 "$log" | tr '\n' ' ')"; fi
 }
 

@@ -111,7 +111,7 @@ static int idx_load(const char *folder, const char *name, size_t n_dims_min, str
     size_t at = 0;
     int rc = read_header(f, path, out, &at, e);
     if (rc == 0 && out->n_dims < n_dims_min)
-        rc = err_set(e, ERR_DATA, "%.150s: has %zu dimensions, at least %zu are needed", path,
+        rc = err_set(e, ERR_DATA, "%.150s: byte 3: %zu dimensions, at least %zu are needed", path,
                      out->n_dims, n_dims_min);
     if (rc == 0) rc = read_values(f, path, out, &at, e);
     const int closed = gzclose(f);
@@ -149,14 +149,15 @@ static int take_shape(struct idx_dataset *s, const char *folder, struct err *e)
     const struct idx_file *a = &s->images[DATASET_TRAIN], *b = &s->images[DATASET_TEST];
     if (a->n_dims != b->n_dims ||
         memcmp(a->dims + 1, b->dims + 1, (a->n_dims - 1) * sizeof a->dims[0]) != 0)
-        return err_set(e, ERR_DATA, "%.150s: training and test images differ in shape", folder);
+        return err_set(e, ERR_DATA, "%.120s: %s: byte %d: not the shape of the training images",
+                       folder, image_names[DATASET_TEST], a->n_dims != b->n_dims ? 3 : 8);
     s->base.c = a->n_dims == 4 ? a->dims[1] : 1;
     s->base.h = a->dims[a->n_dims - 2];
     s->base.w = a->dims[a->n_dims - 1];
     for (int p = 0; p < DATASET_PARTS; p++) {
         s->base.count[p] = s->images[p].dims[0];
         if (s->labels[p].count != s->base.count[p])
-            return err_set(e, ERR_DATA, "%.120s: %s has %zu labels for %zu images", folder,
+            return err_set(e, ERR_DATA, "%.120s: %s: byte 4: %zu labels for %zu images", folder,
                            label_names[p], s->labels[p].count, s->base.count[p]);
         for (size_t i = 0; i < s->labels[p].count; i++)
             if (s->labels[p].values[i] >= s->base.classes)

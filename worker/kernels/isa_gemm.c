@@ -5,42 +5,60 @@
  * so tile sizes, which differ between instruction sets, cannot change a bit. */
 #include "worker/kernels/isa_loops.h"
 
+/* One register of this instruction set. The sixteen lanes of lanes.h would be two of them with
+ * AVX2, which the compiler keeps in memory. */
 #if defined(__AVX512F__)
+typedef __m512 vec;
+#define VEC 16
 #define TILE_ROWS 14
-#define TILE_VECTORS 2
+#define vec_load(p) _mm512_loadu_ps(p)
+#define vec_store(p, v) _mm512_storeu_ps(p, v)
+#define vec_set(x) _mm512_set1_ps(x)
+#define vec_fma(a, b, c) _mm512_fmadd_ps(a, b, c)
 #elif defined(__AVX2__)
+typedef __m256 vec;
+#define VEC 8
 #define TILE_ROWS 6
-#define TILE_VECTORS 1
+#define vec_load(p) _mm256_loadu_ps(p)
+#define vec_store(p, v) _mm256_storeu_ps(p, v)
+#define vec_set(x) _mm256_set1_ps(x)
+#define vec_fma(a, b, c) _mm256_fmadd_ps(a, b, c)
 #else
+typedef lanes_f vec;
+#define VEC 16
 #define TILE_ROWS 2
-#define TILE_VECTORS 1
+#define vec_load(p) lanes_load(p)
+#define vec_store(p, v) lanes_store(p, v)
+#define vec_set(x) lanes_set(x)
+#define vec_fma(a, b, c) lanes_fma(a, b, c)
 #endif
+#define TILE_VECTORS 2 /* registers of a row of a tile */
 
 /* ---- gather ---------------------------------------------------------------------------------- */
-/* rows x (vectors * 16) outputs from column `from` on; both counts are compile-time constants at
+/* rows x (vectors * VEC) outputs from column `from` on; both counts are compile-time constants at
  * every call, so the accumulators live in registers. */
 LANES_INLINE void gather_tile(size_t rows, size_t vectors, size_t n,
                               const struct gather_stretch *s, size_t first, size_t from, float *acc)
 {
-    lanes_f sum[TILE_ROWS][TILE_VECTORS];
+    vec sum[TILE_ROWS][TILE_VECTORS];
     for (size_t m = 0; m < rows; m++)
         for (size_t v = 0; v < vectors; v++)
-            sum[m][v] = lanes_load(acc + (first + m) * PANEL + from + v * LANES);
+            sum[m][v] = vec_load(acc + (first + m) * PANEL + from + v * VEC);
     for (size_t i = 0; i < n; i++) {
         const float *b = s[i].b + from;
         const float *const *a = s[i].a + first;
         for (size_t c = 0; c < s[i].count; c++, b += PANEL) {
-            lanes_f w[TILE_VECTORS];
-            for (size_t v = 0; v < vectors; v++) w[v] = lanes_load(b + v * LANES);
+            vec w[TILE_VECTORS];
+            for (size_t v = 0; v < vectors; v++) w[v] = vec_load(b + v * VEC);
             for (size_t m = 0; m < rows; m++) {
-                const lanes_f x = lanes_set(a[m][c]);
-                for (size_t v = 0; v < vectors; v++) sum[m][v] = lanes_fma(x, w[v], sum[m][v]);
+                const vec x = vec_set(a[m][c]);
+                for (size_t v = 0; v < vectors; v++) sum[m][v] = vec_fma(x, w[v], sum[m][v]);
             }
         }
     }
     for (size_t m = 0; m < rows; m++)
         for (size_t v = 0; v < vectors; v++)
-            lanes_store(acc + (first + m) * PANEL + from + v * LANES, sum[m][v]);
+            vec_store(acc + (first + m) * PANEL + from + v * VEC, sum[m][v]);
 }
 
 #define GATHER_CASE(rows)                                                                          \
@@ -76,7 +94,7 @@ void LOOP(gather)(size_t rows, size_t n, const struct gather_stretch *s, float *
 {
     for (size_t first = 0; first < rows; first += TILE_ROWS) {
         const size_t some = rows - first < TILE_ROWS ? rows - first : TILE_ROWS;
-        for (size_t from = 0; from < PANEL; from += TILE_VECTORS * LANES)
+        for (size_t from = 0; from < PANEL; from += TILE_VECTORS * VEC)
             gather_some(some, n, s, first, from, acc);
     }
 }
@@ -85,24 +103,24 @@ void LOOP(gather)(size_t rows, size_t n, const struct gather_stretch *s, float *
 LANES_INLINE void outer_tile(size_t rows, size_t vectors, const struct outer_run *r, size_t first,
                              size_t from, float *acc)
 {
-    lanes_f sum[OUTER_ROWS_MAX][2];
+    vec sum[OUTER_ROWS_MAX][2];
     for (size_t m = 0; m < rows; m++)
         for (size_t v = 0; v < vectors; v++)
-            sum[m][v] = lanes_load(acc + (first + m) * PANEL + from + v * LANES);
+            sum[m][v] = vec_load(acc + (first + m) * PANEL + from + v * VEC);
     for (size_t y = 0; y < r->rows; y++) {
         const float *a = r->a + y * r->a_row + first, *b = r->b + y * r->b_row + from;
         for (size_t x = 0; x < r->pixels; x++, a += r->a_pixel, b += r->b_pixel) {
-            lanes_f g[2];
-            for (size_t v = 0; v < vectors; v++) g[v] = lanes_load(b + v * LANES);
+            vec g[2];
+            for (size_t v = 0; v < vectors; v++) g[v] = vec_load(b + v * VEC);
             for (size_t m = 0; m < rows; m++) {
-                const lanes_f in = lanes_set(a[m]);
-                for (size_t v = 0; v < vectors; v++) sum[m][v] = lanes_fma(in, g[v], sum[m][v]);
+                const vec in = vec_set(a[m]);
+                for (size_t v = 0; v < vectors; v++) sum[m][v] = vec_fma(in, g[v], sum[m][v]);
             }
         }
     }
     for (size_t m = 0; m < rows; m++)
         for (size_t v = 0; v < vectors; v++)
-            lanes_store(acc + (first + m) * PANEL + from + v * LANES, sum[m][v]);
+            vec_store(acc + (first + m) * PANEL + from + v * VEC, sum[m][v]);
 }
 
 #if defined(__AVX512F__)
@@ -138,39 +156,35 @@ void LOOP(outer)(size_t m, size_t width, const struct outer_run *run, float *acc
 {
     for (size_t first = 0; first < m; first += OUTER_TILE_ROWS) {
         const size_t some = m - first < OUTER_TILE_ROWS ? m - first : OUTER_TILE_ROWS;
-#if defined(__AVX512F__)
-        outer_some(some, run, first, 0, acc, width / LANES);
-#else
-        for (size_t from = 0; from < width; from += LANES)
-            outer_some(some, run, first, from, acc, 1);
-#endif
+        for (size_t from = 0; from < width; from += 2 * VEC)
+            outer_some(some, run, first, from, acc, width - from < 2 * VEC ? 1 : 2);
     }
 }
 
 /* ---- linear ---------------------------------------------------------------------------------- */
-#define TILE_LANES (LINEAR_TILE / LANES)
+#define TILE_VECS (LINEAR_TILE / VEC)
 
 void LOOP(linear_row)(const struct linear_event *ev, size_t n, const float *w, float *acc)
 {
-    lanes_f sum[TILE_LANES];
-    for (size_t v = 0; v < TILE_LANES; v++) sum[v] = lanes_load(acc + v * LANES);
+    vec sum[TILE_VECS];
+    for (size_t v = 0; v < TILE_VECS; v++) sum[v] = vec_load(acc + v * VEC);
     for (size_t i = 0; i < n; i++) {
         const float *row = w + (size_t)ev[i].index * LINEAR_TILE;
-        const lanes_f x = lanes_set(ev[i].value);
-        for (size_t v = 0; v < TILE_LANES; v++)
-            sum[v] = lanes_fma(x, lanes_load(row + v * LANES), sum[v]);
+        const vec x = vec_set(ev[i].value);
+        for (size_t v = 0; v < TILE_VECS; v++)
+            sum[v] = vec_fma(x, vec_load(row + v * VEC), sum[v]);
     }
-    for (size_t v = 0; v < TILE_LANES; v++) lanes_store(acc + v * LANES, sum[v]);
+    for (size_t v = 0; v < TILE_VECS; v++) vec_store(acc + v * VEC, sum[v]);
 }
 
 void LOOP(linear_scatter)(const struct linear_event *ev, size_t n, const float *dy, float *dw)
 {
-    lanes_f g[TILE_LANES];
-    for (size_t v = 0; v < TILE_LANES; v++) g[v] = lanes_load(dy + v * LANES);
+    vec g[TILE_VECS];
+    for (size_t v = 0; v < TILE_VECS; v++) g[v] = vec_load(dy + v * VEC);
     for (size_t i = 0; i < n; i++) {
         float *row = dw + (size_t)ev[i].index * LINEAR_TILE;
-        const lanes_f x = lanes_set(ev[i].value);
-        for (size_t v = 0; v < TILE_LANES; v++)
-            lanes_store(row + v * LANES, lanes_fma(x, g[v], lanes_load(row + v * LANES)));
+        const vec x = vec_set(ev[i].value);
+        for (size_t v = 0; v < TILE_VECS; v++)
+            vec_store(row + v * VEC, vec_fma(x, g[v], vec_load(row + v * VEC)));
     }
 }

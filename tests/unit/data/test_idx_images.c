@@ -143,14 +143,60 @@ Test(idx_images, headers_that_lie)
     write_all(&x);
     expect_fault("train-images", "has data after byte 43");
     x = good();
-    x.labels[7] = COUNT - 1;
-    write_all(&x);
-    write_gz("train-labels-idx1-ubyte.gz", x.labels, sizeof x.labels - 1);
-    expect_fault("", "3");
-    x = good();
     memset(x.images + 4, 255, 12);
     write_all(&x);
     expect_fault("train-images", "is impossible");
+}
+
+/* Goal: files that do not fit each other are named with the byte that says so. */
+Test(idx_images, files_that_disagree)
+{
+    struct idx x = good();
+    x.labels[7] = COUNT - 1;
+    write_all(&x);
+    write_gz("train-labels-idx1-ubyte.gz", x.labels, sizeof x.labels - 1);
+    expect_fault("train-labels-idx1-ubyte", "byte 4: 3 labels for 4 images");
+    x = good();
+    write_all(&x);
+    x.images[11] = SIDE - 1; /* test images of 2 x 3 */
+    write_gz("t10k-images-idx3-ubyte.gz", x.images, 16 + COUNT * (SIDE - 1) * SIDE);
+    expect_fault("t10k-images-idx3-ubyte", "byte 8");
+    x = good();
+    write_all(&x);
+    x.images[3] = 2; /* one image of bytes without a number of images */
+    write_gz("train-images-idx3-ubyte.gz", x.images, 12 + COUNT * SIDE);
+    expect_fault("train-images-idx3-ubyte", "byte 3");
+}
+
+/* Goal: a test label that training never shows is named with its byte. */
+Test(idx_images, label_out_of_range)
+{
+    struct idx x = good();
+    write_all(&x);
+    x.labels[8 + 2] = 7;
+    write_gz("t10k-labels-idx1-ubyte.gz", x.labels, sizeof x.labels);
+    expect_fault("t10k-labels-idx1-ubyte", "byte 10: label 7, training has 0 to 2");
+}
+
+/* Goal: the real files, when they are here, have the published sizes, and labels in balance. */
+Test(idx_images, real_files, .timeout = 60)
+{
+    const char *dir = getenv("SPIKED_TEST_DATA");
+    struct dataset *d;
+    struct err e = { 0 };
+    char path[4096];
+    (void)snprintf(path, sizeof path, "%s/fashion-mnist", dir != NULL ? dir : "");
+    if (dir == NULL || dir[0] == '\0' || access(path, F_OK) != 0) {
+        (void)printf("SKIPPED idx_images.real_files: no fashion-mnist below SPIKED_TEST_DATA\n");
+        return;
+    }
+    size_t count[10] = { 0 };
+    cr_assert_eq(dataset_open(&d, "fashion-mnist", dir, &e), 0, "%s", e.text);
+    cr_assert(d->count[DATASET_TRAIN] == 60000 && d->count[DATASET_TEST] == 10000);
+    cr_assert(d->c == 1 && d->h == 28 && d->w == 28 && d->classes == 10);
+    for (size_t i = 0; i < 60000; i++) count[d->ops->label(d, DATASET_TRAIN, i)]++;
+    for (int c = 0; c < 10; c++) cr_assert_eq(count[c], 6000, "class %d: %zu", c, count[c]);
+    dataset_close(d);
 }
 
 /* Goal: one flipped bit inside the compressed data is noticed. */

@@ -36,7 +36,15 @@ static inline struct tensor_view view_make(struct tensor_desc d)
     return (struct tensor_view){ d, take(d.elements, tensor_element_bytes(d.kind)) };
 }
 
-/* Every logical element; spikes fire at about `rate`. */
+/* An element before its scale: spikes fire at about `rate`, counts are 0 to 4. */
+static inline float element_of(enum tensor_kind kind, float f, double rate)
+{
+    if (kind == TENSOR_COUNT8) return floorf((f + 1.0f) * 2.5f);
+    if (kind == TENSOR_BITS) return f * 0.5f + 0.5f < (float)rate ? 1.0f : 0.0f;
+    return f;
+}
+
+/* Every logical element. */
 static inline void view_fill(struct tensor_view *v, size_t seed, double rate)
 {
     const struct tensor_desc *d = &v->desc;
@@ -45,11 +53,9 @@ static inline void view_fill(struct tensor_view *v, size_t seed, double rate)
         for (size_t t = 0; t < d->t_stored; t++)
             for (size_t c = 0; c < d->c; c++)
                 for (size_t y = 0; y < d->h; y++)
-                    for (size_t x = 0; x < d->w; x++) {
-                        const float f = fixed_number(i++);
-                        const float spike = f * 0.5f + 0.5f < (float)rate ? 1.0f : 0.0f;
-                        tensor_set(d, v->data, b, t, c, y, x, d->kind == TENSOR_BITS ? spike : f);
-                    }
+                    for (size_t x = 0; x < d->w; x++)
+                        tensor_set(d, v->data, b, t, c, y, x,
+                                   element_of(d->kind, fixed_number(i++), rate));
 }
 
 static inline struct tensor_view view_filled(struct tensor_desc d, size_t seed, double rate)
@@ -57,6 +63,12 @@ static inline struct tensor_view view_filled(struct tensor_desc d, size_t seed, 
     struct tensor_view v = view_make(d);
     view_fill(&v, seed, rate);
     return v;
+}
+
+/* What layers below give spikes: dropout's 1/(1-p), average pooling's 1/n. */
+static inline float scale_of(enum tensor_kind kind)
+{
+    return kind == TENSOR_BITS ? 1.25f : kind == TENSOR_COUNT8 ? 0.25f : 1.0f;
 }
 
 static inline float *numbers(size_t n, size_t seed)

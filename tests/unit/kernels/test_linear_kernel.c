@@ -3,11 +3,16 @@
 
 struct linear_case {
     enum tensor_kind kind;
-    size_t in, out, b, t;
+    size_t c, h, w; /* of the input: flattened when it has more than one pixel */
+    size_t out, b, t;
 };
+/* Beyond one tile of outputs, one chunk of inputs (512) and one tile of BLAS (256), too. */
 static const struct linear_case cases[] = {
-    { TENSOR_F32, 7, 10, 3, 1 },     { TENSOR_F32, 100, 33, 2, 4 }, { TENSOR_REPEAT, 64, 16, 3, 2 },
-    { TENSOR_BITS, 130, 10, 4, 3 },  { TENSOR_BITS, 512, 100, 2, 2 },
+    { TENSOR_F32, 7, 1, 1, 10, 3, 1 },      { TENSOR_F32, 100, 1, 1, 33, 2, 4 },
+    { TENSOR_REPEAT, 64, 1, 1, 16, 3, 2 },  { TENSOR_BITS, 130, 1, 1, 10, 4, 3 },
+    { TENSOR_BITS, 512, 1, 1, 100, 2, 2 },  { TENSOR_F32, 700, 1, 1, 530, 2, 2 },
+    { TENSOR_BITS, 1100, 1, 1, 150, 2, 3 }, { TENSOR_COUNT8, 90, 1, 1, 20, 3, 2 },
+    { TENSOR_BITS, 70, 2, 3, 20, 2, 2 },    { TENSOR_F32, 20, 3, 2, 37, 2, 2 },
 };
 #define CASES (sizeof cases / sizeof cases[0])
 
@@ -21,7 +26,9 @@ struct linear_world {
 static struct linear_world world_of(const struct linear_case *k)
 {
     const bool repeat = k->kind == TENSOR_REPEAT;
-    const struct tensor_desc xd = tensor_make(k->kind, k->b, k->t, k->in, 1, 1);
+    const struct tensor_desc image = tensor_make(k->kind, k->b, k->t, k->c, k->h, k->w);
+    struct tensor_desc xd = tensor_flatten(&image);
+    xd.scale = scale_of(k->kind);
     const struct tensor_desc yd = tensor_make(repeat ? TENSOR_REPEAT : TENSOR_F32, k->b, k->t,
                                               k->out, 1, 1);
     struct linear_world w = { .x = view_filled(xd, 1, 0.3), .y = view_make(yd) };
@@ -30,8 +37,10 @@ static struct linear_world world_of(const struct linear_case *k)
     w.floats = xd.c_stored * yd.c_stored;
     w.w = take(w.floats, sizeof(float));
     w.bias = take(yd.c_stored, sizeof(float));
-    for (size_t i = 0; i < k->in; i++)
-        for (size_t j = 0; j < k->out; j++) w.w[i * yd.c_stored + j] = fixed_number(i * 1009 + j);
+    for (size_t i = 0; i < xd.c; i++) {
+        const size_t row = k->h * k->w > 1 ? tensor_flat_index(&xd, i) : i;
+        for (size_t j = 0; j < k->out; j++) w.w[row * yd.c_stored + j] = fixed_number(i * 1009 + j);
+    }
     for (size_t j = 0; j < k->out; j++) w.bias[j] = fixed_number(77 + j);
     return w;
 }

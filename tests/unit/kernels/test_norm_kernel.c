@@ -70,3 +70,98 @@ Test(norm_kernel, sum_of_squares, .timeout = 60)
     }
     free(x);
 }
+
+/* Two passes each way over a tensor of 37 channels, with the gradients as given. */
+struct norm_world {
+    struct tensor_view x, y, dy, dx;
+    float *k[3];
+    double *partial;
+};
+
+static struct norm_world norm_world_make(bool blocked)
+{
+    const struct tensor_desc d = tensor_make(TENSOR_F32, 4, 3, 37, 5, 6);
+    const struct tensor_desc gd = tensor_gradient(&d, blocked);
+    struct norm_world w = { .x = view_filled(d, 21, 0), .y = view_make(d) };
+    w.dy = view_filled(tensor_gradient(&d, false), 22, 0);
+    w.dx = view_make(gd);
+    for (size_t i = 0; i < 3; i++) w.k[i] = numbers(64, 30 + i);
+    w.partial = take(4 * 2 * d.c_stored, sizeof(double));
+    return w;
+}
+
+static void norm_world_drop(struct norm_world *w)
+{
+    void *all[] = { w->x.data, w->y.data, w->dy.data, w->dx.data, w->k[0], w->k[1], w->k[2],
+                    w->partial };
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
+}
+
+/* Sample, step, channel, row and column of the i-th element. */
+#define NORM_PLACE(i) (i) / 3330, (i) / 1110 % 3, (i) / 30 % 37, (i) % 30 / 6, (i) % 6
+#define NORM_ELEMENTS ((size_t)4 * 3330)
+
+/* Goal: y = fma(x, a, sh) and dx = fma(k0, dy, fma(k2, x, k1)), to the bit, also into a blocked
+ * gradient. */
+Test(norm_kernel, apply_and_backward_data, .timeout = 60)
+{
+    for (int blocked = 0; blocked < 2; blocked++) {
+        struct norm_world w = norm_world_make(blocked);
+        EACH_CONTEXT(kc, true)
+        {
+            memset(w.y.data, 0xff, tensor_bytes(&w.y.desc));
+            memset(w.dx.data, 0xff, tensor_bytes(&w.dx.desc));
+            bn_apply(&kc, &w.x.desc, w.x.data, w.k[0], w.k[1], &w.y.desc, w.y.data);
+            bn_backward_data(&kc, &w.x.desc, w.x.data, &w.dy.desc, w.dy.data, w.k[0], w.k[1],
+                             w.k[2], &w.dx.desc, w.dx.data);
+            for (size_t i = 0; i < NORM_ELEMENTS; i++) {
+                const size_t c = i / 30 % 37;
+                const float x = tensor_get(&w.x.desc, w.x.data, NORM_PLACE(i));
+                const float dy = tensor_get(&w.dy.desc, w.dy.data, NORM_PLACE(i));
+                cr_assert_eq(tensor_get(&w.y.desc, w.y.data, NORM_PLACE(i)),
+                             fmaf(x, w.k[0][c], w.k[1][c]), "y %zu, %s", i,
+                             isa_name((enum isa)isa_kc));
+                cr_assert_eq(tensor_get(&w.dx.desc, w.dx.data, NORM_PLACE(i)),
+                             fmaf(w.k[0][c], dy, fmaf(w.k[2][c], x, w.k[1][c])), "dx %zu, %s", i,
+                             isa_name((enum isa)isa_kc));
+            }
+        }
+        norm_world_drop(&w);
+    }
+}
+
+/* Goal: the sums of the backward pass are those of the definition, sample by sample, with equal
+ * bits in every context. */
+Test(norm_kernel, backward_sums, .timeout = 60)
+{
+    struct norm_world w = norm_world_make(false);
+    const size_t c_stored = w.x.desc.c_stored;
+    double want[4][2][37] = { { { 0 } } }, *first = NULL;
+    for (size_t i = 0; i < NORM_ELEMENTS; i++) {
+        const size_t b = i / 3330, c = i / 30 % 37;
+        const double x = (double)tensor_get(&w.x.desc, w.x.data, NORM_PLACE(i));
+        const double dy = (double)tensor_get(&w.dy.desc, w.dy.data, NORM_PLACE(i));
+        want[b][0][c] += dy;
+        want[b][1][c] += dy * (x - (double)w.k[0][c]) * (double)w.k[1][c];
+    }
+    EACH_CONTEXT(kc, true)
+    {
+        memset(w.partial, 0xff, 4 * 2 * c_stored * sizeof(double));
+        bn_backward_sums(&kc, &w.x.desc, w.x.data, &w.dy.desc, w.dy.data, w.k[0], w.k[1],
+                         w.partial);
+        for (size_t i = 0; i < (size_t)4 * 2 * 37; i++) {
+            const size_t b = i / 74, which = i / 37 % 2, c = i % 37;
+            const double got = w.partial[(b * 2 + which) * c_stored + c];
+            cr_assert(fabs(got - want[b][which][c]) < 1e-12, "sample %zu, sum %zu, channel %zu: "
+                      "%g, %g", b, which, c, got, want[b][which][c]);
+        }
+        if (first == NULL) {
+            first = take(4 * 2 * c_stored, sizeof(double));
+            memcpy(first, w.partial, 4 * 2 * c_stored * sizeof(double));
+        }
+        cr_assert_eq(memcmp(first, w.partial, 4 * 2 * c_stored * sizeof(double)), 0,
+                     "%s, %zu threads", isa_name((enum isa)isa_kc), threads_kc);
+    }
+    free(first);
+    norm_world_drop(&w);
+}

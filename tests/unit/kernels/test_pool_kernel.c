@@ -76,3 +76,71 @@ Test(pool_kernel, mean, .timeout = 60)
         for (int j = 0; j < 5; j++) free(all_data[j]);
     }
 }
+
+/* Goal: where one divisor fits all windows, spikes and counts average to exact counts and a scale.
+ */
+Test(pool_kernel, mean_of_spikes_as_counts, .timeout = 60)
+{
+    static const enum tensor_kind from[] = { TENSOR_BITS, TENSOR_COUNT8 };
+    for (size_t i = 0; i < 2; i++) {
+        struct tensor_view x = view_filled(input_of(&shapes[0], from[i]), 7, 0.4);
+        x.desc.scale = scale_of(from[i]);
+        struct tensor_view y = view_make(tensor_make(TENSOR_COUNT8, 2, 3, 70, 4, 3));
+        y.desc.scale = x.desc.scale / 4;
+        EACH_CONTEXT(kc, true)
+        {
+            memset(y.data, 0xff, tensor_bytes(&y.desc));
+            for (size_t t = 0; t < 3; t++)
+                avg_pool_forward(&kc, &shapes[0], &x.desc, x.data, &y.desc, y.data,
+                                 (struct span){ t, t + 1 });
+            for (size_t j = 0; j < (size_t)2 * 3 * 70 * 12; j++) {
+                const size_t b = j / 2520, t = j / 840 % 3, c = j / 12 % 70;
+                const size_t oy = j % 12 / 3, ox = j % 3;
+                float want = 0;
+                for (size_t k = 0; k < 4; k++)
+                    want += tensor_get(&x.desc, x.data, b, t, c, 2 * oy + k / 2, 2 * ox + k % 2);
+                cr_assert_eq(tensor_get(&y.desc, y.data, b, t, c, oy, ox), want / 4,
+                             "kind %zu, %zu", i, j);
+            }
+        }
+        free(x.data);
+        free(y.data);
+    }
+}
+
+/* Goal: dropout keeps spikes as spikes and scales floats, one mask for all steps, both ways. */
+Test(pool_kernel, dropout, .timeout = 60)
+{
+    static const enum tensor_kind some[] = { TENSOR_BITS, TENSOR_F32 };
+    struct tensor_view mask = view_filled(tensor_make(TENSOR_BITS, 2, 1, 70, 3, 4), 8, 0.7);
+    uint64_t keep[2 * 12 * 2]; /* [B][H][W][ceil(C/64)], without the gaps of a tensor */
+    for (size_t i = 0; i < 48; i++)
+        keep[i] = ((uint64_t *)mask.data)[i / 24 * mask.desc.sample + i / 8 % 3 * mask.desc.row +
+                                          i / 2 % 4 * mask.desc.pixel + i % 2];
+    for (size_t i = 0; i < 2; i++) {
+        struct tensor_view x = view_filled(tensor_make(some[i], 2, 3, 70, 3, 4), 9, 0.5);
+        struct tensor_view y = view_make(x.desc);
+        struct tensor_view dy = view_filled(tensor_gradient(&x.desc, false), 10, 0);
+        struct tensor_view dx = view_make(dy.desc);
+        EACH_CONTEXT(kc, true)
+        {
+            const struct span all = { 0, 3 };
+            dropout_forward(&kc, &x.desc, x.data, keep, 1.5f, &y.desc, y.data, all);
+            dropout_backward(&kc, &dy.desc, dy.data, keep, 1.5f, &dx.desc, dx.data, all);
+            for (size_t j = 0; j < (size_t)2 * 3 * 70 * 12; j++) {
+                const size_t b = j / 2520, t = j / 840 % 3, c = j / 12 % 70;
+                const size_t row = j % 12 / 4, col = j % 4;
+                const float kept = tensor_get(&mask.desc, mask.data, b, 0, c, row, col);
+                const float in = tensor_get(&x.desc, x.data, b, t, c, row, col);
+                const float up = tensor_get(&dy.desc, dy.data, b, t, c, row, col);
+                cr_assert_eq(tensor_get(&y.desc, y.data, b, t, c, row, col),
+                             kept * in * (some[i] == TENSOR_BITS ? 1.0f : 1.5f), "%zu", j);
+                cr_assert_eq(tensor_get(&dx.desc, dx.data, b, t, c, row, col), kept * up * 1.5f,
+                             "%zu", j);
+            }
+        }
+        void *all_data[] = { x.data, y.data, dy.data, dx.data };
+        for (int j = 0; j < 4; j++) free(all_data[j]);
+    }
+    free(mask.data);
+}

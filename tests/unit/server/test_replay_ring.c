@@ -15,7 +15,7 @@ Test(replay_ring, keeps_events_by_number)
     cr_assert_eq(ring_init(&r, &e), 0);
     cr_assert(ring_get(&r, 1) == NULL);
     for (int i = 1; i <= 5; i++) {
-        char data[16];
+        char data[24];
         (void)snprintf(data, sizeof data, "{\"n\":%d}", i);
         cr_assert(ring_push(&r, "tick", data, i, i % 2 == 0));
     }

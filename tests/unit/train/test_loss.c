@@ -81,6 +81,58 @@ Test(loss, cross_entropy)
     check(SPEC_LOSS_CROSS_ENTROPY, 0.1);
 }
 
+/* Goal: shards change the order of the sum at most, never gradients or the number of hits. */
+Test(loss, shards)
+{
+    const struct tensor_desc d = tensor_make(TENSOR_F32, B, T, C, 1, 1);
+    const struct tensor_desc gd = tensor_gradient(&d, false);
+    const size_t bytes = tensor_bytes(&gd);
+    float *y = aligned_alloc(64, tensor_bytes(&d) + 64), *g = aligned_alloc(64, bytes + 64),
+          *first = aligned_alloc(64, bytes + 64);
+    double plain[B * T * C];
+    size_t hits = 0;
+    memset(y, 0, tensor_bytes(&d));
+    fill(&d, y, plain);
+    for (size_t b = 0; b < B; b++) {
+        size_t best = 0;
+        for (size_t c = 1; c < C; c++)
+            if (mean_output(plain, b, c) > mean_output(plain, b, best)) best = c;
+        hits += best == labels[b];
+    }
+    for (size_t shards = 1; shards <= 4; shards *= 2) {
+        const struct loss_args a = { SPEC_LOSS_CROSS_ENTROPY, 0.1, shards, B, labels };
+        const struct loss_result r = loss_compute(&a, &d, y, &gd, shards == 1 ? first : g);
+        cr_assert(fabs(r.loss - plain_loss(a.type, 0.1, plain)) < 1e-9, "%zu: %g", shards, r.loss);
+        cr_assert_eq(r.correct, hits, "%zu shards: %zu of %zu", shards, r.correct, hits);
+        if (shards > 1) cr_assert_eq(memcmp(first, g, bytes), 0, "%zu shards", shards);
+    }
+    free(y);
+    free(g);
+    free(first);
+}
+
+/* Goal: an output that repeats one step has the loss of that output at every step. */
+Test(loss, repeated_output)
+{
+    const struct tensor_desc once = tensor_make(TENSOR_REPEAT, B, T, C, 1, 1),
+                             each = tensor_make(TENSOR_F32, B, T, C, 1, 1);
+    float *x = aligned_alloc(64, tensor_bytes(&once) + 64),
+          *y = aligned_alloc(64, tensor_bytes(&each) + 64);
+    memset(x, 0, tensor_bytes(&once));
+    memset(y, 0, tensor_bytes(&each));
+    for (size_t i = 0; i < B * C; i++) {
+        const float v = (float)cos((double)i);
+        tensor_set(&once, x, i / C, 0, i % C, 0, 0, v);
+        for (size_t t = 0; t < T; t++) tensor_set(&each, y, i / C, t, i % C, 0, 0, v);
+    }
+    const struct loss_args a = { SPEC_LOSS_MSE, 0, 1, B, labels };
+    const struct loss_result r = loss_compute(&a, &once, x, NULL, NULL),
+                             s = loss_compute(&a, &each, y, NULL, NULL);
+    cr_assert(fabs(r.loss - s.loss) < 1e-12 && r.correct == s.correct && r.loss > 0);
+    free(x);
+    free(y);
+}
+
 /* Goal: only valid samples count, the rest of the batch gets no gradient, ties go to the first
  * class. */
 Test(loss, partial_batches_and_ties)

@@ -2,7 +2,7 @@
 #include "tests/unit/kernels/kernel_fixture.h"
 #include "worker/train/optimizer.h"
 
-#define N 32
+#define N (16384 + 32) /* more than one item of the pool */
 #define STEPS 7
 
 struct plain {
@@ -37,7 +37,7 @@ static void plain_adam(const struct spec_optimizer *o, struct plain *s, const fl
 
 static void check(const struct spec_optimizer *o, double scale)
 {
-    struct plain want = { 0 };
+    static struct plain want;
     float *first = NULL;
     EACH_CONTEXT(kc, true)
     {

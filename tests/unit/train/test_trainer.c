@@ -209,6 +209,51 @@ Test(trainer, divergence_is_named, .timeout = 60)
     spec_deinit(&s);
 }
 
+/* One update of plain SGD on the first batch, against p - lr * scale * g; the norm of g comes
+ * back. */
+static double check_one_update(double clip)
+{
+    struct spec s = parse("", "\"type\": \"sgd\", \"lr\": 0.5, \"momentum\": 0", 1);
+    struct trainer t;
+    struct loss_result r;
+    struct err e = { 0 };
+    const struct trainer_options o = { .training = true };
+    s.train.grad_clip = clip;
+    cr_assert_eq(trainer_init(&t, &s, &o, &e), 0, "%s", e.text);
+    const struct tensor_desc *desc;
+    void *input = net_input_data(t.net, &desc);
+    batcher_begin(&t.batcher, &t.train, 0, true);
+    batcher_fill(&t.batcher, &t.train, 0, 0, 16, true, desc, input, t.labels);
+    size_t floats;
+    const float *p = net_weights(t.net, &floats), *g = net_gradients(t.net, &floats);
+    float *before = mem_calloc(floats, sizeof(float));
+    memcpy(before, p, floats * sizeof(float));
+    cr_assert_eq(trainer_update(&t, 16, &r, &e), 0, "%s", e.text);
+    double squares = 0;
+    for (size_t i = 0; i < floats; i++) squares += (double)g[i] * (double)g[i];
+    const double norm = sqrt(squares);
+    const double scale = clip > 0 && norm > clip ? clip / (norm + 1e-6) : 1;
+    for (size_t i = 0; i < floats; i++) {
+        const double want = (double)before[i] - 0.5 * scale * (double)g[i];
+        cr_assert(fabs((double)p[i] - want) <= 2e-7 * (fabs(want) + 0.1), "%zu: %g, %g", i,
+                  (double)p[i], want);
+    }
+    mem_free(before);
+    trainer_deinit(&t);
+    spec_deinit(&s);
+    return norm;
+}
+
+/* Goal: gradients longer than grad_clip are cut to it by one factor for all parameters; shorter
+ * ones, and all without it, stay. */
+Test(trainer, gradients_are_clipped_by_their_common_norm, .timeout = 60)
+{
+    const double norm = check_one_update(0);
+    cr_assert(norm > 0.01, "%g: nothing to clip", norm);
+    (void)check_one_update(norm / 10);
+    (void)check_one_update(norm * 10);
+}
+
 /* Goal: a plan over memory_mib is refused before anything is allocated. */
 Test(trainer, a_plan_that_does_not_fit_is_refused, .timeout = 60)
 {

@@ -1,0 +1,323 @@
+/* Checkpoints: everything comes back, damaged files are passed over, a file appears whole or not
+ * at all. */
+#include "tests/unit/nets/net_fixture.h"
+#include "worker/train/checkpoint.h"
+
+#include "common/log.h"
+#include "common/mem.h"
+
+#include <dirent.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const struct spec_optimizer adam = { .type = SPEC_ADAM, .lr = 0.1, .beta1 = 0.9,
+                                            .beta2 = 0.999, .eps = 1e-8 };
+
+/* A net with its optimiser and position, and a folder of its own. */
+struct world {
+    struct net *net;
+    struct layers layers;
+    struct optimizer optimizer;
+    struct checkpoint_state at;
+    char dir[40];
+};
+
+static struct world *make(uint64_t seed)
+{
+    struct world *w = mem_calloc(1, sizeof *w);
+    struct net_options o = fixture_options(2, 2);
+    struct err e = { 0 };
+    size_t floats;
+    log_set_level(LOG_ERROR);
+    o.seed = seed;
+    w->layers = whole_net();
+    w->net = fixture_net(&w->layers, &o);
+    (void)net_weights(w->net, &floats);
+    cr_assert_eq(optimizer_init(&w->optimizer, &adam, floats, &e), 0);
+    w->at.best_accuracy = NAN;
+    w->at.best_floats = weights_floats(w->net);
+    w->at.best = mem_calloc(w->at.best_floats, sizeof(float));
+    (void)snprintf(w->at.result_hash, sizeof w->at.result_hash, "%064d", 7);
+    (void)snprintf(w->dir, sizeof w->dir, "/tmp/spiked-checkpoint-XXXXXX");
+    cr_assert(mkdtemp(w->dir) != NULL);
+    return w;
+}
+
+static void drop(struct world *w)
+{
+    DIR *d = opendir(w->dir);
+    for (struct dirent *f; d != NULL && (f = readdir(d)) != NULL;)
+        (void)unlinkat(dirfd(d), f->d_name, 0);
+    if (d != NULL) (void)closedir(d);
+    (void)rmdir(w->dir);
+    mem_free(w->at.best);
+    optimizer_deinit(&w->optimizer);
+    net_destroy(w->net);
+    mem_free(w);
+}
+
+/* As after `step` updates. */
+static void advance(struct world *w, uint64_t step)
+{
+    float *all = mem_calloc(w->at.best_floats, sizeof(float));
+    for (size_t i = 0; i < w->at.best_floats; i++) {
+        all[i] = (float)fixture_number(step * 1000003 + i);
+        w->at.best[i] = -all[i];
+    }
+    weights_restore(w->net, all);
+    for (size_t i = 0; i < w->optimizer.floats; i++) {
+        w->optimizer.slot[0][i] = (float)step + (float)i;
+        w->optimizer.slot[1][i] = (float)step * 0.5f + (float)i;
+    }
+    w->optimizer.updates = step;
+    w->at.step = step;
+    w->at.epoch = step / 10;
+    w->at.cursor = step % 10 * 16;
+    w->at.best_step = step > 2 ? step - 2 : 0;
+    w->at.best_accuracy = 1.0 / (double)(step + 2);
+    mem_free(all);
+}
+
+static void save(struct world *w, uint64_t step, size_t keep)
+{
+    struct err e = { 0 };
+    advance(w, step);
+    cr_assert_eq(checkpoint_save(w->dir, w->net, &w->optimizer, &w->at, keep, &e), 0, "%s",
+                 e.text);
+}
+
+static void path_of(const struct world *w, int step, char out[120])
+{
+    (void)snprintf(out, 120, "%s/checkpoint-%d.safetensors", w->dir, step);
+}
+
+static size_t files_in(const struct world *w)
+{
+    size_t n = 0;
+    DIR *d = opendir(w->dir);
+    cr_assert(d != NULL);
+    for (struct dirent *f; (f = readdir(d)) != NULL;) n += f->d_name[0] != '.';
+    (void)closedir(d);
+    return n;
+}
+
+static bool load(const struct world *from, struct world *to)
+{
+    struct err e = { 0 };
+    bool found = false;
+    cr_assert_eq(checkpoint_load(from->dir, to->net, &to->optimizer, &to->at, &found, &e), 0,
+                 "%s", e.text);
+    return found;
+}
+
+/* Everything a training goes on from is the same in both. */
+static bool alike(struct world *a, struct world *b)
+{
+    const size_t n = a->at.best_floats, floats = a->optimizer.floats;
+    float *x = mem_calloc(n, sizeof(float)), *y = mem_calloc(n, sizeof(float));
+    weights_collect(a->net, x);
+    weights_collect(b->net, y);
+    const bool same =
+        memcmp(x, y, n * sizeof x[0]) == 0 &&
+        memcmp(a->at.best, b->at.best, n * sizeof x[0]) == 0 &&
+        memcmp(a->optimizer.slot[0], b->optimizer.slot[0], floats * sizeof x[0]) == 0 &&
+        memcmp(a->optimizer.slot[1], b->optimizer.slot[1], floats * sizeof x[0]) == 0 &&
+        a->optimizer.updates == b->optimizer.updates && a->at.step == b->at.step &&
+        a->at.epoch == b->at.epoch && a->at.cursor == b->at.cursor &&
+        a->at.tested == b->at.tested && a->at.best_accuracy == b->at.best_accuracy &&
+        a->at.best_step == b->at.best_step;
+    mem_free(x);
+    mem_free(y);
+    return same;
+}
+
+/* Goal: weights, buffers, best weights, moments and position survive; an empty folder says there is
+ * none. */
+Test(checkpoint, round_trip, .timeout = 30)
+{
+    struct world *a = make(1), *b = make(2);
+    cr_assert(!load(a, b) && b->at.step == 0, "found something in an empty folder");
+    a->at.tested = true;
+    save(a, 37, 1);
+    cr_assert(!alike(a, b));
+    cr_assert(load(a, b) && alike(a, b) && b->at.epoch == 3 && b->at.cursor == 112);
+    drop(a);
+    drop(b);
+}
+
+/* Goal: before any validation there are no best weights and no accuracy, and that comes back. */
+Test(checkpoint, without_a_best_yet, .timeout = 30)
+{
+    struct world *a = make(1), *b = make(2);
+    struct err e = { 0 };
+    advance(a, 2);
+    a->at.best_accuracy = NAN;
+    cr_assert_eq(checkpoint_save(a->dir, a->net, &a->optimizer, &a->at, 1, &e), 0, "%s", e.text);
+    cr_assert(load(a, b) && b->at.step == 2 && b->at.best_step == 0 &&
+              isnan(b->at.best_accuracy));
+    drop(a);
+    drop(b);
+}
+
+/* Goal: only the newest files stay, one a step, named by it. */
+Test(checkpoint, keeps_the_newest, .timeout = 30)
+{
+    struct world *a = make(1), *b = make(2);
+    static const uint64_t steps[] = { 5, 9, 10, 100 }; /* not in the order of the letters */
+    char path[120];
+    for (int i = 0; i < 4; i++) save(a, steps[i], 2);
+    cr_assert_eq(files_in(a), 2);
+    path_of(a, 10, path);
+    cr_assert_eq(access(path, R_OK), 0);
+    path_of(a, 100, path);
+    cr_assert_eq(access(path, R_OK), 0);
+    cr_assert(load(a, b) && b->at.step == 100);
+    drop(a);
+    drop(b);
+}
+
+/* Flips a bit at `at`, or from the end when negative. */
+static void damage(const char *path, long at)
+{
+    FILE *f = fopen(path, "r+b");
+    cr_assert(f != NULL && fseek(f, at, at < 0 ? SEEK_END : SEEK_SET) == 0);
+    const int byte = fgetc(f);
+    cr_assert(byte != EOF && fseek(f, -1, SEEK_CUR) == 0);
+    cr_assert(fputc(byte ^ 1, f) != EOF && fclose(f) == 0);
+}
+
+/* Goal: one bit anywhere, in length, header or values, makes a file be passed over for the one
+ * before; when none is left, net and position stay as they were. */
+Test(checkpoint, damaged_files_are_passed_over, .timeout = 60)
+{
+    static const long places[] = { 0, 5, 8, 40, 200, -1, -1000, -20000 };
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        struct world *a = make(1), *b = make(2), *c = make(2);
+        char path[120];
+        save(a, 4, 2);
+        save(a, 8, 2);
+        path_of(a, 8, path);
+        damage(path, places[i]);
+        cr_assert(load(a, b) && b->at.step == 4, "bit at %ld: took step %d", places[i],
+                  (int)b->at.step);
+        advance(a, 4);
+        cr_assert(alike(a, b), "bit at %ld", places[i]);
+        path_of(a, 4, path);
+        damage(path, places[i]);
+        advance(b, 3);
+        advance(c, 3);
+        cr_assert(!load(a, b) && alike(b, c), "bit at %ld: a damaged file was used", places[i]);
+        drop(a);
+        drop(b);
+        drop(c);
+    }
+}
+
+/* Goal: a file cut at any length is passed over, an empty one too. */
+Test(checkpoint, cut_files_are_passed_over, .timeout = 60)
+{
+    struct world *a = make(1), *b = make(2);
+    char path[120];
+    struct stat st;
+    save(a, 4, 2);
+    save(a, 8, 2);
+    path_of(a, 8, path);
+    cr_assert_eq(stat(path, &st), 0);
+    const off_t lengths[] = { st.st_size - 1, st.st_size / 2, 100, 8, 3, 0 };
+    for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+        cr_assert_eq(truncate(path, lengths[i]), 0);
+        cr_assert(load(a, b) && b->at.step == 4, "%ld bytes", (long)lengths[i]);
+    }
+    drop(a);
+    drop(b);
+}
+
+static void touch(const struct world *w, const char *name)
+{
+    char path[120];
+    (void)snprintf(path, sizeof path, "%s/%s", w->dir, name);
+    FILE *f = fopen(path, "w");
+    cr_assert(f != NULL && fclose(f) == 0);
+}
+
+/* Goal: what a killed writer left behind, and files of others, are neither read nor deleted. */
+Test(checkpoint, other_names_are_left_alone, .timeout = 30)
+{
+    struct world *a = make(1), *b = make(2);
+    touch(a, "checkpoint-99.safetensors.part");
+    touch(a, "checkpoint-98.safetensors~");
+    touch(a, "checkpoint-x.safetensors");
+    touch(a, "weights.safetensors");
+    save(a, 6, 1);
+    save(a, 7, 1);
+    cr_assert_eq(files_in(a), 5, "%zu files", files_in(a));
+    cr_assert(load(a, b) && b->at.step == 7);
+    drop(a);
+    drop(b);
+}
+
+/* Goal: a write that fails half way names the file and leaves the older checkpoint alone; nothing
+ * unfinished stays. */
+Test(checkpoint, a_failed_write_changes_nothing, .timeout = 30)
+{
+    struct world *a = make(1), *b = make(2);
+    struct err e = { 0 };
+    struct rlimit old, tiny;
+    save(a, 4, 1);
+    advance(a, 8);
+    cr_assert_eq(getrlimit(RLIMIT_FSIZE, &old), 0);
+    tiny = (struct rlimit){ 4096, old.rlim_max };
+    (void)signal(SIGXFSZ, SIG_IGN);
+    cr_assert_eq(setrlimit(RLIMIT_FSIZE, &tiny), 0);
+    const int rc = checkpoint_save(a->dir, a->net, &a->optimizer, &a->at, 1, &e);
+    cr_assert_eq(setrlimit(RLIMIT_FSIZE, &old), 0);
+    cr_assert(rc == ERR_IO && strstr(e.text, "checkpoint-8.safetensors") != NULL, "%s", e.text);
+    cr_assert_eq(files_in(a), 1, "%zu files", files_in(a));
+    cr_assert(load(a, b) && b->at.step == 4);
+    drop(a);
+    drop(b);
+}
+
+/* Goal: a checkpoint of another spec is no damage: it is refused, and nothing is taken over. */
+Test(checkpoint, another_spec_is_refused, .timeout = 30)
+{
+    struct world *a = make(1), *b = make(2);
+    struct err e = { 0 };
+    bool found = false;
+    save(a, 4, 1);
+    b->at.result_hash[3] = '1';
+    cr_assert_eq(checkpoint_load(a->dir, b->net, &b->optimizer, &b->at, &found, &e), ERR_CONFLICT);
+    cr_assert(!found && b->at.step == 0 && b->optimizer.updates == 0);
+    cr_assert(strstr(e.text, "checkpoint-4") != NULL, "%s", e.text);
+    drop(a);
+    drop(b);
+}
+
+/* Goal: a new attempt gets the newest whole checkpoint of the one before, once, with its name. */
+Test(checkpoint, link_takes_the_newest_whole_one, .timeout = 30)
+{
+    struct world *a = make(1), *b = make(2);
+    struct err e = { 0 };
+    char path[120];
+    bool found = true;
+    cr_assert(checkpoint_link(a->dir, b->dir, &found, &e) == 0 && !found);
+    save(a, 4, 3);
+    save(a, 8, 3);
+    save(a, 9, 3);
+    path_of(a, 9, path);
+    damage(path, -8);
+    for (int again = 0; again < 2; again++)
+        cr_assert(checkpoint_link(a->dir, b->dir, &found, &e) == 0 && found, "%s", e.text);
+    cr_assert_eq(files_in(b), 1);
+    struct world *c = make(3);
+    cr_assert(load(b, c) && c->at.step == 8);
+    drop(a);
+    drop(b);
+    drop(c);
+}
