@@ -48,6 +48,12 @@ static void http_closed(void *ctx)
     sse_hub_close(d->hub, hub_closed, d);
 }
 
+static void queue_quiet(void *ctx)
+{
+    struct daemon *d = ctx;
+    http_refuse(d->http);
+}
+
 static void queue_closed(void *ctx)
 {
     struct daemon *d = ctx;
@@ -62,7 +68,7 @@ static void on_signal(uv_signal_t *s, int number)
     log_info("server", "stopping: signal %d", number);
     sse_hub_end(d->hub);
     http_kick(d->http);
-    queue_close(d->queue, queue_closed, d);
+    queue_close(d->queue, queue_quiet, queue_closed, d);
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */

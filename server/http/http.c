@@ -38,6 +38,7 @@ static void on_timer(uv_timer_t *t) { container_of(t, struct http, timer)->need_
 static void on_tick(uv_timer_t *t) { container_of(t, struct http, tick)->need_run = true; }
 
 void http_kick(struct http *h) { h->need_run = true; }
+void http_refuse(struct http *h) { h->refusing = true; }
 
 /* Before the loop sleeps: how soon does MHD want to run? A turn without sleeping when at once. */
 static void on_prepare(uv_prepare_t *p)

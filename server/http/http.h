@@ -68,6 +68,8 @@ int http_listen_unix(struct http *h, const char *path, unsigned mode, bool worke
 /* Call after anything that gives MHD work outside its own callbacks. */
 void http_kick(struct http *h);
 void *http_app(const struct request *r);
+/* From now on every request is answered 503: what handlers use is about to go. */
+void http_refuse(struct http *h);
 /* Stops listening, lets answers go out for at most 2 s, then closes. Streams must have ended. */
 void http_close(struct http *h, void (*on_closed)(void *ctx), void *ctx);
 

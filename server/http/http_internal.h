@@ -23,6 +23,7 @@ struct http {
     uv_idle_t idle;
     uv_timer_t timer, tick;
     bool need_run;
+    bool refusing; /* no handler is called any more */
     size_t suspended;
     uint64_t requests;
     int handles_left;

@@ -218,7 +218,8 @@ static void take_body(struct request *r, const char *data, size_t n)
 static void handle(struct request *r)
 {
     struct err e = { 0 };
-    if (r->too_large)
+    if (r->http->refusing) (void)err_set(&e, ERR_UNAVAILABLE, "the daemon is stopping");
+    else if (r->too_large)
         (void)err_set(&e, ERR_TOO_LARGE, "the body is larger than %zu bytes", HTTP_BODY_MAX);
     else if (!r->on_worker_socket && !r->route->any_host) (void)check_origin(r, &e);
     if (e.code != ERR_OK) respond_problem(r, &e, NULL);

@@ -429,27 +429,32 @@ static void close_all(struct queue *q)
     store_close(q->metrics, one_closed, q);
 }
 
-/* --workers stop: workers were asked to pause; waits for their last messages. */
+/* With --workers stop waits for the last messages of workers, which were asked to pause; then for
+ * writes and reads, whose answers come back to the queue. */
 static void on_stopping(uv_timer_t *t)
 {
     struct queue *q = container_of(t, struct queue, tick);
-    bool busy = q->reads > 0;
+    bool workers = false;
     list_for_each(it, &q->entries)
     {
         const struct entry *e = container_of(it, struct entry, link);
-        busy |= e->writing || (q->o.stop_workers && (entry_active(e) || e->process.pid != 0));
+        workers |= q->o.stop_workers && (entry_active(e) || e->process.pid != 0);
     }
-    if (busy && clock_mono_ms() < q->stop_until_ms) return;
+    if (workers && clock_mono_ms() < q->stop_until_ms) return;
+    q->on_quiet(q->closed_ctx);
+    if (q->reads > 0 || !store_idle(q->main) || !store_idle(q->metrics)) return;
     (void)uv_timer_stop(&q->tick);
     close_all(q);
 }
 
-void queue_close(struct queue *q, void (*on_closed)(void *ctx), void *ctx)
+void queue_close(struct queue *q, void (*on_quiet)(void *ctx), void (*on_closed)(void *ctx),
+                 void *ctx)
 {
     q->draining = true;
+    q->on_quiet = on_quiet;
     q->on_closed = on_closed;
     q->closed_ctx = ctx;
-    q->stop_until_ms = clock_mono_ms() + (q->o.stop_workers ? STOP_WORKERS_MS : 2000);
+    q->stop_until_ms = clock_mono_ms() + STOP_WORKERS_MS;
     list_for_each(it, &q->entries)
     {
         const struct entry *e = container_of(it, struct entry, link);

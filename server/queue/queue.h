@@ -75,8 +75,11 @@ struct launcher; /* server/launcher/launcher.h: local processes, or the scripted
  * Errors: ERR_DB, ERR_IO, ERR_UNAVAILABLE (another daemon has the state directory), ERR_NOMEM. */
 int queue_open(struct queue **out, uv_loop_t *loop, const struct queue_options *options,
                struct launcher *launcher, struct queue_observer observer, struct err *e);
-/* Stops scheduling, flushes, closes; on_closed runs on the loop when nothing of it is left. */
-void queue_close(struct queue *q, void (*on_closed)(void *ctx), void *ctx);
+/* Stops scheduling, waits for workers' last messages (stop_workers) and for what is being written
+ * and read, closes. on_quiet says that no function of the queue may be called any more, perhaps
+ * several times; on_closed runs when nothing of it is left. Both on the loop. */
+void queue_close(struct queue *q, void (*on_quiet)(void *ctx), void (*on_closed)(void *ctx),
+                 void *ctx);
 
 /* ---- people ---------------------------------------------------------------------------------- */
 struct queue_actor {

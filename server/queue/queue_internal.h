@@ -82,6 +82,7 @@ struct queue {
     int64_t opened_ms, claim_after_ms;
     bool closing, draining;
     size_t reads;
+    void (*on_quiet)(void *ctx);
     void (*on_closed)(void *ctx);
     void *closed_ctx;
     int closes_left;

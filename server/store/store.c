@@ -22,6 +22,7 @@ struct store {
     uv_async_t finished;
     struct list waiting, done; /* under lock */
     size_t n_waiting;
+    size_t under_way; /* loop thread: submitted, not yet delivered */
     bool closing;
     int64_t checkpoint_ms;
     void (*on_closed)(void *ctx);
@@ -138,6 +139,7 @@ static void deliver(struct store *s)
         if (first == NULL) return;
         struct store_job *job = container_of(first, struct store_job, link);
         const struct err e = job->err;
+        s->under_way--;
         job->done(job, &e);
     }
 }
@@ -146,6 +148,7 @@ static void on_finished(uv_async_t *a) { deliver(container_of(a, struct store, f
 
 void store_submit(struct store *s, struct store_job *job)
 {
+    s->under_way++;
     uv_mutex_lock(&s->lock);
     const bool full = s->n_waiting >= STORE_JOBS_MAX || s->closing;
     list_append(full ? &s->done : &s->waiting, &job->link);
@@ -156,6 +159,7 @@ void store_submit(struct store *s, struct store_job *job)
     if (full) (void)uv_async_send(&s->finished);
 }
 
+bool store_idle(const struct store *s) { return s->under_way == 0; }
 sqlite3 *store_db_at_start(struct store *s) { return s->db; }
 const char *store_path(const struct store *s) { return s->path; }
 

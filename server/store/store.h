@@ -27,6 +27,8 @@ struct store;
 int store_open(struct store **out, uv_loop_t *loop, const char *path, const char *migrations_prefix,
                bool full, struct err *e);
 void store_submit(struct store *s, struct store_job *job);
+/* True when every job was delivered; loop thread. */
+bool store_idle(const struct store *s);
 /* The writer's connection, only before the first job was submitted (loading at start). */
 sqlite3 *store_db_at_start(struct store *s);
 /* Finishes all jobs, checkpoints, closes; on_closed on the loop. */

@@ -3,9 +3,16 @@
 #include "common/mem.h"
 #include "tests/support/service.h"
 
+#include <arpa/inet.h>
 #include <criterion/criterion.h>
+#include <netinet/in.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #define ONE "/api/v1/experiments/1"
 
@@ -95,6 +102,60 @@ Test(stopping, slots_are_filled_and_kept)
     }
     cr_assert(most == 2);
     for (int64_t id = 1; id <= 4; id++) cr_assert(wait_state(&s, id, "succeeded", 5));
+    mem_free(spec);
+    service_end(&s);
+}
+
+/* A client that asks as fast as it can on one connection that is kept open, until that ends. */
+struct asker {
+    int port;
+    atomic_int answers;
+};
+
+static void *keep_asking(void *ctx)
+{
+    static const char request[] = "GET /api/v1/experiments HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    struct asker *a = ctx;
+    struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons((uint16_t)a->port),
+                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    char answer[65536];
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (connect(fd, (const struct sockaddr *)&to, sizeof to) == 0)
+        while (send(fd, request, sizeof request - 1, MSG_NOSIGNAL) > 0 &&
+               recv(fd, answer, sizeof answer, 0) > 0)
+            atomic_fetch_add(&a->answers, 1);
+    (void)close(fd);
+    return NULL;
+}
+
+/* Goal: requests that come while the daemon stops, of people and of workers, do it no harm. */
+Test(stopping, reported_1_requests_while_the_daemon_stops, .timeout = 60)
+{
+    enum { ASKERS = 4, ROUNDS = 3 };
+    struct service s = { .extra = { "--max-running", "2" } };
+    service_start(&s);
+    char *spec = small_spec(2000, NULL);
+    (void)submit(&s, spec);
+    (void)submit(&s, spec);
+    for (int round = 0; round < ROUNDS; round++) {
+        struct asker askers[ASKERS];
+        pthread_t threads[ASKERS];
+        for (int i = 0; i < ASKERS; i++) {
+            askers[i] = (struct asker){ .port = s.port };
+            cr_assert_eq(pthread_create(&threads[i], NULL, keep_asking, &askers[i]), 0);
+        }
+        for (int i = 0; i < ASKERS; i++)
+            while (atomic_load(&askers[i].answers) < 20) sleep_ms(5);
+        service_stop(&s);
+        for (int i = 0; i < ASKERS; i++) (void)pthread_join(threads[i], NULL);
+        service_restart(&s);
+    }
+    for (int64_t id = 1; id <= 2; id++) {
+        char path[64];
+        (void)snprintf(path, sizeof path, "/api/v1/experiments/%lld/cancel", (long long)id);
+        post(&s, path, "{\"grace_s\": 5}", 202);
+        cr_assert(wait_state(&s, id, "cancelled", 15));
+    }
     mem_free(spec);
     service_end(&s);
 }
