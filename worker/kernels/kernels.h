@@ -76,7 +76,8 @@ void conv_backward_weights(const struct kernel_ctx *kc, const struct conv_shape 
 void linear_forward(const struct kernel_ctx *kc, const struct tensor_desc *xd, const void *x,
                     const float *w, const float *bias, const struct tensor_desc *yd, float *y,
                     struct span t);
-/* xd: descriptor of the forward input, whose feature order w has (spikes are padded wider). */
+/* xd: descriptor of the forward input, whose feature order w has (spikes are padded wider). dx may
+ * be blocked: x is then a convolution's output of one pixel. */
 void linear_backward_data(const struct kernel_ctx *kc, const struct tensor_desc *dyd,
                           const float *dy, const float *w, const struct tensor_desc *xd,
                           const struct tensor_desc *dxd, float *dx, struct span t);

@@ -21,6 +21,7 @@ struct product {
     const void *x;
     const float *w, *bias, *dy;
     float *y;
+    size_t y_first, width; /* columns of y that are written: first a multiple of 16 */
     size_t t_begin, t_count;
     struct span b;
     size_t inputs, w_stride; /* w[input][w_stride]; transposed: w[output][w_stride] */
@@ -81,12 +82,36 @@ static void load_weights(const struct product *p, size_t first, size_t n, size_t
     }
 }
 
+/* Columns [k, k + width) of one image of y, which a blocked gradient holds in runs of 32. */
+static void chain_load(const struct product *p, size_t b, size_t t, size_t k, size_t width,
+                       float *acc)
+{
+    const size_t run = p->yd->blocked ? 32 : width;
+    for (size_t i = 0; i < width; i += run)
+        memcpy(acc + i, p->y + tensor_at(p->yd, b, t, 0, 0, (p->y_first + k + i) / 16),
+               least(width - i, run) * sizeof acc[0]);
+}
+
+static void chain_store(const struct product *p, size_t b, size_t t, size_t k, size_t width,
+                        const float *acc, bool last)
+{
+    const size_t run = p->yd->blocked ? 32 : width;
+    for (size_t i = 0; i < width; i += run) {
+        float *y = p->y + tensor_at(p->yd, b, t, 0, 0, (p->y_first + k + i) / 16);
+        const size_t n = least(width - i, run);
+        if (last)
+            p->kc->k->store_scaled(y, acc + i, p->xd->scale,
+                                   p->bias != NULL ? p->bias + k + i : NULL, n);
+        else memcpy(y, acc + i, n * sizeof acc[0]);
+    }
+}
+
 /* One tile of outputs for all images: y holds the chain between two chunks of inputs. */
 static void product_item(void *ctx, size_t item, size_t thread)
 {
     const struct product *p = ctx;
     struct linear_scratch *s = scratch_of(p, thread);
-    const size_t k = item * LINEAR_TILE, width = least(p->yd->c_stored - k, LINEAR_TILE);
+    const size_t k = item * LINEAR_TILE, width = least(p->width - k, LINEAR_TILE);
     for (size_t first = 0; first < p->inputs; first += CHUNK) {
         const size_t n = least(p->inputs - first, CHUNK);
         const bool last = first + n == p->inputs;
@@ -94,14 +119,10 @@ static void product_item(void *ctx, size_t item, size_t thread)
         for (size_t i = 0; i < p->xd->b * p->t_count; i++) {
             const size_t b = i / p->t_count, t = p->t_begin + i % p->t_count;
             const size_t events = events_of(p, image_at(p->xd, b, t), first, n, s->event);
-            float *y = p->y + image_at(p->yd, b, t) + k;
             float acc[LINEAR_TILE] __attribute__((aligned(64))) = { 0 };
-            if (first > 0) memcpy(acc, y, width * sizeof acc[0]);
+            if (first > 0) chain_load(p, b, t, k, width, acc);
             p->kc->k->linear_row(s->event, events, s->w, acc);
-            if (last)
-                p->kc->k->store_scaled(y, acc, p->xd->scale, p->bias != NULL ? p->bias + k : NULL,
-                                       width);
-            else memcpy(y, acc, width * sizeof acc[0]);
+            chain_store(p, b, t, k, width, acc, last);
         }
     }
 }
@@ -140,7 +161,7 @@ void linear_forward(const struct kernel_ctx *kc, const struct tensor_desc *xd, c
 {
     const struct span steps = stored(xd, t);
     struct product p = { .kc = kc, .xd = xd, .yd = yd, .x = x, .w = w, .bias = bias, .y = y,
-                         .t_begin = steps.begin, .t_count = steps.end - steps.begin,
+                         .width = yd->c_stored, .t_begin = steps.begin, .t_count = steps.end - steps.begin,
                          .inputs = xd->c_stored, .w_stride = yd->c_stored };
     if (blas_fits(&p, xd, t))
         threads_run(kc->threads, ceil_div(yd->c_stored, BLAS_COLUMNS), blas_forward_item, &p);
@@ -154,12 +175,19 @@ struct stretch {
     size_t w_row, dx_at, width;
 };
 
+/* Features of dx that w has rows for: a blocked gradient is padded to 32, and its last 16 are
+ * nobody's. */
+static size_t features_of(const struct tensor_desc *dxd)
+{
+    return dxd->blocked ? ceil_div(dxd->c, 16) * 16 : dxd->c_stored;
+}
+
 static struct stretch stretch_of(const struct tensor_desc *xd, const struct tensor_desc *dxd,
                                  size_t tile, size_t item)
 {
     if (xd->flat_h * xd->flat_w == 1 || xd->flat_c_stored == dxd->flat_c_stored) {
         const size_t at = item * tile;
-        return (struct stretch){ at, at, least(dxd->c_stored - at, tile) };
+        return (struct stretch){ at, at, least(features_of(dxd) - at, tile) };
     }
     const size_t per = ceil_div(dxd->flat_c_stored, tile), pixel = item / per,
                  c = item % per * tile;
@@ -170,7 +198,7 @@ static struct stretch stretch_of(const struct tensor_desc *xd, const struct tens
 static size_t stretches(const struct tensor_desc *xd, const struct tensor_desc *dxd, size_t tile)
 {
     if (xd->flat_h * xd->flat_w == 1 || xd->flat_c_stored == dxd->flat_c_stored)
-        return ceil_div(dxd->c_stored, tile);
+        return ceil_div(features_of(dxd), tile);
     return xd->flat_h * xd->flat_w * ceil_div(dxd->flat_c_stored, tile);
 }
 
@@ -194,11 +222,9 @@ static void back_item(void *ctx, size_t item, size_t thread)
     const struct back *j = ctx;
     const struct stretch s = stretch_of(j->xd, j->dxd, LINEAR_TILE, item);
     struct product p = j->p;
-    struct tensor_desc yd = *p.yd; /* one tile that begins at the stretch */
-    yd.c_stored = s.width;
-    p.yd = &yd;
     p.w += s.w_row * p.w_stride;
-    p.y += s.dx_at;
+    p.y_first = s.dx_at;
+    p.width = s.width;
     product_item(&p, 0, thread);
 }
 
@@ -211,7 +237,7 @@ void linear_backward_data(const struct kernel_ctx *kc, const struct tensor_desc 
                         .t_begin = steps.begin, .t_count = steps.end - steps.begin,
                         .inputs = dyd->c_stored, .w_stride = dyd->c_stored, .transposed = true },
                       xd, dxd };
-    if (blas_fits(&j.p, dyd, t))
+    if (blas_fits(&j.p, dyd, t) && !dxd->blocked)
         threads_run(kc->threads, stretches(xd, dxd, BLAS_COLUMNS), blas_back_item, &j);
     else threads_run(kc->threads, stretches(xd, dxd, LINEAR_TILE), back_item, &j);
 }
