@@ -148,8 +148,7 @@ void tensor_expand(const struct kernel_ctx *kc, const struct tensor_desc *xd, co
                    const struct tensor_desc *yd, float *y);
 /* y += x, n multiple of 16. */
 void f32_add(const struct kernel_ctx *kc, float *y, const float *x, size_t n);
-/* Sum of squares in double, blocks of 4096 floats chained (n < 2^28); false when any element is not
- * finite. */
+/* Sum of squares in double, blocks of 4096 floats chained; false when any element is not finite. */
 bool f32_sum_squares(const struct kernel_ctx *kc, const float *x, size_t n, double *sum);
 
 /* ---- optimiser updates in one pass over n floats (n multiple of 16) -------------------------- */
