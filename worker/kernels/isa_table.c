@@ -199,8 +199,8 @@ void LOOP(adam)(const struct adam_args *a, float *p, const float *g, float *m, f
         const lanes_f w = lanes_load(p + i);
         lanes_f d = lanes_load(g + i) * a->grad_scale;
         if (a->weight_decay != 0.0f) d = lanes_fma(lanes_set(a->weight_decay), w, d);
-        const lanes_f first = lanes_load(m + i) * a->beta1 + d * (1.0f - a->beta1);
-        const lanes_f second = lanes_load(v + i) * a->beta2 + (d * d) * (1.0f - a->beta2);
+        const lanes_f first = lanes_load(m + i) * a->beta1 + d * a->fresh1;
+        const lanes_f second = lanes_load(v + i) * a->beta2 + (d * d) * a->fresh2;
         lanes_store(m + i, first);
         lanes_store(v + i, second);
         const lanes_f under = root(second) / a->bias2_sqrt + a->eps;

@@ -160,6 +160,7 @@ void sgd_update(const struct kernel_ctx *kc, const struct sgd_args *a, float *p,
                 float *m, size_t n); /* m NULL when momentum is 0 */
 struct adam_args {
     float lr, beta1, beta2, eps, weight_decay, grad_scale;
+    float fresh1, fresh2;    /* 1 - beta1, 1 - beta2, subtracted in double */
     float bias1, bias2_sqrt; /* 1 - beta1^t, sqrt(1 - beta2^t) */
 };
 void adam_update(const struct kernel_ctx *kc, const struct adam_args *a, float *p, const float *g,
