@@ -114,7 +114,7 @@ struct pool_shape {
     size_t kh, kw, stride_h, stride_w, pad_h, pad_w;
     bool count_include_pad;
 };
-/* x BITS -> y BITS (or of the window), F32 | REPEAT -> same kind. */
+/* x BITS -> y BITS (or of the window), F32 | REPEAT -> same kind. A NaN is the maximum. */
 void max_pool_forward(const struct kernel_ctx *kc, const struct pool_shape *ps,
                       const struct tensor_desc *xd, const void *x, const struct tensor_desc *yd,
                       void *y, struct span t);

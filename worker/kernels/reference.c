@@ -233,7 +233,7 @@ static size_t pool_winner(const struct pool_shape *ps, const struct tensor_desc 
         size_t y, col;
         if (!pool_tap(ps, oy, ox, i, &y, &col)) continue;
         const float v = element(xd, x, b, t, c, y, col);
-        if (winner == SIZE_MAX || v > best) {
+        if (winner == SIZE_MAX || v > best || (isnan(v) && !isnan(best))) {
             winner = y * ps->w + col;
             best = v;
         }

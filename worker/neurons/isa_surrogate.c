@@ -80,7 +80,7 @@ LANES_INLINE lanes_f g_leaky_k_relu(const float *k, lanes_f x)
 
 LANES_INLINE lanes_f g_fake_numerical_gradient(const float *k, lanes_f x)
 {
-    return lanes_min(1.0f / lanes_abs(x), lanes_set(k[0]));
+    return lanes_min(lanes_set(k[0]), 1.0f / lanes_abs(x));
 }
 
 LANES_INLINE lanes_f g_log_tailed_relu(const float *k, lanes_f x)
