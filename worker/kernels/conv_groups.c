@@ -1,6 +1,6 @@
 /* conv_groups: grouped convolutions by the plain loops of reference.c, spread over the pool. An
- * item is one sample (forward, backward-data) or one output channel (backward-weights), so that no value
- * depends on the number of threads. Called by conv_kernel.c. */
+ * item is one sample (forward, backward-data) or one output channel (backward-weights), so that no
+ * value depends on the number of threads. Called by conv_kernel.c. */
 #include "worker/kernels/conv_groups.h"
 
 #include "worker/kernels/reference.h"

@@ -161,7 +161,8 @@ void linear_forward(const struct kernel_ctx *kc, const struct tensor_desc *xd, c
 {
     const struct span steps = stored(xd, t);
     struct product p = { .kc = kc, .xd = xd, .yd = yd, .x = x, .w = w, .bias = bias, .y = y,
-                         .width = yd->c_stored, .t_begin = steps.begin, .t_count = steps.end - steps.begin,
+                         .width = yd->c_stored, .t_begin = steps.begin,
+                         .t_count = steps.end - steps.begin,
                          .inputs = xd->c_stored, .w_stride = yd->c_stored };
     if (blas_fits(&p, xd, t))
         threads_run(kc->threads, ceil_div(yd->c_stored, BLAS_COLUMNS), blas_forward_item, &p);

@@ -288,8 +288,8 @@ Test(spec_parse, many_faults_have_their_pointers, .timeout = 5)
     cr_expect_str_eq(fault.text, "21 fields are wrong");
 }
 
-/* Goal: what arithmetic in float cannot hold is refused: an eps of Adam that would round to 0, and a
- * period of the cosine series close to it. */
+/* Goal: what arithmetic in float cannot hold is refused: an eps of Adam that would round to 0, and
+ * a period of the cosine series close to it. */
 Test(spec_parse, numbers_that_float_cannot_hold_are_refused, .timeout = 5)
 {
     refused(with_field("{\"version\":1,\"train\":{\"optimizer\":{\"type\":\"adam\","

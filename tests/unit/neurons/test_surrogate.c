@@ -94,7 +94,8 @@ Test(surrogate, cosines_of_short_periods_stay_cosines)
 Test(surrogate, nan_passes)
 {
     static const char *const names[] = { "atan", "sigmoid", "piecewise_exp", "erf",
-                                         "q_pseudo_spike", "squarewave_fourier_series", "fake_numerical_gradient" };
+                                         "q_pseudo_spike", "squarewave_fourier_series",
+                                         "fake_numerical_gradient" };
     size_t count, found = 0;
     const struct spec_surrogate_kind *kinds = spec_surrogate_kinds(&count);
     float x[16], g[16];
