@@ -155,7 +155,8 @@ static const struct spec_field sgd_fields[] = {
 static const struct spec_field adam_fields[] = {
     { "betas", FIELD_NUMBERS, SPEC_RESULT, O(beta1), 0, 0, 0.9999999, .size = 2,
       .choices = "0.9|0.999", .meaning = "decay of the first and second moment" },
-    { "eps", FIELD_NUMBER, SPEC_RESULT, O(eps), 1e-8, 0, 1, true, .meaning = "added to the root" },
+    { "eps", FIELD_NUMBER, SPEC_RESULT, O(eps), 1e-8, 1e-30, 1,
+      .meaning = "added to the root; not below what float holds" },
 };
 static const struct spec_field optimizer_fields[] = {
     { "lr", FIELD_NUMBER, SPEC_RESULT, O(lr), 1e-3, 0, 1000, true, .meaning = "learning rate" },

@@ -6,8 +6,9 @@
 
 /* Once at start: OpenBLAS runs on the calling thread only. */
 void blas_init(void);
-/* c[m][n] = a[m][k] * b[k][n] (or b given as [n][k] when transposed); row strides in floats. */
+/* c[m][n] = a[m][k] * b[k][n] (or b given as [n][k] when transposed), onto what c holds when add;
+ * row strides in floats. */
 void blas_gemm(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb,
-               int b_transposed, float *c, size_t ldc);
+               int b_transposed, int add, float *c, size_t ldc);
 
 #endif

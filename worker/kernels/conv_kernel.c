@@ -1,9 +1,9 @@
 /* conv_kernel: convolution by register tiles (implicit GEMM), forward, backward-data and
  * backward-weights. Called by layers/conv2d; work is cut into items by output, one item a thread.
- * Grouped convolutions run the plain loops of reference.c. */
+ * Grouped convolutions are in conv_groups.c. */
+#include "worker/kernels/conv_groups.h"
 #include "worker/kernels/kernels_table.h"
 #include "worker/kernels/order.h"
-#include "worker/kernels/reference.h"
 
 #include <assert.h>
 #include <string.h>
@@ -236,7 +236,7 @@ void conv_forward(const struct kernel_ctx *kc, const struct conv_shape *cs,
                   const struct tensor_desc *yd, float *y, struct span t)
 {
     if (cs->groups > 1) {
-        reference_conv_forward(cs, xd, x, w, bias, yd, y, t);
+        conv_groups_forward(kc, cs, xd, x, w, bias, yd, y, t);
         return;
     }
     const struct span steps = stored_steps(xd, t);
@@ -373,7 +373,7 @@ void conv_backward_data(const struct kernel_ctx *kc, const struct conv_shape *cs
                         float x_scale, const struct tensor_desc *dxd, float *dx, struct span t)
 {
     if (cs->groups > 1) {
-        reference_conv_backward_data(cs, dyd, dy, wt, x_scale, dxd, dx, t);
+        conv_groups_backward_data(kc, cs, dyd, dy, wt, x_scale, dxd, dx, t);
         return;
     }
     const struct span steps = stored_steps(dxd, t);
@@ -471,7 +471,7 @@ void conv_backward_weights(const struct kernel_ctx *kc, const struct conv_shape 
                            const struct tensor_desc *dyd, const float *dy, struct span b, float *dw)
 {
     if (cs->groups > 1) {
-        reference_conv_backward_weights(cs, xd, x, dyd, dy, b, dw);
+        conv_groups_backward_weights(kc, cs, xd, x, dyd, dy, b, dw);
         return;
     }
     struct weights f = { kc, cs, xd, dyd, x, dy, b, dw };

@@ -99,10 +99,14 @@ static void sum_only(const float *x, double *sum, size_t n)
     }
 }
 
+/* A NaN in either wins. */
 static void maximum(float *y, const float *x, size_t n)
 {
-    for (size_t i = 0; i < n; i += LANES)
-        lanes_store(y + i, lanes_max(lanes_load(x + i), lanes_load(y + i)));
+    for (size_t i = 0; i < n; i += LANES) {
+        const lanes_f old = lanes_load(y + i), fresh = lanes_load(x + i);
+        const lanes_f most = lanes_select(lanes_ge(old, fresh), old, fresh);
+        lanes_store(y + i, lanes_select(lanes_ge(old, old), most, old));
+    }
 }
 
 static void route_max(const float *x, const float *y, const float *dy, uint16_t *taken, float *dx,
@@ -111,7 +115,8 @@ static void route_max(const float *x, const float *y, const float *dy, uint16_t 
     for (size_t i = 0; i < n; i++) {
         uint16_t *word = &taken[i / 16];
         const uint16_t bit = (uint16_t)(1u << i % 16);
-        if (x[i] != y[i] || (*word & bit) != 0) continue;
+        const bool nan = y[i] != y[i]; /* then it was the first NaN that won */
+        if ((nan ? x[i] == x[i] : x[i] != y[i]) || (*word & bit) != 0) continue;
         *word |= bit;
         dx[i] += dy[i];
     }
@@ -199,8 +204,8 @@ void LOOP(adam)(const struct adam_args *a, float *p, const float *g, float *m, f
         const lanes_f w = lanes_load(p + i);
         lanes_f d = lanes_load(g + i) * a->grad_scale;
         if (a->weight_decay != 0.0f) d = lanes_fma(lanes_set(a->weight_decay), w, d);
-        const lanes_f first = lanes_load(m + i) * a->beta1 + d * (1.0f - a->beta1);
-        const lanes_f second = lanes_load(v + i) * a->beta2 + (d * d) * (1.0f - a->beta2);
+        const lanes_f first = lanes_load(m + i) * a->beta1 + d * a->fresh1;
+        const lanes_f second = lanes_load(v + i) * a->beta2 + (d * d) * a->fresh2;
         lanes_store(m + i, first);
         lanes_store(v + i, second);
         const lanes_f under = root(second) / a->bias2_sqrt + a->eps;

@@ -4,12 +4,12 @@
 
 #include "worker/kernels/blas.h"
 
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define CHUNK_FLOATS ((size_t)16384) /* of an element-wise item */
 #define SQUARES_BLOCK ((size_t)4096)
+#define SQUARES_LOT (KERNEL_SCRATCH_BYTES / sizeof(double)) /* blocks whose sums scratch holds */
 
 static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
@@ -114,12 +114,15 @@ static void squares_item(void *ctx, size_t item, size_t thread)
 
 bool f32_sum_squares(const struct kernel_ctx *kc, const float *x, size_t n, double *sum)
 {
-    const size_t blocks = ceil_div(n, SQUARES_BLOCK);
-    struct pieces p = { .k = kc->k, .n = n, .x = x, .partial = (double *)(void *)kc->scratch };
-    assert(blocks * sizeof(double) <= KERNEL_SCRATCH_BYTES);
-    threads_run(kc->threads, blocks, squares_item, &p);
     double total = 0.0;
-    for (size_t i = 0; i < blocks; i++) total += p.partial[i];
+    for (size_t at = 0; at < n; at += SQUARES_LOT * SQUARES_BLOCK) {
+        struct pieces p = { .k = kc->k, .n = n - at, .x = x + at,
+                            .partial = (double *)(void *)kc->scratch };
+        const size_t left = ceil_div(p.n, SQUARES_BLOCK);
+        const size_t blocks = left < SQUARES_LOT ? left : SQUARES_LOT;
+        threads_run(kc->threads, blocks, squares_item, &p);
+        for (size_t i = 0; i < blocks; i++) total += p.partial[i];
+    }
     *sum = total;
     return __builtin_isfinite(total);
 }

@@ -76,7 +76,8 @@ void conv_backward_weights(const struct kernel_ctx *kc, const struct conv_shape 
 void linear_forward(const struct kernel_ctx *kc, const struct tensor_desc *xd, const void *x,
                     const float *w, const float *bias, const struct tensor_desc *yd, float *y,
                     struct span t);
-/* xd: descriptor of the forward input, whose feature order w has (spikes are padded wider). */
+/* xd: descriptor of the forward input, whose feature order w has (spikes are padded wider). dx may
+ * be blocked: x is then a convolution's output of one pixel. */
 void linear_backward_data(const struct kernel_ctx *kc, const struct tensor_desc *dyd,
                           const float *dy, const float *w, const struct tensor_desc *xd,
                           const struct tensor_desc *dxd, float *dx, struct span t);
@@ -113,7 +114,7 @@ struct pool_shape {
     size_t kh, kw, stride_h, stride_w, pad_h, pad_w;
     bool count_include_pad;
 };
-/* x BITS -> y BITS (or of the window), F32 | REPEAT -> same kind. */
+/* x BITS -> y BITS (or of the window), F32 | REPEAT -> same kind. A NaN is the maximum. */
 void max_pool_forward(const struct kernel_ctx *kc, const struct pool_shape *ps,
                       const struct tensor_desc *xd, const void *x, const struct tensor_desc *yd,
                       void *y, struct span t);
@@ -147,8 +148,7 @@ void tensor_expand(const struct kernel_ctx *kc, const struct tensor_desc *xd, co
                    const struct tensor_desc *yd, float *y);
 /* y += x, n multiple of 16. */
 void f32_add(const struct kernel_ctx *kc, float *y, const float *x, size_t n);
-/* Sum of squares in double, blocks of 4096 floats chained (n < 2^28); false when any element is not
- * finite. */
+/* Sum of squares in double, blocks of 4096 floats chained; false when any element is not finite. */
 bool f32_sum_squares(const struct kernel_ctx *kc, const float *x, size_t n, double *sum);
 
 /* ---- optimiser updates in one pass over n floats (n multiple of 16) -------------------------- */
@@ -160,6 +160,7 @@ void sgd_update(const struct kernel_ctx *kc, const struct sgd_args *a, float *p,
                 float *m, size_t n); /* m NULL when momentum is 0 */
 struct adam_args {
     float lr, beta1, beta2, eps, weight_decay, grad_scale;
+    float fresh1, fresh2;    /* 1 - beta1, 1 - beta2, subtracted in double */
     float bias1, bias2_sqrt; /* 1 - beta1^t, sqrt(1 - beta2^t) */
 };
 void adam_update(const struct kernel_ctx *kc, const struct adam_args *a, float *p, const float *g,

@@ -105,6 +105,7 @@ LANES_INLINE lanes_f lanes_select(lanes_mask m, lanes_f a, lanes_f b)
 #endif
 }
 
+/* The second one where they are equal or either is NaN. */
 LANES_INLINE lanes_f lanes_min(lanes_f a, lanes_f b) { return lanes_select(lanes_gt(b, a), a, b); }
 LANES_INLINE lanes_f lanes_max(lanes_f a, lanes_f b) { return lanes_select(lanes_gt(a, b), a, b); }
 
@@ -151,12 +152,12 @@ LANES_INLINE double lanes_sum_total(const struct lanes_sum *s)
 
 /* ---- own transcendental functions: libm's differ between machines ---------------------------- */
 
-/* e^x, at most 2 ulp; x is limited to [-87, 88]. Reduction to |r| <= ln 2 / 2, then the minimax
- * polynomial of S. L. Moshier's Cephes library (expf). */
+/* e^x, at most 2 ulp; x is limited to [-87, 88], NaN stays NaN. Reduction to |r| <= ln 2 / 2, then
+ * the minimax polynomial of S. L. Moshier's Cephes library (expf). */
 LANES_INLINE lanes_f lanes_exp(lanes_f x)
 {
     const lanes_f magic = lanes_set(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer */
-    x = lanes_min(lanes_max(x, lanes_set(-87.0f)), lanes_set(88.0f));
+    x = lanes_min(lanes_set(88.0f), lanes_max(lanes_set(-87.0f), x));
     lanes_f shifted = x * 1.44269504088896341f + magic;
     lanes_f n = shifted - magic;
     lanes_f r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
@@ -171,7 +172,7 @@ LANES_INLINE lanes_f lanes_exp(lanes_f x)
     return p * (lanes_f)power;
 }
 
-/* ln x for normal x > 0, at most 2 ulp (Cephes logf). */
+/* ln x for normal x > 0, at most 2 ulp (Cephes logf); NaN stays NaN. */
 LANES_INLINE lanes_f lanes_log(lanes_f x)
 {
     const lanes_i bits = (lanes_i)x;
@@ -192,10 +193,11 @@ LANES_INLINE lanes_f lanes_log(lanes_f x)
     p = p * r - 2.4999993993e-1f;
     p = p * r + 3.3333331174e-1f;
     lanes_f y = p * r * z - e * 2.12194440e-4f - z * 0.5f;
-    return (r + y) + e * 0.693359375f;
+    return lanes_select(lanes_ge(x, x), (r + y) + e * 0.693359375f, x);
 }
 
-/* cos x for |x| < 8192 (Cephes cosf): octants of pi/4 in three parts, then sine or cosine. */
+/* cos x for |x| < 8192, NaN stays NaN (Cephes cosf): octants of pi/4 in three parts, then sine or
+ * cosine. */
 LANES_INLINE lanes_f lanes_cos(lanes_f x)
 {
     x = lanes_abs(x);

@@ -10,7 +10,9 @@
 #include <string.h>
 
 #define CHUNK 512        /* inputs whose weights are held at once: 128 KiB a tile */
-#define BLAS_COLUMNS 256 /* fixed tile of a BLAS call */
+#define BLAS_COLUMNS 256 /* fixed tile of a BLAS call: columns, rows (times of 12), depth */
+#define BLAS_ROWS 96
+#define BLAS_DEPTH 768
 
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
@@ -21,6 +23,7 @@ struct product {
     const void *x;
     const float *w, *bias, *dy;
     float *y;
+    size_t y_first, width; /* columns of y that are written: first a multiple of 16 */
     size_t t_begin, t_count;
     struct span b;
     size_t inputs, w_stride; /* w[input][w_stride]; transposed: w[output][w_stride] */
@@ -81,12 +84,36 @@ static void load_weights(const struct product *p, size_t first, size_t n, size_t
     }
 }
 
+/* Columns [k, k + width) of one image of y, which a blocked gradient holds in runs of 32. */
+static void chain_load(const struct product *p, size_t b, size_t t, size_t k, size_t width,
+                       float *acc)
+{
+    const size_t run = p->yd->blocked ? 32 : width;
+    for (size_t i = 0; i < width; i += run)
+        memcpy(acc + i, p->y + tensor_at(p->yd, b, t, 0, 0, (p->y_first + k + i) / 16),
+               least(width - i, run) * sizeof acc[0]);
+}
+
+static void chain_store(const struct product *p, size_t b, size_t t, size_t k, size_t width,
+                        const float *acc, bool last)
+{
+    const size_t run = p->yd->blocked ? 32 : width;
+    for (size_t i = 0; i < width; i += run) {
+        float *y = p->y + tensor_at(p->yd, b, t, 0, 0, (p->y_first + k + i) / 16);
+        const size_t n = least(width - i, run);
+        if (last)
+            p->kc->k->store_scaled(y, acc + i, p->xd->scale,
+                                   p->bias != NULL ? p->bias + k + i : NULL, n);
+        else memcpy(y, acc + i, n * sizeof acc[0]);
+    }
+}
+
 /* One tile of outputs for all images: y holds the chain between two chunks of inputs. */
 static void product_item(void *ctx, size_t item, size_t thread)
 {
     const struct product *p = ctx;
     struct linear_scratch *s = scratch_of(p, thread);
-    const size_t k = item * LINEAR_TILE, width = least(p->yd->c_stored - k, LINEAR_TILE);
+    const size_t k = item * LINEAR_TILE, width = least(p->width - k, LINEAR_TILE);
     for (size_t first = 0; first < p->inputs; first += CHUNK) {
         const size_t n = least(p->inputs - first, CHUNK);
         const bool last = first + n == p->inputs;
@@ -94,14 +121,10 @@ static void product_item(void *ctx, size_t item, size_t thread)
         for (size_t i = 0; i < p->xd->b * p->t_count; i++) {
             const size_t b = i / p->t_count, t = p->t_begin + i % p->t_count;
             const size_t events = events_of(p, image_at(p->xd, b, t), first, n, s->event);
-            float *y = p->y + image_at(p->yd, b, t) + k;
             float acc[LINEAR_TILE] __attribute__((aligned(64))) = { 0 };
-            if (first > 0) memcpy(acc, y, width * sizeof acc[0]);
+            if (first > 0) chain_load(p, b, t, k, width, acc);
             p->kc->k->linear_row(s->event, events, s->w, acc);
-            if (last)
-                p->kc->k->store_scaled(y, acc, p->xd->scale, p->bias != NULL ? p->bias + k : NULL,
-                                       width);
-            else memcpy(y, acc, width * sizeof acc[0]);
+            chain_store(p, b, t, k, width, acc, last);
         }
     }
 }
@@ -113,25 +136,83 @@ static struct span stored(const struct tensor_desc *d, struct span t)
 }
 
 /* ---- dense products by BLAS ------------------------------------------------------------------ */
-static void blas_forward_item(void *ctx, size_t item, size_t thread)
+/* Every call multiplies BLAS_ROWS rows, and a row's place follows from its time-step (order.h): of
+ * each 12 rows, 6 are of even steps and 6 of odd ones. What is missing is zero. */
+struct blas_scratch {
+    float a[BLAS_ROWS * BLAS_DEPTH], c[BLAS_ROWS * BLAS_COLUMNS];
+};
+_Static_assert(sizeof(struct blas_scratch) <= KERNEL_SCRATCH_BYTES, "scratch of a thread");
+
+/* Rows of one parity in a call's samples: steps first, first + 2, ... of each. */
+struct parity {
+    size_t first, steps;
+};
+
+static struct parity parity_of(const struct product *p, size_t odd)
 {
-    (void)thread;
-    const struct product *p = ctx;
-    const size_t k = item * BLAS_COLUMNS, width = least(p->yd->c_stored - k, BLAS_COLUMNS);
-    const size_t rows = p->xd->b * p->xd->t_stored;
-    blas_gemm(rows, width, p->inputs, p->x, p->xd->time, p->w + k, p->w_stride, 0, p->y + k,
-              p->yd->time);
-    for (size_t i = 0; i < rows; i++) {
-        float *y = p->y + i * p->yd->time + k;
-        p->kc->k->store_scaled(y, y, p->xd->scale, p->bias != NULL ? p->bias + k : NULL, width);
+    const size_t end = p->t_begin + p->t_count;
+    const size_t first = p->t_begin + (p->t_begin % 2 != odd);
+    return (struct parity){ first, end > first ? (end - first + 1) / 2 : 0 };
+}
+
+/* Sample and step of row m of a tile; false where the tile is padded. */
+static bool blas_row(const struct product *p, size_t tile, size_t m, size_t *b, size_t *t)
+{
+    const struct parity y = parity_of(p, m / 6 % 2);
+    const size_t row = tile * (BLAS_ROWS / 2) + m / 12 * 6 + m % 6;
+    if (row >= p->xd->b * y.steps) return false;
+    *b = row / y.steps;
+    *t = y.first + 2 * (row % y.steps);
+    return true;
+}
+
+static void blas_store(const struct product *p, size_t tile, size_t k, size_t width, const float *c)
+{
+    for (size_t m = 0; m < BLAS_ROWS; m++) {
+        size_t b, t;
+        if (blas_row(p, tile, m, &b, &t)) chain_store(p, b, t, k, width, c + m * width, true);
     }
 }
 
-/* All steps at once, so that a call sees the same tile whatever the step mode asks for. */
-static bool blas_fits(const struct product *p, const struct tensor_desc *d, struct span t)
+/* One tile of rows times columns [k, k + width) of the weights at w. */
+static void blas_tile(const struct product *p, size_t tile, size_t k, size_t width, const float *w,
+                      struct blas_scratch *s)
 {
-    const bool floats = d->kind == TENSOR_F32 || d->kind == TENSOR_REPEAT;
-    return !p->kc->exact && floats && t.begin == 0 && t.end == d->t;
+    for (size_t first = 0; first < p->inputs; first += BLAS_DEPTH) {
+        const size_t n = least(p->inputs - first, BLAS_DEPTH);
+        for (size_t m = 0; m < BLAS_ROWS; m++) {
+            size_t b, t;
+            if (blas_row(p, tile, m, &b, &t))
+                memcpy(s->a + m * n, (const float *)p->x + image_at(p->xd, b, t) + first,
+                       n * sizeof s->a[0]);
+            else memset(s->a + m * n, 0, n * sizeof s->a[0]);
+        }
+        blas_gemm(BLAS_ROWS, width, n, s->a, n, p->transposed ? w + first : w + first * p->w_stride,
+                  p->w_stride, p->transposed, first > 0, s->c, width);
+    }
+    blas_store(p, tile, k, width, s->c);
+}
+
+static void blas_columns(const struct product *p, size_t k, size_t width, const float *w,
+                         size_t thread)
+{
+    struct blas_scratch *s = (void *)(p->kc->scratch + thread * p->kc->scratch_per_thread);
+    size_t most = parity_of(p, 0).steps;
+    if (parity_of(p, 1).steps > most) most = parity_of(p, 1).steps;
+    for (size_t tile = 0; tile * (BLAS_ROWS / 2) < p->xd->b * most; tile++)
+        blas_tile(p, tile, k, width, w, s);
+}
+
+static void blas_forward_item(void *ctx, size_t item, size_t thread)
+{
+    const struct product *p = ctx;
+    const size_t k = item * BLAS_COLUMNS;
+    blas_columns(p, k, least(p->width - k, BLAS_COLUMNS), p->w + k, thread);
+}
+
+static bool blas_fits(const struct product *p)
+{
+    return !p->kc->exact && (p->xd->kind == TENSOR_F32 || p->xd->kind == TENSOR_REPEAT);
 }
 
 void linear_forward(const struct kernel_ctx *kc, const struct tensor_desc *xd, const void *x,
@@ -140,9 +221,10 @@ void linear_forward(const struct kernel_ctx *kc, const struct tensor_desc *xd, c
 {
     const struct span steps = stored(xd, t);
     struct product p = { .kc = kc, .xd = xd, .yd = yd, .x = x, .w = w, .bias = bias, .y = y,
-                         .t_begin = steps.begin, .t_count = steps.end - steps.begin,
+                         .width = yd->c_stored, .t_begin = steps.begin,
+                         .t_count = steps.end - steps.begin,
                          .inputs = xd->c_stored, .w_stride = yd->c_stored };
-    if (blas_fits(&p, xd, t))
+    if (blas_fits(&p))
         threads_run(kc->threads, ceil_div(yd->c_stored, BLAS_COLUMNS), blas_forward_item, &p);
     else threads_run(kc->threads, ceil_div(yd->c_stored, LINEAR_TILE), product_item, &p);
 }
@@ -154,12 +236,19 @@ struct stretch {
     size_t w_row, dx_at, width;
 };
 
+/* Features of dx that w has rows for: a blocked gradient is padded to 32, and its last 16 are
+ * nobody's. */
+static size_t features_of(const struct tensor_desc *dxd)
+{
+    return dxd->blocked ? ceil_div(dxd->c, 16) * 16 : dxd->c_stored;
+}
+
 static struct stretch stretch_of(const struct tensor_desc *xd, const struct tensor_desc *dxd,
                                  size_t tile, size_t item)
 {
     if (xd->flat_h * xd->flat_w == 1 || xd->flat_c_stored == dxd->flat_c_stored) {
         const size_t at = item * tile;
-        return (struct stretch){ at, at, least(dxd->c_stored - at, tile) };
+        return (struct stretch){ at, at, least(features_of(dxd) - at, tile) };
     }
     const size_t per = ceil_div(dxd->flat_c_stored, tile), pixel = item / per,
                  c = item % per * tile;
@@ -170,7 +259,7 @@ static struct stretch stretch_of(const struct tensor_desc *xd, const struct tens
 static size_t stretches(const struct tensor_desc *xd, const struct tensor_desc *dxd, size_t tile)
 {
     if (xd->flat_h * xd->flat_w == 1 || xd->flat_c_stored == dxd->flat_c_stored)
-        return ceil_div(dxd->c_stored, tile);
+        return ceil_div(features_of(dxd), tile);
     return xd->flat_h * xd->flat_w * ceil_div(dxd->flat_c_stored, tile);
 }
 
@@ -181,12 +270,11 @@ struct back {
 
 static void blas_back_item(void *ctx, size_t item, size_t thread)
 {
-    (void)thread;
     const struct back *j = ctx;
-    const struct product *p = &j->p;
     const struct stretch s = stretch_of(j->xd, j->dxd, BLAS_COLUMNS, item);
-    blas_gemm(p->xd->b * p->xd->t_stored, s.width, p->xd->c, p->x, p->xd->time,
-              p->w + s.w_row * p->w_stride, p->w_stride, 1, p->y + s.dx_at, p->yd->time);
+    struct product p = j->p;
+    p.y_first = s.dx_at;
+    blas_columns(&p, 0, s.width, p.w + s.w_row * p.w_stride, thread);
 }
 
 static void back_item(void *ctx, size_t item, size_t thread)
@@ -194,11 +282,9 @@ static void back_item(void *ctx, size_t item, size_t thread)
     const struct back *j = ctx;
     const struct stretch s = stretch_of(j->xd, j->dxd, LINEAR_TILE, item);
     struct product p = j->p;
-    struct tensor_desc yd = *p.yd; /* one tile that begins at the stretch */
-    yd.c_stored = s.width;
-    p.yd = &yd;
     p.w += s.w_row * p.w_stride;
-    p.y += s.dx_at;
+    p.y_first = s.dx_at;
+    p.width = s.width;
     product_item(&p, 0, thread);
 }
 
@@ -209,9 +295,9 @@ void linear_backward_data(const struct kernel_ctx *kc, const struct tensor_desc 
     const struct span steps = stored(dyd, t);
     struct back j = { { .kc = kc, .xd = dyd, .yd = dxd, .x = dy, .w = w, .y = dx,
                         .t_begin = steps.begin, .t_count = steps.end - steps.begin,
-                        .inputs = dyd->c_stored, .w_stride = dyd->c_stored, .transposed = true },
+                        .inputs = dyd->c, .w_stride = dyd->c_stored, .transposed = true },
                       xd, dxd };
-    if (blas_fits(&j.p, dyd, t))
+    if (blas_fits(&j.p))
         threads_run(kc->threads, stretches(xd, dxd, BLAS_COLUMNS), blas_back_item, &j);
     else threads_run(kc->threads, stretches(xd, dxd, LINEAR_TILE), back_item, &j);
 }

@@ -117,18 +117,25 @@ static float conv_weight_chain(const struct conv_shape *cs, const struct tensor_
     return sum;
 }
 
+void reference_conv_weight_row(const struct conv_shape *cs, const struct tensor_desc *xd,
+                               const void *x, const struct tensor_desc *dyd, const float *dy,
+                               struct span b, size_t k, float *dw_row)
+{
+    const size_t per = cs->c / cs->groups, taps = cs->r * cs->s;
+    for (size_t i = 0; i < per * taps; i++) {
+        const size_t c = k / (cs->k / cs->groups) * per + i / taps;
+        const size_t r = i / cs->s % cs->r, s = i % cs->s;
+        dw_row[i] = conv_weight_chain(cs, xd, x, dyd, dy, b, k, c, r, s) * xd->scale;
+    }
+}
+
 void reference_conv_backward_weights(const struct conv_shape *cs, const struct tensor_desc *xd,
                                      const void *x, const struct tensor_desc *dyd, const float *dy,
                                      struct span b, float *dw_oihw)
 {
-    const size_t per = cs->c / cs->groups;
+    const size_t row = cs->c / cs->groups * cs->r * cs->s;
     for (size_t k = 0; k < cs->k; k++)
-        for (size_t i = 0; i < per * cs->r * cs->s; i++) {
-            const size_t c = k / (cs->k / cs->groups) * per + i / (cs->r * cs->s);
-            const size_t r = i / cs->s % cs->r, s = i % cs->s;
-            dw_oihw[k * per * cs->r * cs->s + i] =
-                conv_weight_chain(cs, xd, x, dyd, dy, b, k, c, r, s) * xd->scale;
-        }
+        reference_conv_weight_row(cs, xd, x, dyd, dy, b, k, dw_oihw + k * row);
 }
 
 /* ---- linear ---------------------------------------------------------------------------------- */
@@ -233,7 +240,7 @@ static size_t pool_winner(const struct pool_shape *ps, const struct tensor_desc 
         size_t y, col;
         if (!pool_tap(ps, oy, ox, i, &y, &col)) continue;
         const float v = element(xd, x, b, t, c, y, col);
-        if (winner == SIZE_MAX || v > best) {
+        if (winner == SIZE_MAX || v > best || (isnan(v) && !isnan(best))) {
             winner = y * ps->w + col;
             best = v;
         }

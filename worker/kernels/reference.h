@@ -11,6 +11,10 @@ void reference_conv_forward(const struct conv_shape *cs, const struct tensor_des
 void reference_conv_backward_data(const struct conv_shape *cs, const struct tensor_desc *dyd,
                                   const float *dy, const float *oihw, float x_scale,
                                   const struct tensor_desc *dxd, float *dx, struct span t);
+/* dw of output channel k alone, [C/groups][R][S]. */
+void reference_conv_weight_row(const struct conv_shape *cs, const struct tensor_desc *xd,
+                               const void *x, const struct tensor_desc *dyd, const float *dy,
+                               struct span b, size_t k, float *dw_row);
 void reference_conv_backward_weights(const struct conv_shape *cs, const struct tensor_desc *xd,
                                      const void *x, const struct tensor_desc *dyd, const float *dy,
                                      struct span b, float *dw_oihw);

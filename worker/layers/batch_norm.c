@@ -64,8 +64,8 @@ static int bn_reshape(struct layer *l, const struct tensor_desc *in, size_t n_in
                                                         .floats = x->c_stored });
     needs->saved_bytes += bn_saved_bytes(x->c_stored);
     needs->forward_scratch_bytes = x->b * bn_sums(x) * sizeof(double);
-    /* partials of every sample, sums of every shard (at most one a sample), their tree */
-    needs->backward_scratch_bytes = (2 * x->b + 1) * bn_sums(x) * sizeof(double);
+    /* partials of every sample, sums of every shard, their tree */
+    needs->backward_scratch_bytes = (x->b + l->shards + 1) * bn_sums(x) * sizeof(double);
     needs->macs = (uint64_t)x->t_stored * x->h * x->w * in->c;
     return 0;
 }

@@ -94,6 +94,7 @@ struct layer {
     const struct spec_layer *spec; /* borrowed */
     size_t number;                 /* position in the net: dropout's stream */
     enum isa isa;
+    size_t shards;                 /* of a step: sums are kept for each */
     struct tensor_desc in, out;
     struct layer_param params[LAYER_PARAMS_MAX];
     size_t n_params;

@@ -29,9 +29,9 @@ static int neuron_layer_reshape(struct layer *l, const struct tensor_desc *in, s
         }
         layer_add_param(l, needs, p);
     }
-    /* totals of every shard (at most one a sample), then the sums of one group of samples */
+    /* totals of every shard, then the sums of one group of samples */
     needs->backward_scratch_bytes =
-        (in->b + neuron_group(n, in->b)) * neuron_sums(n) * sizeof(double);
+        (l->shards + neuron_group(n, in->b)) * neuron_sums(n) * sizeof(double);
     needs->thread_scratch_bytes = neuron_scratch_bytes(n);
     if (n->ops->macs != NULL) needs->macs = n->ops->macs(n) * image.c * image.h * image.w;
     return 0;

@@ -56,10 +56,13 @@ static void unvote_sample(void *ctx, size_t b, size_t thread)
     const struct span t = stored_steps(narrow, v->t);
     for (size_t step = t.begin; step < t.end; step++) {
         const float *dy = (const float *)v->narrow.data + tensor_at(narrow, b, step, 0, 0, 0);
-        float *dx = (float *)v->wide.data + tensor_at(wide, b, step, 0, 0, 0);
-        memset(dx, 0, wide->c_stored * sizeof dx[0]);
-        for (size_t j = 0; j < narrow->c * size; j++)
-            dx[layer_feature(wide, j)] = dy[j / size] / (float)size;
+        float *dx = v->wide.data; /* may be blocked: a convolution's output of one pixel */
+        for (size_t i = 0; i < wide->c_stored; i += 16)
+            memset(dx + tensor_at(wide, b, step, 0, 0, i / 16), 0, 16 * sizeof dx[0]);
+        for (size_t j = 0; j < narrow->c * size; j++) {
+            const size_t i = layer_feature(wide, j);
+            dx[tensor_at(wide, b, step, 0, 0, i / 16) + i % 16] = dy[j / size] / (float)size;
+        }
     }
 }
 

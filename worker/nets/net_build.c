@@ -14,7 +14,7 @@ static int reshape_node(struct net *n, size_t i, const struct spec_layer *spec, 
     const struct tensor_desc *in = i == 0 ? &n->input : &n->nodes[i - 1].out;
     struct layer *l = &node->layer;
     *l = (struct layer){ .ops = layer_ops_of(spec->type), .spec = spec, .number = i,
-                         .isa = n->options.isa, .in = *in };
+                         .isa = n->options.isa, .shards = n->options.shards, .in = *in };
     if (l->ops->reshape(l, in, 1, &node->out, &node->needs, e) != 0)
         return err_wrap(e, "layer %s (%s)", spec->path, l->ops->name);
     l->out = node->out;

@@ -56,7 +56,13 @@ LANES_INLINE lanes_f g_piecewise_leaky_relu(const float *k, lanes_f x)
 
 LANES_INLINE lanes_f g_squarewave_fourier_series(const float *k, lanes_f x)
 {
-    const lanes_f z = x * (6.28318530717958648f / k[1]);
+    /* Whole turns go first, so that every term stays in the range of lanes_cos, |z| (2n - 3) < 400;
+     * beyond 2^22 turns a float has no phase left. */
+    const lanes_f magic = lanes_set(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer */
+    const lanes_f turns = x / k[1];
+    const lanes_f phase = lanes_select(lanes_gt(lanes_set(0x1p22f), lanes_abs(turns)),
+                                       turns - ((turns + magic) - magic), turns * 0.0f);
+    const lanes_f z = phase * 6.28318530717958648f;
     lanes_f sum = lanes_set(0.0f);
     for (int i = 1; i < (int)k[0]; i++) sum = sum + lanes_cos(z * (float)(2 * i - 1));
     return sum * (4.0f / k[1]);
@@ -80,7 +86,7 @@ LANES_INLINE lanes_f g_leaky_k_relu(const float *k, lanes_f x)
 
 LANES_INLINE lanes_f g_fake_numerical_gradient(const float *k, lanes_f x)
 {
-    return lanes_min(1.0f / lanes_abs(x), lanes_set(k[0]));
+    return lanes_min(lanes_set(k[0]), 1.0f / lanes_abs(x));
 }
 
 LANES_INLINE lanes_f g_log_tailed_relu(const float *k, lanes_f x)

@@ -11,6 +11,7 @@ static void update(struct optimizer *o, const struct kernel_ctx *kc, float lr, f
     const struct adam_args a = {
         .lr = lr, .beta1 = (float)s->beta1, .beta2 = (float)s->beta2, .eps = (float)s->eps,
         .weight_decay = (float)s->weight_decay, .grad_scale = grad_scale,
+        .fresh1 = (float)(1.0 - s->beta1), .fresh2 = (float)(1.0 - s->beta2),
         .bias1 = (float)(1.0 - pow(s->beta1, t)),
         .bias2_sqrt = (float)sqrt(1.0 - pow(s->beta2, t)),
     };

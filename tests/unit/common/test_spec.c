@@ -288,6 +288,18 @@ Test(spec_parse, many_faults_have_their_pointers, .timeout = 5)
     cr_expect_str_eq(fault.text, "21 fields are wrong");
 }
 
+/* Goal: what arithmetic in float cannot hold is refused: an eps of Adam that would round to 0, and
+ * a period of the cosine series close to it. */
+Test(spec_parse, numbers_that_float_cannot_hold_are_refused, .timeout = 5)
+{
+    refused(with_field("{\"version\":1,\"train\":{\"optimizer\":{\"type\":\"adam\","
+                       "\"eps\":1e-31}}"),
+            "/train/optimizer/eps", "out_of_range", "");
+    refused(changed("\"type\":\"neuron\"", "\"type\":\"neuron\",\"surrogate\":{\"type\":"
+                    "\"squarewave_fourier_series\",\"T_period\":1e-7}"),
+            "/network/layers/2/surrogate/T_period", "out_of_range", "");
+}
+
 /* Goal: a slip in a name is answered with the name that was meant. */
 Test(spec_parse, slips_get_a_suggestion, .timeout = 5)
 {

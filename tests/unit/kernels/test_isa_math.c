@@ -94,3 +94,15 @@ Test(isa_math, cosine)
     }
     cr_assert(worst <= COSINE_ERROR_MAX, "%g", worst);
 }
+
+/* Goal: a NaN is never turned into a number. */
+Test(isa_math, nan_passes)
+{
+    const float both[] = { NAN, -NAN };
+    for (int i = 0; i < 2; i++) {
+        const lanes_f x = lanes_set(both[i]);
+        cr_assert(isnan(lanes_exp(x)[0]), "exp");
+        cr_assert(isnan(lanes_log(x)[1]), "log");
+        cr_assert(isnan(lanes_cos(x)[2]), "cos");
+    }
+}

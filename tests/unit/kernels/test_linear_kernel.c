@@ -1,6 +1,12 @@
 /* Linear layers against the plain loops: equal bits with exact numerics, close with OpenBLAS. */
 #include "tests/unit/kernels/kernel_fixture.h"
 
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
 struct linear_case {
     enum tensor_kind kind;
     size_t c, h, w; /* of the input: flattened when it has more than one pixel */
@@ -63,7 +69,7 @@ static void check_forward(const struct linear_world *w, size_t i, bool exact)
     {
         memset(w->y.data, 0, tensor_bytes(&w->y.desc));
         linear_forward(&kc, &w->x.desc, w->x.data, w->w, w->bias, &w->y.desc, w->y.data,
-                       (struct span){ 0, w->y.desc.t_stored });
+                       (struct span){ 0, w->y.desc.t });
         const double d = difference(&w->y, &want);
         cr_assert(exact ? d == 0 : d < 5e-6, "case %zu, %s, %zu threads: %g", i,
                   isa_name((enum isa)isa_kc), threads_kc, d);
@@ -96,7 +102,7 @@ Test(linear_kernel, backward_data, .timeout = 60)
         {
             struct tensor_view *to = threads_kc == 1 ? &one : &w.dx;
             linear_backward_data(&kc, &w.dy.desc, w.dy.data, w.w, &w.x.desc, &to->desc, to->data,
-                                 (struct span){ 0, to->desc.t_stored });
+                                 (struct span){ 0, to->desc.t });
             const double d = difference(to, &want);
             cr_assert(exact ? d == 0 : d < 5e-6, "case %zu, %s: %g", i, isa_name((enum isa)isa_kc),
                       d);
@@ -137,5 +143,75 @@ Test(linear_kernel, backward_weights_and_bias, .timeout = 60)
         free(got);
         free(db);
         world_drop(&w);
+    }
+}
+
+/* Sample b of a tensor as a tensor of its own. */
+static struct tensor_view sample_of(const struct tensor_view *v, size_t b)
+{
+    struct tensor_view one = *v;
+    one.desc.b = 1;
+    one.data = (float *)v->data + b * v->desc.sample;
+    return one;
+}
+
+static void check_rows(const struct linear_case *k)
+{
+    struct linear_world w = world_of(k);
+    struct tensor_view y = view_make(w.y.desc), dx = view_make(w.dx.desc);
+    struct kernel_ctx kc = context_make(ISA_GENERIC, 1, false);
+    const struct span all = { 0, k->t };
+    linear_forward(&kc, &w.x.desc, w.x.data, w.w, w.bias, &w.y.desc, w.y.data, all);
+    linear_backward_data(&kc, &w.dy.desc, w.dy.data, w.w, &w.x.desc, &w.dx.desc, w.dx.data, all);
+    for (size_t b = 0; b < k->b; b++)
+        for (size_t t = 0; t < k->t; t++) {
+            const struct tensor_view x1 = sample_of(&w.x, b), y1 = sample_of(&y, b);
+            const struct tensor_view dy1 = sample_of(&w.dy, b), dx1 = sample_of(&dx, b);
+            const struct span one = { t, t + 1 };
+            linear_forward(&kc, &x1.desc, x1.data, w.w, w.bias, &y1.desc, y1.data, one);
+            linear_backward_data(&kc, &dy1.desc, dy1.data, w.w, &x1.desc, &dx1.desc, dx1.data, one);
+        }
+    cr_assert(difference(&y, &w.y) == 0, "forward, %zu -> %zu, T %zu", k->c, k->out, k->t);
+    cr_assert(difference(&dx, &w.dx) == 0, "backward, %zu -> %zu, T %zu", k->c, k->out, k->t);
+    free(y.data);
+    free(dx.data);
+    context_drop(&kc);
+    world_drop(&w);
+}
+
+/* Goal: with "fast" numerics a row's bits depend on itself and its time-step: the whole batch gives
+ * those of each sample and step alone. */
+Test(linear_kernel, fast_rows_stand_alone, .timeout = 120)
+{
+    static const size_t sizes[][2] = { { 16, 16 }, { 100, 33 }, { 700, 530 }, { 1700, 20 } };
+    for (size_t i = 0; i < 4; i++)
+        for (size_t t = 1; t <= 5; t++) {
+            const size_t b = t == 1 ? 101 : 27;
+            check_rows(&(struct linear_case){ TENSOR_F32, sizes[i][0], 1, 1, sizes[i][1], b, t });
+            if (t == 3)
+                check_rows(&(struct linear_case){ TENSOR_REPEAT, sizes[i][0], 1, 1, sizes[i][1],
+                                                  b, t });
+        }
+}
+
+/* Goal: so it is with OpenBLAS's kernels for other CPU types, as far as this one runs them. */
+Test(linear_kernel, fast_rows_stand_alone_on_other_cpu_types, .timeout = 300)
+{
+    static const struct {
+        const char *setting;
+        enum isa needs;
+    } types[] = { { "OPENBLAS_CORETYPE=Haswell", ISA_AVX2 }, { "OPENBLAS_CORETYPE=Zen", ISA_AVX2 },
+                  { "OPENBLAS_CORETYPE=SkylakeX", ISA_AVX512 } };
+    for (size_t i = 0; i < 3; i++) {
+        if (!isa_here(types[i].needs)) continue;
+        char name[] = "test", filter[] = "--filter=linear_kernel/fast_rows_stand_alone";
+        char *argv[] = { name, filter, NULL }, *env[64] = { (char *)types[i].setting };
+        for (size_t j = 0, n = 1; environ[j] != NULL && n < 63; j++)
+            if (strncmp(environ[j], "BXF", 3) != 0) env[n++] = environ[j];
+        pid_t child;
+        int status;
+        cr_assert_eq(posix_spawn(&child, "/proc/self/exe", NULL, NULL, argv, env), 0);
+        cr_assert_eq(waitpid(child, &status, 0), child);
+        cr_assert_eq(status, 0, "%s", types[i].setting);
     }
 }

@@ -1,6 +1,8 @@
 /* Batch-norm statistics and the long sums: against definitions in double, equal bits everywhere. */
 #include "tests/unit/kernels/kernel_fixture.h"
 
+#include <sys/mman.h>
+
 /* Goal: mean and variance agree with the definition to 1e-12 and have equal bits in every context.
  */
 Test(norm_kernel, statistics, .timeout = 60)
@@ -69,6 +71,29 @@ Test(norm_kernel, sum_of_squares, .timeout = 60)
         }
     }
     free(x);
+}
+
+/* Goal: more blocks than the scratch holds are one chain all the same: after a first block of 2^54
+ * single ones vanish, which they would not if they were added up apart. Untouched pages are one
+ * page of zeros to the system, so a gibibyte costs next to nothing. */
+Test(norm_kernel, sum_of_squares_beyond_the_scratch, .timeout = 60)
+{
+    const size_t lot = KERNEL_SCRATCH_BYTES / sizeof(double) * 4096, n = lot + 3 * 4096 + 16;
+    float *x = mmap(NULL, n * sizeof x[0], PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    cr_assert(x != MAP_FAILED);
+    x[0] = 0x1p27f;
+    x[lot - 1] = x[lot] = x[lot + 4096] = x[lot + 2 * 4096] = x[n - 1] = 1.0f;
+    struct kernel_ctx kc = context_make(ISA_GENERIC, 2, true);
+    double sum;
+    cr_assert(f32_sum_squares(&kc, x, n, &sum));
+    cr_assert_eq(sum, 0x1p54);
+    x[0] = 0.0f;
+    cr_assert(f32_sum_squares(&kc, x, n, &sum) && sum == 5.0, "%g", sum);
+    x[lot + 5] = NAN;
+    cr_assert(!f32_sum_squares(&kc, x, n, &sum));
+    context_drop(&kc);
+    munmap(x, n * sizeof x[0]);
 }
 
 /* Two passes each way over a tensor of 37 channels, with the gradients as given. */

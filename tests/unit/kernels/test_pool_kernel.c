@@ -41,6 +41,38 @@ Test(pool_kernel, maximum, .timeout = 60)
     }
 }
 
+/* Goal: a NaN wins its window wherever it stands, and the first one takes the gradient. */
+Test(pool_kernel, nan_wins, .timeout = 60)
+{
+    const struct pool_shape *p = &shapes[0]; /* windows of 2 x 2 that do not overlap */
+    for (size_t place = 0; place < 4; place++) {
+        struct tensor_view x = view_filled(input_of(p, TENSOR_F32), 5, 0);
+        const struct tensor_desc yd = tensor_make(TENSOR_F32, 2, 3, 70, p->oh, p->ow);
+        struct tensor_view y = view_make(yd), want = view_make(yd);
+        struct tensor_view dy = view_filled(tensor_gradient(&yd, false), 6, 0);
+        struct tensor_view dx = view_make(tensor_gradient(&x.desc, false)),
+                           dwant = view_make(dx.desc);
+        for (size_t i = place; i < 4; i += 2) /* and a second one behind the first */
+            tensor_set(&x.desc, x.data, 1, 2, 33, 2 + i / 2, 4 + i % 2, NAN);
+        reference_max_pool(p, &x.desc, x.data, &yd, want.data);
+        reference_max_pool_backward(p, &x.desc, x.data, &dy.desc, dy.data, &dwant.desc, dwant.data);
+        cr_assert(isnan(tensor_get(&yd, want.data, 1, 2, 33, 1, 2)));
+        cr_assert_eq(tensor_get(&dwant.desc, dwant.data, 1, 2, 33, 2 + place / 2, 4 + place % 2),
+                     tensor_get(&dy.desc, dy.data, 1, 2, 33, 1, 2));
+        EACH_CONTEXT(kc, true)
+        {
+            max_pool_forward(&kc, p, &x.desc, x.data, &yd, y.data, (struct span){ 0, 3 });
+            max_pool_backward(&kc, p, &x.desc, x.data, &dy.desc, dy.data, &dx.desc, dx.data,
+                              (struct span){ 0, 3 });
+            cr_assert(isnan(tensor_get(&yd, y.data, 1, 2, 33, 1, 2)), "%zu, %s", place,
+                      isa_name((enum isa)isa_kc));
+            cr_assert(difference(&dx, &dwant) == 0, "%zu, %s", place, isa_name((enum isa)isa_kc));
+        }
+        void *all_data[] = { x.data, y.data, want.data, dy.data, dx.data, dwant.data };
+        for (int j = 0; j < 6; j++) free(all_data[j]);
+    }
+}
+
 /* Goal: means, and the shares of their gradient, follow the definition with and without the border.
  */
 Test(pool_kernel, mean, .timeout = 60)

@@ -82,11 +82,12 @@ static struct layers net_without_batch_statistics(void)
 
 /* Goal: the gradient over S shards is the binary tree of what each shard alone gives: exactly what
  * S ranks with a share of the batch each would add up. */
-Test(net, shards_are_a_binary_tree_of_their_own_gradients, .timeout = 60)
+static void shards_are_a_tree(bool exact)
 {
     const struct layers s = net_without_batch_statistics();
     struct net_options whole = fixture_options(8, 3), part = fixture_options(2, 3);
     whole.shards = 4;
+    whole.exact = part.exact = exact;
     struct net *n = fixture_net(&s, &whole), *p[4];
     const struct net_step step = fixture_step(8);
     fixture_run(n, &step);
@@ -104,6 +105,12 @@ Test(net, shards_are_a_binary_tree_of_their_own_gradients, .timeout = 60)
         cr_assert_eq(got[i], (g[0][i] + g[1][i]) + (g[2][i] + g[3][i]), "gradient %zu", i);
     for (size_t k = 0; k < 4; k++) net_destroy(p[k]);
     net_destroy(n);
+}
+
+Test(net, shards_are_a_binary_tree_of_their_own_gradients, .timeout = 60)
+{
+    shards_are_a_tree(true);
+    shards_are_a_tree(false);
 }
 
 /* Goal: batch norm sees the whole batch whatever the shards: outputs agree to rounding. */

@@ -193,3 +193,27 @@ Test(net_memory, allocation_failures_are_reported, .timeout = 30)
     }
     cr_assert_fail("never succeeded");
 }
+
+/* Goal: the sums of a PSN and of batch norm are planned once a shard, not once a sample. */
+Test(net_memory, sums_are_planned_by_shards, .timeout = 30)
+{
+    for (int kind = 0; kind < 2; kind++) {
+        struct layers s = { 0 };
+        if (kind == 0) add_neuron(&s, "psn");
+        else add_norm(&s);
+        struct net_options o = fixture_options(16, 32);
+        size_t bytes[2];
+        for (int i = 0; i < 2; i++) {
+            o.shards = i == 0 ? 1 : 8;
+            struct net *n = fixture_net(&s, &o);
+            const struct net_step step = fixture_step(16);
+            fixture_run(n, &step);
+            bytes[i] = net_plan(n)->scratch_bytes;
+            net_destroy(n);
+        }
+        /* PSN: T*T weights and T biases; batch norm: two sums of 16 stored channels */
+        const size_t sums = kind == 0 ? 32 * 32 + 32 : 2 * 16;
+        cr_assert_eq(bytes[1] - bytes[0], 7 * sums * sizeof(double), "%zu and %zu", bytes[0],
+                     bytes[1]);
+    }
+}

@@ -96,3 +96,26 @@ Test(optimizer, adam, .timeout = 30)
                                     .weight_decay = 0.1 },
           0.25);
 }
+
+/* Goal: the share of a new gradient is 1 - beta of the spec, not of beta rounded to float, which is
+ * wrong in the fifth digit for 0.999. */
+Test(optimizer, adam_shares_are_rounded_once, .timeout = 30)
+{
+    const struct spec_optimizer o = { .type = SPEC_ADAM, .lr = 0.01, .beta1 = 0.9, .beta2 = 0.999,
+                                      .eps = 1e-8 };
+    EACH_CONTEXT(kc, true)
+    {
+        struct optimizer opt;
+        struct err e = { 0 };
+        float *p = numbers(16, 1), *g = numbers(16, 2);
+        cr_assert_eq(optimizer_init(&opt, &o, 16, &e), 0);
+        optimizer_update(&opt, &kc, o.lr, 1, p, g);
+        for (int i = 0; i < 16; i++) {
+            cr_assert_eq(opt.slot[0][i], g[i] * 0.1f, "%d", i);
+            cr_assert_eq(opt.slot[1][i], g[i] * g[i] * 0.001f, "%d", i);
+        }
+        optimizer_deinit(&opt);
+        free(p);
+        free(g);
+    }
+}
