@@ -128,7 +128,7 @@ static int plan_output(struct net *n, size_t i, struct err *e)
                                output_dies(n, i), &node->out_block, e);
     const size_t from = node->inputs[0];
     node->out_block = from == NET_INPUT ? n->input_block : n->nodes[from].out_block;
-    if (from != NET_INPUT && !n->nodes[from].needs.view)
+    if (from != NET_INPUT) /* the block below all views */
         memory_plan_extend(&n->blocks, node->out_block, i, output_dies(n, i));
     return 0;
 }

@@ -217,3 +217,25 @@ Test(net_memory, sums_are_planned_by_shards, .timeout = 30)
                      bytes[1]);
     }
 }
+
+/* Goal: a view of a view keeps the tensor below it alive: evaluation with two flattens gives the
+ * bits of evaluation with one. */
+Test(net_memory, two_views_in_a_row_keep_what_they_show, .timeout = 20)
+{
+    struct net *nets[2];
+    for (size_t k = 0; k < 2; k++) {
+        struct layers s = { 0 };
+        add_conv(&s, 16, 3, 1, false);
+        for (size_t i = 0; i <= k; i++) layers_add(&s, SPEC_FLATTEN);
+        add_linear(&s, 600, false);
+        struct net_options o = fixture_options(2, 2);
+        o.training = false;
+        nets[k] = fixture_net(&s, &o);
+        fixture_input(nets[k], 0);
+        const struct net_step step = { .samples = 2 };
+        net_forward(nets[k], &step);
+    }
+    same_outputs(nets[0], nets[1]);
+    net_destroy(nets[0]);
+    net_destroy(nets[1]);
+}
