@@ -135,22 +135,42 @@ int64_t spec_layer_parameters(const struct spec_layer *l, struct spec_shape in, 
     }
 }
 
+/* Features that are a flattened image keep its memory order until a layer mixes them. */
+static bool stays_flat(const struct spec_layer *l, struct spec_shape in, bool flat)
+{
+    if (l->type == SPEC_FLATTEN) return flat || in.h * in.w > 1;
+    return flat && l->type != SPEC_LINEAR && l->type != SPEC_VOTING;
+}
+
+static bool needs_image(const struct spec_layer *l)
+{
+    return l->type == SPEC_CONV2D || l->type == SPEC_MAX_POOL2D || l->type == SPEC_AVG_POOL2D;
+}
+
 void spec_shapes(const struct spec *s, struct spec_shape in, int64_t classes,
                  struct spec_shape *shapes, struct json_faults *faults)
 {
     struct spec_shape now = in;
+    bool flat = false;
     for (size_t i = 0; i < s->n_layers; i++) {
+        const struct spec_layer *l = &s->layers[i];
         struct err e = { 0 };
-        if (spec_layer_shape(&s->layers[i], now, &now, &e) != 0) {
-            json_fault_add(faults, s->layers[i].pointer, "bad_shape", "%s", e.text);
+        if (flat && needs_image(l)) {
+            json_fault_add(faults, l->pointer, "bad_shape", "%s cannot follow flatten",
+                           spec_layer_type_name(l->type));
+            return;
+        }
+        flat = stays_flat(l, now, flat);
+        if (spec_layer_shape(l, now, &now, &e) != 0) {
+            json_fault_add(faults, l->pointer, "bad_shape", "%s", e.text);
             return;
         }
         if (shapes != NULL) shapes[i] = now;
     }
-    if (s->n_layers > 0 && features(now) != classes) {
+    if (s->n_layers > 0 && (now.c != classes || now.h != 1 || now.w != 1)) {
         json_fault_add(faults, s->layers[s->n_layers - 1].pointer, "bad_shape",
-                       "the last layer gives %lld outputs, the dataset has %lld classes",
-                       (long long)features(now), (long long)classes);
+                       "the last output is %lldx%lldx%lld, not %lld classes", (long long)now.c,
+                       (long long)now.h, (long long)now.w, (long long)classes);
     }
 }
 

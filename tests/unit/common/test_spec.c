@@ -339,7 +339,15 @@ Test(spec_shapes, impossible_shapes_are_refused, .timeout = 5)
         { "{\"type\":\"flatten\"},{\"type\":\"voting\",\"size\":10}", "/network/layers/1",
           "must divide" },
         { "{\"type\":\"flatten\"},{\"type\":\"linear\",\"out_features\":9}", "/network/layers/1",
-          "9 outputs, the dataset has 10 classes" },
+          "9x1x1, not 10 classes" },
+        { "{\"type\":\"conv2d\",\"out_channels\":10,\"kernel_size\":27}", "/network/layers/0",
+          "10x2x2, not 10 classes" },
+        { "{\"type\":\"conv2d\",\"out_channels\":5,\"kernel_size\":[28,27]}", "/network/layers/0",
+          "5x1x2, not 10 classes" },
+        { "{\"type\":\"flatten\"},{\"type\":\"neuron\"},{\"type\":\"conv2d\",\"out_channels\":10,"
+          "\"kernel_size\":1}", "/network/layers/2", "follow flatten" },
+        { "{\"type\":\"flatten\"},{\"type\":\"max_pool2d\",\"kernel_size\":1}" TAIL,
+          "/network/layers/1", "follow flatten" },
         { "{\"type\":\"conv2d\",\"out_channels\":65536,\"kernel_size\":1,\"padding\":64}" TAIL,
           "/network/layers/0", "too large" },
     };
