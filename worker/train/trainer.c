@@ -81,6 +81,28 @@ static int diverged(const struct trainer *t, const char *what, struct err *e)
     return err_set(e, ERR_DIVERGED, "step %" PRIu64 ": %s is not finite", t->at.step + 1, what);
 }
 
+/* Weights can leave the finite numbers while loss and gradient stay there: a silent layer has
+ * both. Looked for where weights are judged or kept: before each validation, test and checkpoint. */
+static int check_weights(const struct trainer *t, struct err *e)
+{
+    size_t floats;
+    double squares;
+    const float *w = net_weights(t->net, &floats);
+    const struct kernel_ctx *kc = net_kernel_ctx(t->net);
+    if (f32_sum_squares(kc, w, floats, &squares)) return 0;
+    for (size_t i = 0; i < net_param_count(t->net); i++) {
+        const struct net_param *p = net_param(t->net, i);
+        if (p->role != NET_WEIGHT || f32_sum_squares(kc, w + p->offset, p->floats, &squares))
+            continue;
+        struct net_node_info info;
+        net_node(t->net, p->node, &info);
+        return err_set(e, ERR_DIVERGED,
+                       "step %" PRIu64 ": a weight is not finite, first in layer %s (%s)",
+                       t->at.step, info.path, info.type);
+    }
+    return err_set(e, ERR_DIVERGED, "step %" PRIu64 ": a weight is not finite", t->at.step);
+}
+
 int trainer_update(struct trainer *t, size_t samples, struct loss_result *out, struct err *e)
 {
     const struct net_step s = { .step = t->at.step, .sample_offset = 0, .samples = samples,
@@ -123,6 +145,7 @@ static int train_step(struct trainer *t, struct err *e)
     if (rc != 0) return rc;
     t->at.step++;
     t->at.cursor += t->batch;
+    t->at.tested = false; /* a limit that was raised: what was tested were other weights */
     t->last_train_loss = r.loss;
     t->step_ms = (double)(clock_mono_ns() - begin) / 1e6;
     const double lr = schedule_rate(&t->spec->train.schedule, t->spec->train.optimizer.lr,
@@ -187,7 +210,9 @@ static int evaluate_epoch(struct trainer *t, struct trainer_result *r, struct er
 static int save(struct trainer *t, struct trainer_result *r, struct err *e)
 {
     if (t->o.dir == NULL) return 0;
-    int rc = t->o.output.sync != NULL ? t->o.output.sync(t->o.output.ctx, e) : 0;
+    int rc = check_weights(t, e);
+    if (rc != 0) return rc;
+    rc = t->o.output.sync != NULL ? t->o.output.sync(t->o.output.ctx, e) : 0;
     if (rc == 0)
         rc = checkpoint_save(t->o.dir, t->net, &t->optimizer, &t->at,
                              (size_t)t->spec->checkpoint_keep, e);
@@ -210,7 +235,8 @@ static bool epoch_done(const struct trainer *t)
 
 static int end_epoch(struct trainer *t, struct trainer_result *r, struct err *e)
 {
-    int rc = evaluate_epoch(t, r, e);
+    int rc = check_weights(t, e);
+    if (rc == 0) rc = evaluate_epoch(t, r, e);
     t->at.epoch++;
     t->at.cursor = 0;
     if (rc == 0 && t->o.observer.after_epoch != NULL)
@@ -219,10 +245,16 @@ static int end_epoch(struct trainer *t, struct trainer_result *r, struct err *e)
     return rc;
 }
 
+static bool at_limit(const struct trainer *t)
+{
+    const uint64_t limit = step_limit(t);
+    return limit > 0 && t->at.step >= limit;
+}
+
 /* Steps until the epoch or the run ends; everything said at a step comes before its checkpoint. */
 static int run_epoch(struct trainer *t, struct trainer_result *r, bool *stop, struct err *e)
 {
-    const uint64_t limit = step_limit(t), every = (uint64_t)t->spec->checkpoint_every_steps;
+    const uint64_t every = (uint64_t)t->spec->checkpoint_every_steps;
     batcher_begin(&t->batcher, &t->train, t->at.epoch, true);
     bool over = epoch_done(t);
     int rc = 0;
@@ -232,7 +264,7 @@ static int run_epoch(struct trainer *t, struct trainer_result *r, bool *stop, st
         if (rc == 0 && over) rc = end_epoch(t, r, e);
         if (rc == 0 && t->at.step % every == 0) rc = save(t, r, e);
         if (t->o.output.desired != NULL) r->ended = t->o.output.desired(t->o.output.ctx);
-        *stop = r->ended != DESIRED_RUN || (limit > 0 && t->at.step >= limit);
+        *stop = r->ended != DESIRED_RUN || at_limit(t);
     }
     return rc;
 }
@@ -282,12 +314,13 @@ int trainer_run(struct trainer *t, struct trainer_result *r, struct err *e)
                                   .best_test_accuracy = NAN, .checkpoint_step = t->at.step };
     t->started_ms = clock_mono_ms();
     t->started_step = t->at.step;
-    bool stop = false;
+    bool stop = at_limit(t); /* a resume may begin there */
     int rc = 0;
     while (rc == 0 && !stop && t->at.epoch < (uint64_t)t->spec->train.epochs)
         rc = run_epoch(t, r, &stop, e);
     if (rc == 0 && r->ended == DESIRED_RUN) {
-        rc = final_test(t, r, e);
+        rc = check_weights(t, e);
+        if (rc == 0) rc = final_test(t, r, e);
         if (rc == 0) rc = write_results(t, e);
     }
     if (rc == 0 && r->ended != DESIRED_CANCEL) rc = save(t, r, e);
