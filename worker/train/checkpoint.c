@@ -10,13 +10,14 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define FILES_STEP 64 /* the list of files grows by so many */
-#define META_COUNT 8
+#define META_COUNT 9
 
 /* ---- which files there are ------------------------------------------------------------------- */
 static int newest_first(const void *a, const void *b)
@@ -97,8 +98,9 @@ static int write_file(const char *path, const struct parts *p, const struct opti
     (void)snprintf(text[5], 80, "%s", s->result_hash);
     (void)snprintf(text[6], 80, "%" PRIu64, o->updates);
     (void)snprintf(text[7], 80, "%d", s->tested);
+    (void)snprintf(text[8], 80, "%a %a %" PRIu64, s->val_loss, s->val_accuracy, s->val_step);
     static char names[META_COUNT][20] = { "format", "step", "epoch", "cursor", "best",
-                                          "result_hash", "updates", "tested" };
+                                          "result_hash", "updates", "tested", "validation" };
     struct safetensors_meta meta[META_COUNT];
     for (size_t i = 0; i < META_COUNT; i++)
         meta[i] = (struct safetensors_meta){ names[i], text[i] };
@@ -166,6 +168,17 @@ static const float *part(const struct safetensors *f, const char *prefix, const 
     return t != NULL && t->type == SAFETENSORS_F32 && t->elements == elements ? t->data : NULL;
 }
 
+/* Figures of the last validation; a file of an earlier build has none. */
+static void read_validation(const struct safetensors *f, struct checkpoint_state *s)
+{
+    const char *text = safetensors_meta_find(f, "validation");
+    if (text != NULL && sscanf(text, "%la %la %" SCNu64, &s->val_loss, &s->val_accuracy,
+                               &s->val_step) == 3)
+        return;
+    s->val_loss = s->val_accuracy = (double)NAN;
+    s->val_step = 0;
+}
+
 /* All parts must be there before anything is taken over. */
 static bool complete(const struct safetensors *f, const struct net *n, const struct optimizer *o,
                      bool best)
@@ -222,6 +235,7 @@ static int load_file(const char *path, struct net *n, struct optimizer *o,
         *s = got;
         o->updates = updates;
         s->tested = tested != 0;
+        read_validation(&f, s);
         take_over(&f, n, o, s);
     }
     safetensors_deinit(&f);

@@ -18,6 +18,8 @@ struct checkpoint_state {
     bool tested;     /* the run is over and its test results were said */
     double best_accuracy; /* on validation; NaN = none yet */
     uint64_t best_step;
+    double val_loss, val_accuracy; /* of the last validation; NaN = none yet */
+    uint64_t val_step;             /* when it was; 0 = none yet */
     float *best;     /* all weights and buffers, PyTorch order, or NULL; owned by the trainer */
     size_t best_floats;
     char result_hash[DIGEST_HEX_MAX];

@@ -61,7 +61,7 @@ static void report_progress(struct trainer *t)
     const struct train_progress p = {
         .step = t->at.step, .steps_total = t->steps_total, .epoch = t->at.epoch,
         .epochs = (uint64_t)t->spec->train.epochs, .samples_per_s = samples_per_s(t),
-        .train_loss = t->last_train_loss, .val_accuracy = t->last_val_accuracy,
+        .train_loss = t->last_train_loss, .val_accuracy = t->at.val_accuracy,
     };
     t->o.output.progress(t->o.output.ctx, &p);
 }
@@ -184,26 +184,40 @@ struct evaluation trainer_evaluate(struct trainer *t, const struct sample_set *s
     return v;
 }
 
-static int evaluate_epoch(struct trainer *t, struct trainer_result *r, struct err *e)
+/* Figures of the weights of now; keeps them when they are the best so far. */
+static int validate(struct trainer *t, uint64_t epochs_done, struct err *e)
 {
-    const uint64_t done = t->at.epoch + 1;
-    const bool last = done == (uint64_t)t->spec->train.epochs;
-    if (t->validation.count == 0 || (done % (uint64_t)t->spec->train.eval_every != 0 && !last))
-        return 0;
     const struct evaluation v = trainer_evaluate(t, &t->validation);
-    r->val_loss = v.loss;
-    r->val_accuracy = t->last_val_accuracy = v.accuracy;
+    t->at.val_loss = v.loss;
+    t->at.val_accuracy = v.accuracy;
+    t->at.val_step = t->at.step;
     if (!(v.accuracy <= t->at.best_accuracy)) { /* also when there was none: NaN */
         t->at.best_accuracy = v.accuracy;
         t->at.best_step = t->at.step;
         weights_collect(t->net, t->at.best);
     }
     log_info("worker.train", "epoch %" PRIu64 " of %" PRId64 ", step %" PRIu64
-             ": training loss %.4g, validation loss %.4g, accuracy %.2f %%", done,
+             ": training loss %.4g, validation loss %.4g, accuracy %.2f %%", epochs_done,
              t->spec->train.epochs, t->at.step, t->last_train_loss, v.loss, 100 * v.accuracy);
     int rc = trainer_point(t, "val/loss", v.loss, e);
     if (rc == 0) rc = trainer_point(t, "val/accuracy", v.accuracy, e);
     return rc;
+}
+
+static int evaluate_epoch(struct trainer *t, struct err *e)
+{
+    const uint64_t done = t->at.epoch + 1;
+    const bool last = done == (uint64_t)t->spec->train.epochs;
+    if (t->validation.count == 0 || (done % (uint64_t)t->spec->train.eval_every != 0 && !last))
+        return 0;
+    return validate(t, done, e);
+}
+
+/* A step limit may end a run where no epoch ends; a resume there has its figures already. */
+static int evaluate_end(struct trainer *t, struct err *e)
+{
+    if (t->validation.count == 0 || t->at.val_step == t->at.step) return 0;
+    return validate(t, t->at.epoch, e);
 }
 
 /* ---- the loop -------------------------------------------------------------------------------- */
@@ -233,10 +247,10 @@ static bool epoch_done(const struct trainer *t)
     return t->spec->train.drop_last ? t->at.cursor + size > n : t->at.cursor >= n;
 }
 
-static int end_epoch(struct trainer *t, struct trainer_result *r, struct err *e)
+static int end_epoch(struct trainer *t, struct err *e)
 {
     int rc = check_weights(t, e);
-    if (rc == 0) rc = evaluate_epoch(t, r, e);
+    if (rc == 0) rc = evaluate_epoch(t, e);
     t->at.epoch++;
     t->at.cursor = 0;
     if (rc == 0 && t->o.observer.after_epoch != NULL)
@@ -261,7 +275,7 @@ static int run_epoch(struct trainer *t, struct trainer_result *r, bool *stop, st
     while (rc == 0 && !over && !*stop) {
         rc = train_step(t, e);
         over = epoch_done(t);
-        if (rc == 0 && over) rc = end_epoch(t, r, e);
+        if (rc == 0 && over) rc = end_epoch(t, e);
         if (rc == 0 && t->at.step % every == 0) rc = save(t, r, e);
         if (t->o.output.desired != NULL) r->ended = t->o.output.desired(t->o.output.ctx);
         *stop = r->ended != DESIRED_RUN || at_limit(t);
@@ -320,6 +334,7 @@ int trainer_run(struct trainer *t, struct trainer_result *r, struct err *e)
         rc = run_epoch(t, r, &stop, e);
     if (rc == 0 && r->ended == DESIRED_RUN) {
         rc = check_weights(t, e);
+        if (rc == 0) rc = evaluate_end(t, e);
         if (rc == 0) rc = final_test(t, r, e);
         if (rc == 0) rc = write_results(t, e);
     }
@@ -327,5 +342,7 @@ int trainer_run(struct trainer *t, struct trainer_result *r, struct err *e)
     r->step = t->at.step;
     r->best_step = t->at.best_step;
     r->best_val_accuracy = t->at.best_accuracy;
+    r->val_loss = t->at.val_loss;
+    r->val_accuracy = t->at.val_accuracy;
     return rc;
 }

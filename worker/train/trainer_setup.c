@@ -83,7 +83,7 @@ int trainer_init(struct trainer *t, const struct spec *spec, const struct traine
                  struct err *e)
 {
     *t = (struct trainer){ .spec = spec, .o = *o };
-    t->at.best_accuracy = t->last_train_loss = t->last_val_accuracy = NAN;
+    t->at.best_accuracy = t->at.val_loss = t->at.val_accuracy = t->last_train_loss = NAN;
     int rc = dataset_open(&t->data, spec->dataset.name, o->data_dir, e);
     if (rc == 0)
         rc = sample_sets_make(t->data, &spec->dataset, spec->seed, &t->train, &t->validation,

@@ -81,6 +81,9 @@ static void advance(struct world *w, uint64_t step)
     w->at.cursor = step % 10 * 16;
     w->at.best_step = step > 2 ? step - 2 : 0;
     w->at.best_accuracy = 1.0 / (double)(step + 2);
+    w->at.val_loss = 1.0 / (double)(step + 3);
+    w->at.val_accuracy = 1.0 / (double)(step + 4);
+    w->at.val_step = step;
     mem_free(all);
 }
 
@@ -131,7 +134,8 @@ static bool alike(struct world *a, struct world *b)
         a->optimizer.updates == b->optimizer.updates && a->at.step == b->at.step &&
         a->at.epoch == b->at.epoch && a->at.cursor == b->at.cursor &&
         a->at.tested == b->at.tested && a->at.best_accuracy == b->at.best_accuracy &&
-        a->at.best_step == b->at.best_step;
+        a->at.best_step == b->at.best_step && a->at.val_loss == b->at.val_loss &&
+        a->at.val_accuracy == b->at.val_accuracy && a->at.val_step == b->at.val_step;
     mem_free(x);
     mem_free(y);
     return same;

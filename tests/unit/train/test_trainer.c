@@ -162,6 +162,24 @@ Test(trainer, a_resume_at_the_limit_trains_no_further, .timeout = 60)
     }
 }
 
+/* Goal: a step limit inside an epoch ends with a validation, so that there is a best; a resume
+ * there has the same figures. */
+Test(trainer, the_limit_is_validated_and_a_resume_keeps_it, .timeout = 60)
+{
+    char dir[] = "/tmp/spiked-validate-XXXXXX";
+    cr_assert(mkdtemp(dir) != NULL);
+    struct outcome first = train("", ADAM, 1, dir, 3);
+    cr_assert(isfinite(first.result.val_loss) && isfinite(first.result.val_accuracy));
+    cr_assert_eq(first.result.best_step, 3);
+    struct outcome again = train("", ADAM, 1, dir, 3);
+    cr_assert_eq(first.result.val_loss, again.result.val_loss);
+    cr_assert_eq(first.result.val_accuracy, again.result.val_accuracy);
+    cr_assert_eq(first.result.best_val_accuracy, again.result.best_val_accuracy);
+    mem_free(first.weights);
+    mem_free(again.weights);
+    remove_folder(dir);
+}
+
 /* Flips a byte in the middle of the newest checkpoint. */
 static void damage_newest(const char *dir, uint64_t step)
 {
