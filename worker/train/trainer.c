@@ -82,7 +82,7 @@ static int diverged(const struct trainer *t, const char *what, struct err *e)
 }
 
 /* Weights can leave the finite numbers while loss and gradient stay there: a silent layer has
- * both. Looked for where weights are judged or kept: before each validation, test and checkpoint. */
+ * both. Looked for where weights are judged or kept: before validation, test and checkpoint. */
 static int check_weights(const struct trainer *t, struct err *e)
 {
     size_t floats;

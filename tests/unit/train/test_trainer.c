@@ -282,6 +282,21 @@ Test(trainer, weights_that_are_not_finite_are_a_divergence, .timeout = 60)
     mem_free(faults);
 }
 
+/* Goal: means and deviations are one for all channels or one for each, else the numbers are
+ * named. */
+Test(trainer, normalisation_must_fit_the_channels, .timeout = 60)
+{
+    struct spec s = parse("", ADAM, 1);
+    struct trainer t;
+    struct err e = { 0 };
+    const struct trainer_options o = { .training = true };
+    s.dataset.n_normalize = 2;
+    cr_assert_eq(trainer_init(&t, &s, &o, &e), ERR_SPEC, "%s", e.text);
+    cr_assert(strstr(e.text, "/dataset/normalize/mean: 2 values") != NULL, "%s", e.text);
+    s.dataset.n_normalize = 0;
+    spec_deinit(&s);
+}
+
 /* One update of plain SGD on the first batch, against p - lr * scale * g; the norm of g comes
  * back. */
 static double check_one_update(double clip)
