@@ -67,7 +67,8 @@ static int run(struct trainer *t, const struct train_options *o, struct err *e)
     struct monitors *monitors = NULL;
     struct trainer_result r;
     bool resumed = false;
-    int rc = o->resume ? trainer_resume(t, &resumed, e) : 0;
+    int rc = o->resume ? trainer_resume(t, &resumed, e)
+                       : checkpoint_refuse_foreign(o->out, t->at.result_hash, e);
     if (rc == 0) rc = file_output_open(&files, o->out, o->events, t->at.step, e);
     if (rc == 0) rc = monitors_create(&monitors, t->spec, e);
     if (rc == 0) {

@@ -10,13 +10,14 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define FILES_MAX 256
-#define META_COUNT 8
+#define FILES_STEP 64 /* the list of files grows by so many */
+#define META_COUNT 9
 
 /* ---- which files there are ------------------------------------------------------------------- */
 static int newest_first(const void *a, const void *b)
@@ -25,20 +26,32 @@ static int newest_first(const void *a, const void *b)
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
-/* Steps of the checkpoints in dir, newest first; returns how many. */
-static size_t list_steps(const char *dir, uint64_t steps[FILES_MAX])
+/* Steps of the checkpoints in dir, newest first, in memory of the caller (mem_free). */
+static int list_steps(const char *dir, uint64_t **steps, size_t *count, struct err *e)
 {
     DIR *d = opendir(dir);
-    size_t n = 0;
-    for (struct dirent *f; d != NULL && n < FILES_MAX && (f = readdir(d)) != NULL;) {
+    size_t n = 0, capacity = 0;
+    uint64_t *all = NULL;
+    int rc = 0;
+    for (struct dirent *f; d != NULL && rc == 0 && (f = readdir(d)) != NULL;) {
         int end = 0;
-        if (sscanf(f->d_name, "checkpoint-%" SCNu64 ".safetensors%n", &steps[n], &end) == 1 &&
-            end > 0 && f->d_name[end] == '\0')
-            n++;
+        uint64_t step;
+        if (sscanf(f->d_name, "checkpoint-%" SCNu64 ".safetensors%n", &step, &end) != 1 ||
+            end == 0 || f->d_name[end] != '\0')
+            continue;
+        if (n == capacity) {
+            uint64_t *more = mem_realloc_array(all, capacity + FILES_STEP, sizeof all[0]);
+            if (more == NULL) rc = err_set(e, ERR_NOMEM, "%.150s: list of checkpoints", dir);
+            else capacity += FILES_STEP;
+            if (more != NULL) all = more;
+        }
+        if (rc == 0) all[n++] = step;
     }
     if (d != NULL) (void)closedir(d);
-    qsort(steps, n, sizeof steps[0], newest_first);
-    return n;
+    if (n > 0) qsort(all, n, sizeof all[0], newest_first);
+    *steps = all;
+    *count = n;
+    return rc;
 }
 
 static void path_of(const char *dir, uint64_t step, char out[PATH_MAX])
@@ -85,23 +98,33 @@ static int write_file(const char *path, const struct parts *p, const struct opti
     (void)snprintf(text[5], 80, "%s", s->result_hash);
     (void)snprintf(text[6], 80, "%" PRIu64, o->updates);
     (void)snprintf(text[7], 80, "%d", s->tested);
+    (void)snprintf(text[8], 80, "%a %a %" PRIu64, s->val_loss, s->val_accuracy, s->val_step);
     static char names[META_COUNT][20] = { "format", "step", "epoch", "cursor", "best",
-                                          "result_hash", "updates", "tested" };
+                                          "result_hash", "updates", "tested", "validation" };
     struct safetensors_meta meta[META_COUNT];
     for (size_t i = 0; i < META_COUNT; i++)
         meta[i] = (struct safetensors_meta){ names[i], text[i] };
     return safetensors_write(path, p->entries, p->count, meta, META_COUNT, e);
 }
 
-static void delete_old(const char *dir, size_t keep)
+/* Leaves `keep` files up to `step`, the one just written, and those of later steps: they are of
+ * another run, or damaged. */
+static int delete_old(const char *dir, uint64_t step, size_t keep, struct err *e)
 {
-    uint64_t steps[FILES_MAX];
+    uint64_t *steps;
+    size_t n, kept = 0;
     char path[PATH_MAX];
-    const size_t n = list_steps(dir, steps);
-    for (size_t i = keep; i < n; i++) {
+    const int rc = list_steps(dir, &steps, &n, e);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        if (steps[i] >= step || kept + 1 < keep) {
+            kept += steps[i] < step;
+            continue;
+        }
         path_of(dir, steps[i], path);
         if (unlink(path) != 0) log_warn("worker.checkpoint", "%s: %s", path, strerror(errno));
     }
+    mem_free(steps);
+    return rc;
 }
 
 int checkpoint_save(const char *dir, const struct net *n, const struct optimizer *o,
@@ -122,7 +145,7 @@ int checkpoint_save(const char *dir, const struct net *n, const struct optimizer
             add_part(&p, "optimizer.", o->ops->slots[i], &o->floats, 1, o->floats, o->slot[i]);
         path_of(dir, s->step, path);
         rc = write_file(path, &p, o, s, e);
-        if (rc == 0) delete_old(dir, keep);
+        if (rc == 0) rc = delete_old(dir, s->step, keep, e);
     }
     mem_free(p.values);
     mem_free(p.entries);
@@ -143,6 +166,17 @@ static const float *part(const struct safetensors *f, const char *prefix, const 
     (void)snprintf(full, sizeof full, "%s%s", prefix, name);
     const struct safetensors_entry *t = safetensors_find(f, full);
     return t != NULL && t->type == SAFETENSORS_F32 && t->elements == elements ? t->data : NULL;
+}
+
+/* Figures of the last validation; a file of an earlier build has none. */
+static void read_validation(const struct safetensors *f, struct checkpoint_state *s)
+{
+    const char *text = safetensors_meta_find(f, "validation");
+    if (text != NULL && sscanf(text, "%la %la %" SCNu64, &s->val_loss, &s->val_accuracy,
+                               &s->val_step) == 3)
+        return;
+    s->val_loss = s->val_accuracy = (double)NAN;
+    s->val_step = 0;
 }
 
 /* All parts must be there before anything is taken over. */
@@ -201,6 +235,7 @@ static int load_file(const char *path, struct net *n, struct optimizer *o,
         *s = got;
         o->updates = updates;
         s->tested = tested != 0;
+        read_validation(&f, s);
         take_over(&f, n, o, s);
     }
     safetensors_deinit(&f);
@@ -210,21 +245,22 @@ static int load_file(const char *path, struct net *n, struct optimizer *o,
 int checkpoint_load(const char *dir, struct net *n, struct optimizer *o, struct checkpoint_state *s,
                     bool *found, struct err *e)
 {
-    uint64_t steps[FILES_MAX];
-    const size_t count = list_steps(dir, steps);
-    for (size_t i = 0; i < count; i++) {
+    uint64_t *steps;
+    size_t count;
+    int rc = list_steps(dir, &steps, &count, e);
+    bool done = rc != 0, taken = false;
+    for (size_t i = 0; !done && i < count; i++) {
         char path[PATH_MAX];
         path_of(dir, steps[i], path);
-        const int rc = load_file(path, n, o, s, e);
-        if (rc == 0) {
-            *found = true;
-            return 0;
-        }
-        if (rc == ERR_CONFLICT || rc == ERR_NOMEM) return rc;
-        log_warn("worker.checkpoint", "skipped: %s", e->text);
+        rc = load_file(path, n, o, s, e);
+        taken = rc == 0;
+        done = taken || rc == ERR_CONFLICT || rc == ERR_NOMEM;
+        if (!done) log_warn("worker.checkpoint", "skipped: %s", e->text);
     }
+    mem_free(steps);
+    if (done && !taken) return rc;
     err_clear(e);
-    *found = false;
+    *found = taken;
     return 0;
 }
 
@@ -246,10 +282,11 @@ static int copy_file(const char *from, const char *to, struct err *e)
 
 int checkpoint_link(const char *from, const char *to, bool *found, struct err *e)
 {
-    uint64_t steps[FILES_MAX];
-    const size_t count = list_steps(from, steps);
+    uint64_t *steps;
+    size_t count;
+    int rc = list_steps(from, &steps, &count, e);
     *found = false;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; rc == 0 && !*found && i < count; i++) {
         char source[PATH_MAX], target[PATH_MAX];
         path_of(from, steps[i], source);
         path_of(to, steps[i], target);
@@ -261,8 +298,32 @@ int checkpoint_link(const char *from, const char *to, bool *found, struct err *e
         }
         safetensors_deinit(&f);
         *found = true;
-        if (link(source, target) == 0 || errno == EEXIST) return 0;
-        return copy_file(source, target, e);
+        if (link(source, target) != 0 && errno != EEXIST) rc = copy_file(source, target, e);
     }
-    return 0;
+    mem_free(steps);
+    return rc;
+}
+
+int checkpoint_refuse_foreign(const char *dir, const char *result_hash, struct err *e)
+{
+    uint64_t *steps;
+    size_t count;
+    int rc = list_steps(dir, &steps, &count, e);
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        char path[PATH_MAX];
+        struct safetensors f;
+        path_of(dir, steps[i], path);
+        if (safetensors_read(path, &f, e) != 0) {
+            err_clear(e); /* damaged: nobody's */
+            continue;
+        }
+        const char *hash = safetensors_meta_find(&f, "result_hash");
+        if (hash != NULL && strcmp(hash, result_hash) != 0)
+            rc = err_set(e, ERR_CONFLICT,
+                         "%.110s is of another spec or other data: go on with that spec and "
+                         "--resume, or choose another --out", path);
+        safetensors_deinit(&f);
+    }
+    mem_free(steps);
+    return rc;
 }

@@ -18,11 +18,14 @@ struct checkpoint_state {
     bool tested;     /* the run is over and its test results were said */
     double best_accuracy; /* on validation; NaN = none yet */
     uint64_t best_step;
+    double val_loss, val_accuracy; /* of the last validation; NaN = none yet */
+    uint64_t val_step;             /* when it was; 0 = none yet */
     float *best;     /* all weights and buffers, PyTorch order, or NULL; owned by the trainer */
     size_t best_floats;
     char result_hash[DIGEST_HEX_MAX];
 };
-/* dir/checkpoint-<step>.safetensors, atomically; then deletes all but the newest `keep`.
+/* dir/checkpoint-<step>.safetensors, atomically; then deletes all up to this step but the newest
+ * `keep` of them, this one among them.
  * Errors: ERR_IO, ERR_NOMEM. */
 int checkpoint_save(const char *dir, const struct net *n, const struct optimizer *o,
                     const struct checkpoint_state *s, size_t keep, struct err *e);
@@ -31,6 +34,9 @@ int checkpoint_save(const char *dir, const struct net *n, const struct optimizer
  * Errors: ERR_IO, ERR_NOMEM, ERR_CONFLICT (of another spec or data). */
 int checkpoint_load(const char *dir, struct net *n, struct optimizer *o, struct checkpoint_state *s,
                     bool *found, struct err *e);
+/* For a run that begins anew in dir: ERR_CONFLICT when a checkpoint of another spec or other data
+ * lies there, which a later resume would meet. Others: ERR_NOMEM. */
+int checkpoint_refuse_foreign(const char *dir, const char *result_hash, struct err *e);
 /* Hard-links (else copies) the newest checkpoint of `from` into `to`. Errors: ERR_IO. */
 int checkpoint_link(const char *from, const char *to, bool *found, struct err *e);
 

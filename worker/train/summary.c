@@ -45,7 +45,7 @@ cJSON *summary_json(const struct trainer *t, const struct trainer_result *r)
 {
     cJSON *o = cJSON_CreateObject();
     bool ok = o != NULL && json_add_int(o, "step", (int64_t)r->step) &&
-              add(o, "val_loss", r->val_loss) && add(o, "val_accuracy", t->last_val_accuracy) &&
+              add(o, "val_loss", r->val_loss) && add(o, "val_accuracy", r->val_accuracy) &&
               add(o, "best_val_accuracy", r->best_val_accuracy) &&
               json_add_int(o, "best_step", (int64_t)r->best_step) &&
               add(o, "test_loss", r->test_loss) && add(o, "test_accuracy", r->test_accuracy) &&

@@ -61,7 +61,7 @@ static void report_progress(struct trainer *t)
     const struct train_progress p = {
         .step = t->at.step, .steps_total = t->steps_total, .epoch = t->at.epoch,
         .epochs = (uint64_t)t->spec->train.epochs, .samples_per_s = samples_per_s(t),
-        .train_loss = t->last_train_loss, .val_accuracy = t->last_val_accuracy,
+        .train_loss = t->last_train_loss, .val_accuracy = t->at.val_accuracy,
     };
     t->o.output.progress(t->o.output.ctx, &p);
 }
@@ -79,6 +79,28 @@ static int diverged(const struct trainer *t, const char *what, struct err *e)
                            t->at.step + 1, what, info.path, info.type);
     }
     return err_set(e, ERR_DIVERGED, "step %" PRIu64 ": %s is not finite", t->at.step + 1, what);
+}
+
+/* Weights can leave the finite numbers while loss and gradient stay there: a silent layer has
+ * both. Looked for where weights are judged or kept: before validation, test and checkpoint. */
+static int check_weights(const struct trainer *t, struct err *e)
+{
+    size_t floats;
+    double squares;
+    const float *w = net_weights(t->net, &floats);
+    const struct kernel_ctx *kc = net_kernel_ctx(t->net);
+    if (f32_sum_squares(kc, w, floats, &squares)) return 0;
+    for (size_t i = 0; i < net_param_count(t->net); i++) {
+        const struct net_param *p = net_param(t->net, i);
+        if (p->role != NET_WEIGHT || f32_sum_squares(kc, w + p->offset, p->floats, &squares))
+            continue;
+        struct net_node_info info;
+        net_node(t->net, p->node, &info);
+        return err_set(e, ERR_DIVERGED,
+                       "step %" PRIu64 ": a weight is not finite, first in layer %s (%s)",
+                       t->at.step, info.path, info.type);
+    }
+    return err_set(e, ERR_DIVERGED, "step %" PRIu64 ": a weight is not finite", t->at.step);
 }
 
 int trainer_update(struct trainer *t, size_t samples, struct loss_result *out, struct err *e)
@@ -123,6 +145,7 @@ static int train_step(struct trainer *t, struct err *e)
     if (rc != 0) return rc;
     t->at.step++;
     t->at.cursor += t->batch;
+    t->at.tested = false; /* a limit that was raised: what was tested were other weights */
     t->last_train_loss = r.loss;
     t->step_ms = (double)(clock_mono_ns() - begin) / 1e6;
     const double lr = schedule_rate(&t->spec->train.schedule, t->spec->train.optimizer.lr,
@@ -161,33 +184,49 @@ struct evaluation trainer_evaluate(struct trainer *t, const struct sample_set *s
     return v;
 }
 
-static int evaluate_epoch(struct trainer *t, struct trainer_result *r, struct err *e)
+/* Figures of the weights of now; keeps them when they are the best so far. */
+static int validate(struct trainer *t, uint64_t epochs_done, struct err *e)
 {
-    const uint64_t done = t->at.epoch + 1;
-    const bool last = done == (uint64_t)t->spec->train.epochs;
-    if (t->validation.count == 0 || (done % (uint64_t)t->spec->train.eval_every != 0 && !last))
-        return 0;
     const struct evaluation v = trainer_evaluate(t, &t->validation);
-    r->val_loss = v.loss;
-    r->val_accuracy = t->last_val_accuracy = v.accuracy;
+    t->at.val_loss = v.loss;
+    t->at.val_accuracy = v.accuracy;
+    t->at.val_step = t->at.step;
     if (!(v.accuracy <= t->at.best_accuracy)) { /* also when there was none: NaN */
         t->at.best_accuracy = v.accuracy;
         t->at.best_step = t->at.step;
         weights_collect(t->net, t->at.best);
     }
     log_info("worker.train", "epoch %" PRIu64 " of %" PRId64 ", step %" PRIu64
-             ": training loss %.4g, validation loss %.4g, accuracy %.2f %%", done,
+             ": training loss %.4g, validation loss %.4g, accuracy %.2f %%", epochs_done,
              t->spec->train.epochs, t->at.step, t->last_train_loss, v.loss, 100 * v.accuracy);
     int rc = trainer_point(t, "val/loss", v.loss, e);
     if (rc == 0) rc = trainer_point(t, "val/accuracy", v.accuracy, e);
     return rc;
 }
 
+static int evaluate_epoch(struct trainer *t, struct err *e)
+{
+    const uint64_t done = t->at.epoch + 1;
+    const bool last = done == (uint64_t)t->spec->train.epochs;
+    if (t->validation.count == 0 || (done % (uint64_t)t->spec->train.eval_every != 0 && !last))
+        return 0;
+    return validate(t, done, e);
+}
+
+/* A step limit may end a run where no epoch ends; a resume there has its figures already. */
+static int evaluate_end(struct trainer *t, struct err *e)
+{
+    if (t->validation.count == 0 || t->at.val_step == t->at.step) return 0;
+    return validate(t, t->at.epoch, e);
+}
+
 /* ---- the loop -------------------------------------------------------------------------------- */
 static int save(struct trainer *t, struct trainer_result *r, struct err *e)
 {
     if (t->o.dir == NULL) return 0;
-    int rc = t->o.output.sync != NULL ? t->o.output.sync(t->o.output.ctx, e) : 0;
+    int rc = check_weights(t, e);
+    if (rc != 0) return rc;
+    rc = t->o.output.sync != NULL ? t->o.output.sync(t->o.output.ctx, e) : 0;
     if (rc == 0)
         rc = checkpoint_save(t->o.dir, t->net, &t->optimizer, &t->at,
                              (size_t)t->spec->checkpoint_keep, e);
@@ -208,9 +247,10 @@ static bool epoch_done(const struct trainer *t)
     return t->spec->train.drop_last ? t->at.cursor + size > n : t->at.cursor >= n;
 }
 
-static int end_epoch(struct trainer *t, struct trainer_result *r, struct err *e)
+static int end_epoch(struct trainer *t, struct err *e)
 {
-    int rc = evaluate_epoch(t, r, e);
+    int rc = check_weights(t, e);
+    if (rc == 0) rc = evaluate_epoch(t, e);
     t->at.epoch++;
     t->at.cursor = 0;
     if (rc == 0 && t->o.observer.after_epoch != NULL)
@@ -219,20 +259,26 @@ static int end_epoch(struct trainer *t, struct trainer_result *r, struct err *e)
     return rc;
 }
 
+static bool at_limit(const struct trainer *t)
+{
+    const uint64_t limit = step_limit(t);
+    return limit > 0 && t->at.step >= limit;
+}
+
 /* Steps until the epoch or the run ends; everything said at a step comes before its checkpoint. */
 static int run_epoch(struct trainer *t, struct trainer_result *r, bool *stop, struct err *e)
 {
-    const uint64_t limit = step_limit(t), every = (uint64_t)t->spec->checkpoint_every_steps;
+    const uint64_t every = (uint64_t)t->spec->checkpoint_every_steps;
     batcher_begin(&t->batcher, &t->train, t->at.epoch, true);
     bool over = epoch_done(t);
     int rc = 0;
     while (rc == 0 && !over && !*stop) {
         rc = train_step(t, e);
         over = epoch_done(t);
-        if (rc == 0 && over) rc = end_epoch(t, r, e);
+        if (rc == 0 && over) rc = end_epoch(t, e);
         if (rc == 0 && t->at.step % every == 0) rc = save(t, r, e);
         if (t->o.output.desired != NULL) r->ended = t->o.output.desired(t->o.output.ctx);
-        *stop = r->ended != DESIRED_RUN || (limit > 0 && t->at.step >= limit);
+        *stop = r->ended != DESIRED_RUN || at_limit(t);
     }
     return rc;
 }
@@ -282,17 +328,21 @@ int trainer_run(struct trainer *t, struct trainer_result *r, struct err *e)
                                   .best_test_accuracy = NAN, .checkpoint_step = t->at.step };
     t->started_ms = clock_mono_ms();
     t->started_step = t->at.step;
-    bool stop = false;
+    bool stop = at_limit(t); /* a resume may begin there */
     int rc = 0;
     while (rc == 0 && !stop && t->at.epoch < (uint64_t)t->spec->train.epochs)
         rc = run_epoch(t, r, &stop, e);
     if (rc == 0 && r->ended == DESIRED_RUN) {
-        rc = final_test(t, r, e);
+        rc = check_weights(t, e);
+        if (rc == 0) rc = evaluate_end(t, e);
+        if (rc == 0) rc = final_test(t, r, e);
         if (rc == 0) rc = write_results(t, e);
     }
     if (rc == 0 && r->ended != DESIRED_CANCEL) rc = save(t, r, e);
     r->step = t->at.step;
     r->best_step = t->at.best_step;
     r->best_val_accuracy = t->at.best_accuracy;
+    r->val_loss = t->at.val_loss;
+    r->val_accuracy = t->at.val_accuracy;
     return rc;
 }

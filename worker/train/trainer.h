@@ -40,7 +40,7 @@ struct trainer {
     uint32_t *labels;        /* of the batch */
     struct checkpoint_state at;
     uint64_t steps_per_epoch, steps_total;
-    double last_train_loss, last_val_accuracy;
+    double last_train_loss;
     double step_ms;          /* of the last step */
     int64_t started_ms;
     uint64_t started_step;

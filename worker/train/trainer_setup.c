@@ -79,12 +79,23 @@ static void count_steps(struct trainer *t)
     if (limit > 0 && limit < t->steps_total) t->steps_total = limit;
 }
 
+/* Only the data tell how many channels there are; the parser cannot know. */
+static int check_normalize(const struct trainer *t, struct err *e)
+{
+    const size_t n = t->spec->dataset.n_normalize;
+    if (n <= 1 || n == t->data->c) return 0;
+    return err_set(e, ERR_SPEC,
+                   "/dataset/normalize/mean: %zu values, but the data have %zu channels; "
+                   "give 1 or %zu", n, t->data->c, t->data->c);
+}
+
 int trainer_init(struct trainer *t, const struct spec *spec, const struct trainer_options *o,
                  struct err *e)
 {
     *t = (struct trainer){ .spec = spec, .o = *o };
-    t->at.best_accuracy = t->last_train_loss = t->last_val_accuracy = NAN;
+    t->at.best_accuracy = t->at.val_loss = t->at.val_accuracy = t->last_train_loss = NAN;
     int rc = dataset_open(&t->data, spec->dataset.name, o->data_dir, e);
+    if (rc == 0) rc = check_normalize(t, e);
     if (rc == 0)
         rc = sample_sets_make(t->data, &spec->dataset, spec->seed, &t->train, &t->validation,
                               &t->test, e);

@@ -81,6 +81,9 @@ static void advance(struct world *w, uint64_t step)
     w->at.cursor = step % 10 * 16;
     w->at.best_step = step > 2 ? step - 2 : 0;
     w->at.best_accuracy = 1.0 / (double)(step + 2);
+    w->at.val_loss = 1.0 / (double)(step + 3);
+    w->at.val_accuracy = 1.0 / (double)(step + 4);
+    w->at.val_step = step;
     mem_free(all);
 }
 
@@ -131,7 +134,8 @@ static bool alike(struct world *a, struct world *b)
         a->optimizer.updates == b->optimizer.updates && a->at.step == b->at.step &&
         a->at.epoch == b->at.epoch && a->at.cursor == b->at.cursor &&
         a->at.tested == b->at.tested && a->at.best_accuracy == b->at.best_accuracy &&
-        a->at.best_step == b->at.best_step;
+        a->at.best_step == b->at.best_step && a->at.val_loss == b->at.val_loss &&
+        a->at.val_accuracy == b->at.val_accuracy && a->at.val_step == b->at.val_step;
     mem_free(x);
     mem_free(y);
     return same;
@@ -246,6 +250,39 @@ static void touch(const struct world *w, const char *name)
     cr_assert(f != NULL && fclose(f) == 0);
 }
 
+/* Goal: a run in a folder with checkpoints of later steps keeps its own and lets those be. */
+Test(checkpoint, the_one_just_written_stays, .timeout = 30)
+{
+    struct world *a = make(1);
+    char path[120];
+    save(a, 100, 2);
+    save(a, 200, 2);
+    save(a, 5, 1);
+    path_of(a, 5, path);
+    cr_assert_eq(access(path, R_OK), 0, "checkpoint-5 is gone");
+    save(a, 6, 1);
+    cr_assert(access(path, R_OK) != 0, "checkpoint-5 is still there");
+    cr_assert_eq(files_in(a), 3, "%zu files", files_in(a));
+    drop(a);
+}
+
+/* Goal: the newest is found, and the old ones go, among any number of files. */
+Test(checkpoint, among_many_files, .timeout = 30)
+{
+    struct world *a = make(1), *b = make(2);
+    char name[60];
+    for (int i = 1; i <= 600; i++) {
+        (void)snprintf(name, sizeof name, "checkpoint-%d.safetensors", i);
+        touch(a, name);
+    }
+    save(a, 1000, 1000);
+    cr_assert(load(a, b) && b->at.step == 1000);
+    save(a, 1001, 2);
+    cr_assert_eq(files_in(a), 2, "%zu files", files_in(a));
+    drop(a);
+    drop(b);
+}
+
 /* Goal: what a killed writer left behind, and files of others, are neither read nor deleted. */
 Test(checkpoint, other_names_are_left_alone, .timeout = 30)
 {
@@ -297,6 +334,26 @@ Test(checkpoint, another_spec_is_refused, .timeout = 30)
     cr_assert(strstr(e.text, "checkpoint-4") != NULL, "%s", e.text);
     drop(a);
     drop(b);
+}
+
+/* Goal: a run that begins anew does not mix its checkpoints with those of another spec; its own
+ * and damaged ones are no hindrance. */
+Test(checkpoint, a_new_run_refuses_the_folder_of_another_spec, .timeout = 30)
+{
+    struct world *a = make(1);
+    struct err e = { 0 };
+    char other[DIGEST_HEX_MAX], path[120];
+    memcpy(other, a->at.result_hash, sizeof other);
+    other[3] = '1';
+    cr_assert_eq(checkpoint_refuse_foreign(a->dir, other, &e), 0, "an empty folder");
+    save(a, 4, 1);
+    cr_assert_eq(checkpoint_refuse_foreign(a->dir, a->at.result_hash, &e), 0, "%s", e.text);
+    cr_assert_eq(checkpoint_refuse_foreign(a->dir, other, &e), ERR_CONFLICT);
+    cr_assert(strstr(e.text, "--resume") != NULL && strstr(e.text, "--out") != NULL, "%s", e.text);
+    path_of(a, 4, path);
+    damage(path, -8);
+    cr_assert_eq(checkpoint_refuse_foreign(a->dir, other, &e), 0, "%s", e.text);
+    drop(a);
 }
 
 /* Goal: a new attempt gets the newest whole checkpoint of the one before, once, with its name. */

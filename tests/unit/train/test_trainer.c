@@ -142,6 +142,44 @@ Test(trainer, a_resumed_training_has_the_same_bits, .timeout = 60)
     }
 }
 
+/* Goal: going on at the step limit trains no further step, says the same figures, and the folder
+ * still leads to the end of the whole training. Limits inside an epoch and at its end. */
+Test(trainer, a_resume_at_the_limit_trains_no_further, .timeout = 60)
+{
+    static const uint64_t limits[] = { 3, 12 };
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+        char dir[] = "/tmp/spiked-limit-XXXXXX";
+        cr_assert(mkdtemp(dir) != NULL);
+        const struct outcome first = train("", ADAM, 1, dir, limits[i]);
+        const struct outcome again = train("", ADAM, 1, dir, limits[i]);
+        cr_assert_eq(first.result.step, limits[i]);
+        cr_assert_eq(again.result.step, limits[i], "went on to step %d", (int)again.result.step);
+        cr_assert_eq(memcmp(first.weights, again.weights, first.floats * sizeof(float)), 0);
+        cr_assert_eq(first.result.test_loss, again.result.test_loss);
+        mem_free(first.weights);
+        mem_free(again.weights);
+        remove_folder(dir);
+    }
+}
+
+/* Goal: a step limit inside an epoch ends with a validation, so that there is a best; a resume
+ * there has the same figures. */
+Test(trainer, the_limit_is_validated_and_a_resume_keeps_it, .timeout = 60)
+{
+    char dir[] = "/tmp/spiked-validate-XXXXXX";
+    cr_assert(mkdtemp(dir) != NULL);
+    struct outcome first = train("", ADAM, 1, dir, 3);
+    cr_assert(isfinite(first.result.val_loss) && isfinite(first.result.val_accuracy));
+    cr_assert_eq(first.result.best_step, 3);
+    struct outcome again = train("", ADAM, 1, dir, 3);
+    cr_assert_eq(first.result.val_loss, again.result.val_loss);
+    cr_assert_eq(first.result.val_accuracy, again.result.val_accuracy);
+    cr_assert_eq(first.result.best_val_accuracy, again.result.best_val_accuracy);
+    mem_free(first.weights);
+    mem_free(again.weights);
+    remove_folder(dir);
+}
+
 /* Flips a byte in the middle of the newest checkpoint. */
 static void damage_newest(const char *dir, uint64_t step)
 {
@@ -206,6 +244,56 @@ Test(trainer, divergence_is_named, .timeout = 60)
     cr_assert(strncmp(e.text, "step ", 5) == 0 && strstr(e.text, "not finite") != NULL, "%s",
               e.text);
     trainer_deinit(&t);
+    spec_deinit(&s);
+}
+
+/* A layer whose weights grow a thousandfold each step while its gradient vanishes: sigmoid's
+ * derivative is 0 far from the threshold. */
+static const char *const growing_text =
+    "{\"version\": 1, \"dataset\": {\"name\": \"glyphs\", \"train_limit\": 200,"
+    " \"test_limit\": 40}, \"network\": {\"layers\": [{\"type\": \"flatten\"},"
+    " {\"type\": \"linear\", \"name\": \"grows\", \"out_features\": 10},"
+    " {\"type\": \"neuron\", \"model\": \"lif\", \"surrogate\": {\"type\": \"sigmoid\"}}]},"
+    " \"train\": {\"epochs\": 2, \"batch_size\": 16, \"optimizer\": {\"type\": \"sgd\","
+    " \"lr\": 1000, \"momentum\": 0, \"weight_decay\": 1}}}";
+
+/* Goal: weights that are not finite end a training, though loss and gradient stay finite; no
+ * checkpoint holds them. */
+Test(trainer, weights_that_are_not_finite_are_a_divergence, .timeout = 60)
+{
+    char dir[] = "/tmp/spiked-grows-XXXXXX";
+    struct json_faults *faults = mem_calloc(1, sizeof *faults);
+    struct spec s;
+    struct trainer t;
+    struct trainer_result r;
+    struct err e = { 0 };
+    log_set_level(LOG_ERROR);
+    cr_assert(mkdtemp(dir) != NULL);
+    cr_assert_eq(spec_parse_text(growing_text, strlen(growing_text), &s, faults, &e), 0, "%s %s",
+                 faults->items[0].pointer, faults->items[0].detail);
+    const struct trainer_options o = { .dir = dir, .training = true };
+    cr_assert_eq(trainer_init(&t, &s, &o, &e), 0, "%s", e.text);
+    cr_assert_eq(trainer_run(&t, &r, &e), ERR_DIVERGED, "%s", e.text);
+    cr_assert(strstr(e.text, "step 24: a weight is not finite, first in layer grows") != NULL,
+              "%s", e.text);
+    cr_assert_eq(rmdir(dir), 0, "a checkpoint was written");
+    trainer_deinit(&t);
+    spec_deinit(&s);
+    mem_free(faults);
+}
+
+/* Goal: means and deviations are one for all channels or one for each, else the numbers are
+ * named. */
+Test(trainer, normalisation_must_fit_the_channels, .timeout = 60)
+{
+    struct spec s = parse("", ADAM, 1);
+    struct trainer t;
+    struct err e = { 0 };
+    const struct trainer_options o = { .training = true };
+    s.dataset.n_normalize = 2;
+    cr_assert_eq(trainer_init(&t, &s, &o, &e), ERR_SPEC, "%s", e.text);
+    cr_assert(strstr(e.text, "/dataset/normalize/mean: 2 values") != NULL, "%s", e.text);
+    s.dataset.n_normalize = 0;
     spec_deinit(&s);
 }
 
