@@ -247,13 +247,13 @@ Test(trainer, divergence_is_named, .timeout = 60)
     spec_deinit(&s);
 }
 
-/* A layer whose weights grow a thousandfold each step while its gradient vanishes: sigmoid's
- * derivative is 0 far from the threshold. */
+/* A layer whose weights grow a thousandfold each step while its gradient vanishes: the
+ * window's derivative is 0 far from the threshold. */
 static const char *const growing_text =
     "{\"version\": 1, \"dataset\": {\"name\": \"glyphs\", \"train_limit\": 200,"
     " \"test_limit\": 40}, \"network\": {\"layers\": [{\"type\": \"flatten\"},"
     " {\"type\": \"linear\", \"name\": \"grows\", \"out_features\": 10},"
-    " {\"type\": \"neuron\", \"model\": \"lif\", \"surrogate\": {\"type\": \"sigmoid\"}}]},"
+    " {\"type\": \"neuron\", \"model\": \"lif\", \"surrogate\": {\"type\": \"rect\"}}]},"
     " \"train\": {\"epochs\": 2, \"batch_size\": 16, \"optimizer\": {\"type\": \"sgd\","
     " \"lr\": 1000, \"momentum\": 0, \"weight_decay\": 1}}}";
 
