@@ -224,10 +224,8 @@ static bool add_bench_layers(cJSON *json, struct trainer *t)
                   cJSON_AddStringToObject(o, "type", n.type) != NULL &&
                   json_add_number(o, "forward_ms", forward) &&
                   json_add_number(o, "backward_ms", backward);
-        if (ok && n.spec != NULL && n.spec->type == SPEC_NEURON) {
-            const double cells = (double)(t->batch * n.out.t * n.out.c * n.out.h * n.out.w);
-            ok = json_add_number(o, "firing_rate", (double)net_spike_count(t->net, i) / cells);
-        }
+        if (ok && n.spec != NULL && n.spec->type == SPEC_NEURON)
+            ok = json_add_number(o, "firing_rate", net_firing_rate(t->net, i));
         if (!ok) list = NULL;
     }
     return list != NULL;

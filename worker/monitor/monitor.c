@@ -9,9 +9,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#define SERIES_TYPES (SPEC_MONITOR_GRAD_NORM + 1)
+
 struct monitors {
     const struct spec *spec;
-    bool input_said; /* the picture beside the rasters was recorded */
+    uint64_t ran[SPEC_MONITORS_MAX]; /* step at which a monitor ran last; 0 = never */
+    uint64_t *said; /* [SERIES_TYPES][nodes]: step of the last point of a series; 0 = none */
 };
 
 int monitors_create(struct monitors **out, const struct spec *spec, struct err *e)
@@ -23,7 +26,12 @@ int monitors_create(struct monitors **out, const struct spec *spec, struct err *
     return 0;
 }
 
-void monitors_destroy(struct monitors *m) { mem_free(m); }
+void monitors_destroy(struct monitors *m)
+{
+    if (m == NULL) return;
+    mem_free(m->said);
+    mem_free(m);
+}
 
 size_t monitor_pick(size_t i, size_t wanted, size_t total) { return i * total / wanted; }
 
@@ -44,9 +52,7 @@ static int layer_point(struct trainer *t, const char *path, const char *what, do
 
 static int rate_point(struct trainer *t, size_t node, const struct net_node_info *n, struct err *e)
 {
-    const struct tensor_desc *d = &n->out;
-    const double cells = (double)(t->batch * d->t * d->h * d->w * d->c);
-    const double rate = (double)net_spike_count(t->net, node) / cells;
+    const double rate = net_firing_rate(t->net, node);
     if (rate == 0.0 && t->warning[0] == '\0')
         (void)snprintf(t->warning, sizeof t->warning, "layer %s is silent at step %llu", n->path,
                        (unsigned long long)t->at.step);
@@ -85,16 +91,30 @@ static bool fits(enum spec_monitor_type type, const struct net_node_info *n)
     return false;
 }
 
-static int run_monitor(struct trainer *t, const struct spec_monitor *m, struct err *e)
+/* Two monitors may ask for one series: it has one point a step. */
+static bool first_at_step(struct monitors *ms, const struct trainer *t, enum spec_monitor_type type,
+                          size_t node)
+{
+    uint64_t *said = &ms->said[(size_t)type * net_node_count(t->net) + node];
+    if (*said == t->at.step) return false;
+    *said = t->at.step;
+    return true;
+}
+
+static int run_monitor(struct monitors *ms, struct trainer *t, const struct spec_monitor *m,
+                       struct err *e)
 {
     int rc = 0;
+    if (ms->said == NULL)
+        ms->said = mem_calloc(SERIES_TYPES * net_node_count(t->net), sizeof ms->said[0]);
+    if (ms->said == NULL) return err_set(e, ERR_NOMEM, "monitors");
     for (size_t i = 0; rc == 0 && i < net_node_count(t->net); i++) {
         struct net_node_info n;
         net_node(t->net, i, &n);
         if (!fits(m->type, &n) || !chosen(m, n.path)) continue;
         if (m->type == SPEC_MONITOR_RASTER) rc = record_rasters(t, m, i, &n, e);
         else if (m->type == SPEC_MONITOR_MEMBRANE) rc = record_membrane(t, m, i, &n, e);
-        else rc = series_of(t, m, i, &n, e);
+        else if (first_at_step(ms, t, m->type, i)) rc = series_of(t, m, i, &n, e);
     }
     return rc;
 }
@@ -102,6 +122,22 @@ static int run_monitor(struct trainer *t, const struct spec_monitor *m, struct e
 static bool wants_samples(const struct spec_monitor *m)
 {
     return m->type == SPEC_MONITOR_RASTER || m->type == SPEC_MONITOR_MEMBRANE;
+}
+
+/* Whether this is the first time in the whole experiment that a monitor wants samples: the picture
+ * beside the rasters is recorded then. A function of the position alone, so that an attempt that
+ * goes on does not record it again. */
+static bool first_samples(const struct spec *s, const struct trainer *t)
+{
+    int64_t epochs = 0; /* of the monitor that comes first */
+    for (size_t i = 0; i < s->n_monitors; i++) {
+        const struct spec_monitor *m = &s->monitors[i];
+        if (!wants_samples(m)) continue;
+        if (m->every_steps > 0) return t->at.step == 1 && t->at.epoch == 0;
+        if (m->every_epochs > 0 && (epochs == 0 || m->every_epochs < epochs))
+            epochs = m->every_epochs;
+    }
+    return t->at.epoch == (uint64_t)epochs;
 }
 
 /* Series first: they are of the training batch, which the samples' forward pass overwrites. */
@@ -113,17 +149,16 @@ static int run_due(struct monitors *ms, struct trainer *t, const bool due[SPEC_M
     for (size_t i = 0; rc == 0 && i < ms->spec->n_monitors; i++) {
         const struct spec_monitor *m = &ms->spec->monitors[i];
         if (!due[i]) continue;
-        if (!wants_samples(m)) rc = run_monitor(t, m, e);
+        if (!wants_samples(m)) rc = run_monitor(ms, t, m, e);
         else if ((size_t)m->samples > samples) samples = (size_t)m->samples;
         else if (samples == 0) samples = 1;
     }
     if (rc != 0 || samples == 0 || t->o.output.record == NULL) return rc;
     record_prepare(t, samples);
-    if (!ms->input_said) rc = record_input(t, e);
-    ms->input_said = true;
+    if (first_samples(ms->spec, t)) rc = record_input(t, e);
     for (size_t i = 0; rc == 0 && i < ms->spec->n_monitors; i++)
         if (due[i] && wants_samples(&ms->spec->monitors[i]))
-            rc = run_monitor(t, &ms->spec->monitors[i], e);
+            rc = run_monitor(ms, t, &ms->spec->monitors[i], e);
     return rc;
 }
 
@@ -134,6 +169,7 @@ static int after_step(void *ctx, struct trainer *t, struct err *e)
     for (size_t i = 0; i < ms->spec->n_monitors; i++) {
         const int64_t every = ms->spec->monitors[i].every_steps;
         due[i] = every > 0 && (t->at.step % (uint64_t)every == 0 || t->at.step == 1);
+        if (due[i]) ms->ran[i] = t->at.step;
         any |= due[i];
         samples |= due[i] && wants_samples(&ms->spec->monitors[i]);
     }
@@ -148,8 +184,7 @@ static int after_epoch(void *ctx, struct trainer *t, struct err *e)
     bool due[SPEC_MONITORS_MAX] = { false }, any = false;
     for (size_t i = 0; i < ms->spec->n_monitors; i++) {
         const int64_t every = ms->spec->monitors[i].every_epochs;
-        due[i] = every > 0 && t->at.epoch % (uint64_t)every == 0;
-        /* Rates of the last training batch are gone after the validation: once more is no loss. */
+        due[i] = every > 0 && t->at.epoch % (uint64_t)every == 0 && ms->ran[i] != t->at.step;
         any |= due[i];
     }
     return any ? run_due(ms, t, due, e) : 0;

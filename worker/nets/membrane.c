@@ -56,6 +56,16 @@ uint64_t net_spike_count(const struct net *n, size_t node)
     return tensor_count(&at->out, at->out_data, 0, n->last.samples);
 }
 
+size_t net_last_samples(const struct net *n) { return n->last.samples; }
+
+double net_firing_rate(const struct net *n, size_t node)
+{
+    assert(node < n->n_nodes);
+    const struct tensor_desc *d = &n->nodes[node].out;
+    const double cells = (double)(n->last.samples * d->t * d->h * d->w * d->c);
+    return cells > 0 ? (double)net_spike_count(n, node) / cells : (double)NAN;
+}
+
 void net_neuron_counts(const struct net *n, size_t node, uint32_t *counts)
 {
     const struct tensor_view s = net_view(n, node, n->last.samples);

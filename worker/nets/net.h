@@ -113,8 +113,11 @@ const void *net_node_output(const struct net *n, size_t node, const struct tenso
  * 0, or ERR_INVALID for nodes that are no neurons (the PSN family gives h). */
 int net_membrane(const struct net *n, size_t node, size_t sample, const size_t *neurons,
                  size_t n_neurons, float *v, struct err *e);
-/* Spikes of a neuron node in the last forward pass, exact; rate = count / (samples*T*C*H*W). */
+/* Spikes of a neuron node in the last forward pass, exact. */
 uint64_t net_spike_count(const struct net *n, size_t node);
+size_t net_last_samples(const struct net *n); /* of the last forward pass; 0 = there was none */
+/* Spikes a neuron and time-step in the last forward pass; NaN when there was none. */
+double net_firing_rate(const struct net *n, size_t node);
 /* The same for each neuron, summed over T and samples, [C][H][W]: dead and saturated shares. */
 void net_neuron_counts(const struct net *n, size_t node, uint32_t *counts);
 /* LIF tau, PLIF 1/sigmoid(w), in time-steps; NaN for everything else. */

@@ -20,10 +20,9 @@ static bool add_layer(cJSON *list, const struct trainer *t, size_t i)
               cJSON_AddItemToObject(o, "shape", cJSON_CreateDoubleArray(shape, 3)) &&
               json_add_int(o, "parameters", (int64_t)n.parameters) &&
               json_add_int(o, "macs", (int64_t)n.macs);
-    if (ok && n.spec != NULL && n.spec->type == SPEC_NEURON && t->batch > 0) {
-        const double cells = (double)(t->batch * n.out.t * n.out.c * n.out.h * n.out.w);
-        ok = json_add_number(o, "firing_rate", (double)net_spike_count(t->net, i) / cells);
-    }
+    if (ok && n.spec != NULL && n.spec->type == SPEC_NEURON &&
+        net_last_samples(t->net) > 0)
+        ok = json_add_number(o, "firing_rate", net_firing_rate(t->net, i));
     return ok;
 }
 

@@ -40,8 +40,7 @@ static int step_points(struct trainer *t, const struct loss_result *r, double lr
 static double samples_per_s(const struct trainer *t)
 {
     const double seconds = (double)(clock_mono_ms() - t->started_ms) / 1000.0;
-    const double steps = (double)(t->at.step - t->started_step);
-    return seconds > 0 ? steps * (double)t->spec->train.batch_size / seconds : 0.0;
+    return seconds > 0 ? (double)t->samples_seen / seconds : 0.0;
 }
 
 static int system_points(struct trainer *t, struct err *e)
@@ -145,6 +144,7 @@ static int train_step(struct trainer *t, struct err *e)
     if (rc != 0) return rc;
     t->at.step++;
     t->at.cursor += t->batch;
+    t->samples_seen += t->batch;
     t->at.tested = false; /* a limit that was raised: what was tested were other weights */
     t->last_train_loss = r.loss;
     t->step_ms = (double)(clock_mono_ns() - begin) / 1e6;
@@ -265,10 +265,17 @@ static bool at_limit(const struct trainer *t)
     return limit > 0 && t->at.step >= limit;
 }
 
+/* The last step's checkpoint is written when its test results are said: a resume from it would say
+ * them once more. */
+static bool saves_now(const struct trainer *t)
+{
+    const bool ends = at_limit(t) || t->at.epoch >= (uint64_t)t->spec->train.epochs;
+    return !ends && t->at.step % (uint64_t)t->spec->checkpoint_every_steps == 0;
+}
+
 /* Steps until the epoch or the run ends; everything said at a step comes before its checkpoint. */
 static int run_epoch(struct trainer *t, struct trainer_result *r, bool *stop, struct err *e)
 {
-    const uint64_t every = (uint64_t)t->spec->checkpoint_every_steps;
     batcher_begin(&t->batcher, &t->train, t->at.epoch, true);
     bool over = epoch_done(t);
     int rc = 0;
@@ -276,7 +283,7 @@ static int run_epoch(struct trainer *t, struct trainer_result *r, bool *stop, st
         rc = train_step(t, e);
         over = epoch_done(t);
         if (rc == 0 && over) rc = end_epoch(t, e);
-        if (rc == 0 && t->at.step % every == 0) rc = save(t, r, e);
+        if (rc == 0 && saves_now(t)) rc = save(t, r, e);
         if (t->o.output.desired != NULL) r->ended = t->o.output.desired(t->o.output.ctx);
         *stop = r->ended != DESIRED_RUN || at_limit(t);
     }
@@ -327,7 +334,7 @@ int trainer_run(struct trainer *t, struct trainer_result *r, struct err *e)
                                   .test_accuracy = NAN, .best_test_loss = NAN,
                                   .best_test_accuracy = NAN, .checkpoint_step = t->at.step };
     t->started_ms = clock_mono_ms();
-    t->started_step = t->at.step;
+    t->samples_seen = 0;
     bool stop = at_limit(t); /* a resume may begin there */
     int rc = 0;
     while (rc == 0 && !stop && t->at.epoch < (uint64_t)t->spec->train.epochs)

@@ -43,8 +43,8 @@ struct trainer {
     double last_train_loss;
     double step_ms;          /* of the last step */
     int64_t started_ms;
-    uint64_t started_step;
-    size_t batch;            /* samples of the last batch */
+    uint64_t samples_seen;   /* trained on since trainer_run began */
+    size_t batch;            /* samples of the last training batch */
     char warning[240];       /* of the run: dead layers; "" = none */
     struct err diverged_at;
 };
