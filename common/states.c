@@ -42,6 +42,20 @@ bool state_is_final(enum experiment_state s)
     return s == STATE_SUCCEEDED || s == STATE_FAILED || s == STATE_CANCELLED;
 }
 
+enum experiment_reason reason_of_fault(enum err_code code)
+{
+    switch (code) {
+    case ERR_OK: return REASON_NONE;
+    case ERR_DIVERGED: return REASON_DIVERGED;
+    case ERR_SPEC: return REASON_INVALID_SPEC;
+    case ERR_DATA:
+    case ERR_NOT_FOUND: return REASON_INVALID_DATA;
+    case ERR_OUT_OF_PLAN: return REASON_OUT_OF_PLAN;
+    case ERR_IO: return REASON_IO;
+    default: return REASON_INTERNAL;
+    }
+}
+
 int state_from_name(const char *name, enum experiment_state *out)
 {
     int i = find(states, STATE_COUNT, name);

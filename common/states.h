@@ -3,6 +3,8 @@
 #ifndef COMMON_STATES_H
 #define COMMON_STATES_H
 
+#include "common/err.h"
+
 #include <stdbool.h>
 
 #define STATE_TABLE(X)                                                                            \
@@ -47,6 +49,7 @@ enum experiment_desired { DESIRED_RUN, DESIRED_PAUSE, DESIRED_CANCEL, DESIRED_CO
     X(REASON_HOST_REBOOT, "host_reboot", "the machine was restarted")                             \
     X(REASON_DIVERGED, "diverged", "a loss, gradient or weight was not finite")                   \
     X(REASON_INVALID_DATA, "invalid_data", "a data file is missing, truncated or corrupt")        \
+    X(REASON_INVALID_SPEC, "invalid_spec", "the spec does not fit its data or this build")        \
     X(REASON_OUT_OF_PLAN, "out_of_plan", "the memory plan does not fit memory_mib")               \
     X(REASON_INTERNAL, "internal", "a fault of the worker program")                               \
     X(REASON_IO, "io", "a file or socket call failed in the worker")                              \
@@ -69,5 +72,7 @@ int desired_from_name(const char *name, enum experiment_desired *out);
 const char *reason_name(enum experiment_reason r);
 const char *reason_meaning(enum experiment_reason r);
 int reason_from_name(const char *name, enum experiment_reason *out);
+/* Why an attempt failed that ended with this error. */
+enum experiment_reason reason_of_fault(enum err_code code);
 
 #endif

@@ -189,18 +189,6 @@ static int say_hello(struct attempt *a, struct err *e)
 }
 
 /* ---- the end --------------------------------------------------------------------------------- */
-static const char *reason_of(const struct err *e)
-{
-    switch (e->code) {
-    case ERR_DIVERGED: return reason_name(REASON_DIVERGED);
-    case ERR_DATA:
-    case ERR_NOT_FOUND: return reason_name(REASON_INVALID_DATA);
-    case ERR_OUT_OF_PLAN: return reason_name(REASON_OUT_OF_PLAN);
-    case ERR_IO: return reason_name(REASON_IO);
-    default: return reason_name(REASON_INTERNAL);
-    }
-}
-
 static const char *status_of(const struct err *e, const struct trainer_result *r)
 {
     if (e->code != ERR_OK) return "failed";
@@ -215,8 +203,8 @@ static int say_finish(struct attempt *a, const struct err *outcome, const struct
     const bool failed = outcome->code != ERR_OK;
     bool ok = body != NULL &&
               cJSON_AddStringToObject(body, "status", status_of(outcome, r)) != NULL &&
-              cJSON_AddStringToObject(body, "reason", failed ? reason_of(outcome) : "none") !=
-                  NULL &&
+              cJSON_AddStringToObject(body, "reason",
+                                      reason_name(reason_of_fault(outcome->code))) != NULL &&
               cJSON_AddStringToObject(body, "message", outcome->text) != NULL &&
               json_add_int(body, "step", (int64_t)r->step) &&
               json_add_int(body, "epoch", (int64_t)a->trainer.at.epoch) &&

@@ -60,3 +60,20 @@ Test(states, three_states_are_final, .timeout = 5)
     cr_expect(state_is_final(STATE_SUCCEEDED) && state_is_final(STATE_FAILED) &&
               state_is_final(STATE_CANCELLED));
 }
+
+/* Goal: an attempt that fails says why; faults of spec, data and plan are not the program's. */
+Test(states, faults_have_their_reason, .timeout = 2)
+{
+    static const struct {
+        enum err_code code;
+        const char *reason;
+    } rows[] = {
+        { ERR_OK, "none" },          { ERR_SPEC, "invalid_spec" },
+        { ERR_DATA, "invalid_data" }, { ERR_NOT_FOUND, "invalid_data" },
+        { ERR_DIVERGED, "diverged" }, { ERR_OUT_OF_PLAN, "out_of_plan" },
+        { ERR_IO, "io" },            { ERR_INTERNAL, "internal" },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        cr_assert(strcmp(reason_name(reason_of_fault(rows[i].code)), rows[i].reason) == 0,
+                  "%s: %s", err_name(rows[i].code), reason_name(reason_of_fault(rows[i].code)));
+}
