@@ -4,6 +4,7 @@
 
 #include "common/log.h"
 #include "common/mem.h"
+#include "worker/monitor/monitor.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>
@@ -51,7 +52,25 @@ struct outcome {
     float *weights;
     size_t floats;
     struct trainer_result result;
+    size_t records, layer_points; /* what monitors said */
 };
+
+static int count_points(void *ctx, const struct wire_series *series, size_t n, struct err *e)
+{
+    (void)e;
+    for (size_t i = 0; i < n; i++)
+        ((struct outcome *)ctx)->layer_points += series[i].name[0] >= '0' &&
+                                                 series[i].name[0] <= '9';
+    return 0;
+}
+
+static int count_record(void *ctx, const struct record *r, struct err *e)
+{
+    (void)r;
+    (void)e;
+    ((struct outcome *)ctx)->records++;
+    return 0;
+}
 
 /* Trains up to max_steps (0 = all), resuming from dir when it holds a checkpoint. */
 static struct outcome train(const char *fields, const char *optimizer, int threads, const char *dir,
@@ -63,7 +82,13 @@ static struct outcome train(const char *fields, const char *optimizer, int threa
     struct outcome out = { 0 };
     struct err e = { 0 };
     bool resumed = false;
-    const struct trainer_options o = { .dir = dir, .training = true, .max_steps = max_steps };
+    struct monitors *monitors;
+    cr_assert_eq(monitors_create(&monitors, &s, &e), 0);
+    const struct trainer_options o = {
+        .dir = dir, .training = true, .max_steps = max_steps,
+        .output = { .ctx = &out, .points = count_points, .record = count_record },
+        .observer = monitors_observer(monitors),
+    };
     cr_assert_eq(trainer_init(&t, &s, &o, &e), 0, "%s", e.text);
     if (dir != NULL) cr_assert_eq(trainer_resume(&t, &resumed, &e), 0, "%s", e.text);
     cr_assert_eq(trainer_run(&t, &out.result, &e), 0, "%s", e.text);
@@ -71,6 +96,7 @@ static struct outcome train(const char *fields, const char *optimizer, int threa
     out.weights = mem_calloc(out.floats, sizeof(float));
     weights_collect(t.net, out.weights);
     trainer_deinit(&t);
+    monitors_destroy(monitors);
     spec_deinit(&s);
     return out;
 }
@@ -106,10 +132,23 @@ Test(trainer, bits_depend_on_the_result_fields_only, .timeout = 60)
     expect_same(one, train("\"seed\": 3,", ADAM, 3, NULL, 0), "three threads");
     expect_same(
         one,
-        train("\"seed\": 3, \"name\": \"x\", \"tags\": [\"y\"], \"priority\": 5, \"monitors\": [],"
+        train("\"seed\": 3, \"name\": \"x\", \"tags\": [\"y\"], \"priority\": 5,"
               "\"checkpoint\": {\"every_steps\": 7},",
               ADAM, 1, NULL, 0),
         "labels");
+    const struct outcome silent = train("\"seed\": 3, \"monitors\": [],", ADAM, 1, NULL, 0);
+    const struct outcome watched = train(
+        "\"seed\": 3, \"monitors\": [{\"type\": \"firing_rate\", \"every_steps\": 1},"
+        " {\"type\": \"raster\", \"samples\": 3, \"every_steps\": 2}, {\"type\": \"grad_norm\"},"
+        " {\"type\": \"membrane_potential\", \"layers\": [\"2\"], \"every_steps\": 3},"
+        " {\"type\": \"time_constant\"}, {\"type\": \"psn_weight\", \"every_steps\": 1}],",
+        ADAM, 1, NULL, 0);
+    cr_assert(silent.records == 0 && silent.layer_points == 0, "no monitors, yet %zu and %zu",
+              silent.records, silent.layer_points);
+    cr_assert(watched.records > 24 && watched.layer_points > 24, "%zu records, %zu points",
+              watched.records, watched.layer_points);
+    expect_same(one, silent, "no monitors");
+    expect_same(one, watched, "all monitors");
     struct outcome other = train("\"seed\": 4,", ADAM, 1, NULL, 0);
     cr_assert(memcmp(one.weights, other.weights, one.floats * sizeof(float)) != 0,
               "the seed changes nothing");
