@@ -122,6 +122,14 @@ struct spec_transform {
     int64_t padding; /* random_crop: zeros around, then a crop of the old size */
     double p;        /* horizontal_flip */
 };
+/* How events become the T frames of a sample; see worker/data/event_frames.h. */
+enum spec_split { SPEC_SPLIT_NUMBER, SPEC_SPLIT_TIME, SPEC_SPLIT_DURATION };
+enum spec_gaps { SPEC_GAPS_KEEP, SPEC_GAPS_SKIP };
+struct spec_frames {
+    enum spec_split split_by;
+    int64_t duration_us; /* duration: length of a frame */
+    enum spec_gaps gaps; /* duration: what becomes of time without events */
+};
 enum spec_encoder { SPEC_ENCODER_DIRECT, SPEC_ENCODER_POISSON };
 struct spec_dataset {
     char name[64];       /* built-in, or a folder of the data directory: [a-z0-9][a-z0-9_-]* */

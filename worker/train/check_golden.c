@@ -86,7 +86,7 @@ static const struct {
     { "psn", golden_run_neuron },          { "layer", golden_run_layer },
     { "loss", golden_run_loss },           { "optimizer", golden_run_optimizer },
     { "schedule", golden_run_schedule },   { "encoder", golden_run_encoder },
-    { "trajectory", golden_run_trajectory },
+    { "trajectory", golden_run_trajectory }, { "event", golden_run_event },
 };
 
 struct golden_family {

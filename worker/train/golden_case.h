@@ -32,6 +32,7 @@ void golden_fail(struct golden_case *c, const char *tensor, const char *fmt, ...
 
 typedef void golden_run_fn(struct golden_case *c);
 golden_run_fn golden_run_neuron, golden_run_layer, golden_run_surrogate; /* golden_layers.c */
+golden_run_fn golden_run_event;                                          /* golden_events.c */
 golden_run_fn golden_run_trajectory;                                     /* golden_trajectory.c */
 golden_run_fn golden_run_loss, golden_run_optimizer, golden_run_schedule,
     golden_run_encoder; /* golden_train.c */
