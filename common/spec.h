@@ -159,14 +159,21 @@ struct spec_schedule {
     int64_t step_size; /* step, in epochs */
     double gamma;      /* step */
 };
-enum spec_loss_type { SPEC_LOSS_MSE, SPEC_LOSS_CROSS_ENTROPY };
+enum spec_loss_type { SPEC_LOSS_MSE, SPEC_LOSS_CROSS_ENTROPY, SPEC_LOSS_TET };
+struct spec_loss {
+    enum spec_loss_type type;
+    bool per_step;          /* mse, cross_entropy: of every time-step's output, then the mean */
+    double label_smoothing; /* cross_entropy */
+    double lambda, means;   /* tet */
+};
+enum spec_readout { SPEC_READOUT_MEAN, SPEC_READOUT_LAST, SPEC_READOUT_MAX_MEMBRANE };
 enum spec_numerics { SPEC_NUMERICS_FAST, SPEC_NUMERICS_EXACT };
 struct spec_train {
     int64_t epochs, batch_size;
     struct spec_optimizer optimizer;
     struct spec_schedule schedule;
-    enum spec_loss_type loss;
-    double label_smoothing; /* cross entropy only */
+    struct spec_loss loss;
+    enum spec_readout readout;
     int64_t shards;         /* power of two */
     enum spec_numerics numerics;
     int64_t max_steps;  /* 0 = no limit; the schedule still counts epochs */

@@ -144,97 +144,6 @@ static const struct spec_object dataset_object = {
     "dataset", NULL, 0, 0, NULL, 0, dataset_fields, LENGTH(dataset_fields)
 };
 
-/* ---- train ----------------------------------------------------------------------------------- */
-#define O(member) AT(spec_optimizer, member)
-static const struct spec_field sgd_fields[] = {
-    { "momentum", FIELD_NUMBER, SPEC_RESULT, O(momentum), 0, 0, 1, .meaning = "of the gradient" },
-    { "dampening", FIELD_NUMBER, SPEC_RESULT, O(dampening), 0, 0, 1,
-      .meaning = "of the new gradient" },
-    { "nesterov", FIELD_BOOL, SPEC_RESULT, O(nesterov), 0, .meaning = "look ahead" },
-};
-static const struct spec_field adam_fields[] = {
-    { "betas", FIELD_NUMBERS, SPEC_RESULT, O(beta1), 0, 0, 0.9999999, .size = 2,
-      .choices = "0.9|0.999", .meaning = "decay of the first and second moment" },
-    { "eps", FIELD_NUMBER, SPEC_RESULT, O(eps), 1e-8, 1e-30, 1,
-      .meaning = "added to the root; not below what float holds" },
-};
-static const struct spec_field optimizer_fields[] = {
-    { "lr", FIELD_NUMBER, SPEC_RESULT, O(lr), 1e-3, 0, 1000, true, .meaning = "learning rate" },
-    { "weight_decay", FIELD_NUMBER, SPEC_RESULT, O(weight_decay), 0, 0, 1,
-      .meaning = "added to the gradient, times the weight" },
-};
-static const struct spec_variant optimizer_variants[] = {
-    [SPEC_SGD] = { "sgd", sgd_fields, LENGTH(sgd_fields), "stochastic gradient descent" },
-    [SPEC_ADAM] = { "adam", adam_fields, LENGTH(adam_fields), "Adam" },
-};
-static const struct spec_object optimizer_object = {
-    "train.optimizer", "type", O(type), SPEC_ADAM, optimizer_variants, LENGTH(optimizer_variants),
-    optimizer_fields, LENGTH(optimizer_fields)
-};
-static const struct spec_field cosine_fields[] = {
-    { "t_max", FIELD_INT, SPEC_RESULT, AT(spec_schedule, t_max), 0, 0, 1e6,
-      .meaning = "epochs to the lowest rate; 0 = train.epochs" },
-    { "eta_min", FIELD_NUMBER, SPEC_RESULT, AT(spec_schedule, eta_min), 0, 0, 1000,
-      .meaning = "lowest rate" },
-};
-static const struct spec_field step_fields[] = {
-    { "step_size", FIELD_INT, SPEC_RESULT, AT(spec_schedule, step_size), .min = 1, .max = 1e6,
-      .required = true, .meaning = "epochs between drops" },
-    { "gamma", FIELD_NUMBER, SPEC_RESULT, AT(spec_schedule, gamma), 0.1, 0, 1, true,
-      .meaning = "factor of a drop" },
-};
-static const struct spec_variant schedule_variants[] = {
-    [SPEC_SCHEDULE_CONSTANT] = { "constant", NULL, 0, "always lr" },
-    [SPEC_SCHEDULE_COSINE] = { "cosine", cosine_fields, LENGTH(cosine_fields), "cosine annealing" },
-    [SPEC_SCHEDULE_STEP] = { "step", step_fields, LENGTH(step_fields), "drops by a factor" },
-};
-static const struct spec_object schedule_object = {
-    "train.schedule", "type", AT(spec_schedule, type), SPEC_SCHEDULE_CONSTANT, schedule_variants,
-    LENGTH(schedule_variants), NULL, 0
-};
-static const struct spec_field cross_entropy_fields[] = {
-    { "label_smoothing", FIELD_NUMBER, SPEC_RESULT, AT(spec_train, label_smoothing), 0, 0, 0.999,
-      .meaning = "share of the target spread over all classes" },
-};
-static const struct spec_variant loss_variants[] = {
-    [SPEC_LOSS_MSE] = { "mse", NULL, 0, "mean squared error to the one-hot target" },
-    [SPEC_LOSS_CROSS_ENTROPY] = { "cross_entropy", cross_entropy_fields,
-                                  LENGTH(cross_entropy_fields), "cross entropy" },
-};
-static const struct spec_object loss_object = {
-    "train.loss", "type", AT(spec_train, loss), SPEC_LOSS_MSE, loss_variants, LENGTH(loss_variants),
-    NULL, 0
-};
-#define T(member) AT(spec_train, member)
-static const struct spec_field train_fields[] = {
-    { "epochs", FIELD_INT, SPEC_RESULT, T(epochs), 10, 1, 100000,
-      .meaning = "passes over the data" },
-    { "batch_size", FIELD_INT, SPEC_RESULT, T(batch_size), 64, 1, 65536,
-      .meaning = "samples an update" },
-    { "optimizer", FIELD_OBJECT, SPEC_RESULT, T(optimizer), .object = &optimizer_object,
-      .meaning = "update rule" },
-    { "schedule", FIELD_OBJECT, SPEC_RESULT, T(schedule), .object = &schedule_object,
-      .meaning = "learning rate by epoch" },
-    { "loss", FIELD_OBJECT, SPEC_RESULT, 0, .object = &loss_object,
-      .meaning = "of the mean output over time" },
-    { "readout", FIELD_ONLY, SPEC_RESULT, .choices = "mean", .meaning = "output of the network" },
-    { "shards", FIELD_INT, SPEC_RESULT, T(shards), 1, 1, 1024,
-      .meaning = "parts of a batch summed as a tree; a power of two" },
-    { "numerics", FIELD_CHOICE, SPEC_RESULT, T(numerics), SPEC_NUMERICS_FAST,
-      .choices = "fast|exact", .meaning = "fast: same bits on one CPU type; exact: on every CPU" },
-    { "max_steps", FIELD_INT, SPEC_RESULT, T(max_steps), 0, 0, UNLIMITED,
-      .meaning = "stop after so many updates; 0 = no limit" },
-    { "grad_clip", FIELD_NUMBER, SPEC_RESULT, T(grad_clip), 0, 0, 1e9,
-      .meaning = "largest 2-norm of all gradients; 0 = off" },
-    { "drop_last", FIELD_BOOL, SPEC_RESULT, T(drop_last), 0,
-      .meaning = "leave out a partial batch" },
-    { "eval_every", FIELD_INT, SPEC_RESULT, T(eval_every), 1, 1, 100000,
-      .meaning = "epochs between validations" },
-};
-static const struct spec_object train_object = {
-    "train", NULL, 0, 0, NULL, 0, train_fields, LENGTH(train_fields)
-};
-
 /* ---- monitors -------------------------------------------------------------------------------- */
 #define M(member) AT(spec_monitor, member)
 #define MONITOR_TIMES(steps, epochs)                                                              \
@@ -319,7 +228,8 @@ static const struct spec_field top_fields[] = {
       .meaning = "T" },
     { "dataset", FIELD_OBJECT, SPEC_RESULT, S(dataset), .required = true, .object = &dataset_object,
       .meaning = "what is learned" },
-    { "train", FIELD_OBJECT, SPEC_RESULT, S(train), .object = &train_object, .meaning = "how" },
+    { "train", FIELD_OBJECT, SPEC_RESULT, S(train), .object = &spec_object_train,
+      .meaning = "how" },
     { "monitors", FIELD_OBJECTS, SPEC_LABEL, S(monitors), .max = SPEC_MONITORS_MAX,
       .size = sizeof(struct spec_monitor), .count_at = S(n_monitors),
       .object = &spec_object_monitor,

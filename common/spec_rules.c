@@ -126,6 +126,12 @@ static void check_train(const struct spec *s, struct json_faults *faults)
                        "must be a power of two and at most batch_size, got %lld",
                        (long long)t->shards);
     }
+    if (t->readout == SPEC_READOUT_MAX_MEMBRANE && s->n_layers > 0 &&
+        s->layers[s->n_layers - 1].type == SPEC_NEURON) {
+        json_fault_add(faults, "/train/readout", "not_allowed",
+                       "max_membrane reads potentials, but the last layer spikes: end the network "
+                       "with a layer that gives numbers");
+    }
     const struct spec_optimizer *o = &t->optimizer;
     if (o->type == SPEC_SGD && o->nesterov && (o->momentum <= 0 || o->dampening != 0)) {
         json_fault_add(faults, "/train/optimizer/nesterov", "not_allowed",

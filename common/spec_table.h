@@ -44,6 +44,8 @@ struct spec_field {
     size_t size, count_at;
     const struct spec_object *object;
     const char *meaning;
+    bool newer;    /* added after specs were hashed: left out of the hash at its default */
+    bool optional; /* not written at its default, which JSON cannot say */
 };
 struct spec_variant {
     const char *name;
@@ -62,10 +64,11 @@ struct spec_object {
     size_t n_fields;
 };
 
-/* The tables (spec_fields.c). Neurons have tables of their own (spec_neuron.c). */
+/* The tables (spec_fields.c, spec_train.c). Neurons have tables of their own (spec_neuron.c). */
 extern const struct spec_object spec_object_top;      /* struct spec */
 extern const struct spec_object spec_object_layer;    /* struct spec_layer, without neurons */
 extern const struct spec_object spec_object_monitor;  /* struct spec_monitor */
+extern const struct spec_object spec_object_train;    /* struct spec_train */
 
 /* One object of JSON into `base`; adds faults. `skip`: names handled by the caller. */
 void spec_read_object(const struct spec_object *o, const cJSON *json, const char *pointer,

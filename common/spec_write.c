@@ -94,12 +94,47 @@ static bool absent(const struct spec_field *f, const void *base)
            *(const size_t *)(const void *)((const char *)base + f->count_at) == 0;
 }
 
+static bool is_default(const struct spec_field *f, const void *base);
+
+static bool all_default(const struct spec_field *fields, size_t n, const void *base)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!is_default(&fields[i], base)) return false;
+    return true;
+}
+
+/* Of the kinds that newer and optional fields have; any other counts as given. */
+static bool is_default(const struct spec_field *f, const void *base)
+{
+    const void *at = (const char *)base + f->at;
+    switch (f->kind) {
+    case FIELD_INT: return *(const int64_t *)at == (int64_t)f->fallback;
+    case FIELD_NUMBER: return *(const double *)at == f->fallback;
+    case FIELD_BOOL: return *(const bool *)at == (f->fallback != 0);
+    case FIELD_CHOICE: return *(const int *)at == (int)f->fallback;
+    case FIELD_STRINGS:
+    case FIELD_OBJECTS:
+        return *(const size_t *)(const void *)((const char *)base + f->count_at) == 0;
+    case FIELD_OBJECT:
+        return f->object->key == NULL && all_default(f->object->fields, f->object->n_fields, at);
+    default: return false;
+    }
+}
+
+/* A hash made before a newer field came must stay: there it shows only when it says something. */
+static bool left_out(const struct spec_field *f, const void *base, unsigned mask)
+{
+    const bool hash = mask != SPEC_EVERY_IDENTITY;
+    return (f->optional || (f->newer && hash)) && is_default(f, base);
+}
+
 static bool write_fields(cJSON *object, const struct spec_field *fields, size_t n, const void *base,
                          unsigned mask)
 {
     for (size_t i = 0; i < n; i++) {
         const struct spec_field *f = &fields[i];
-        if ((mask & (1u << f->identity)) == 0 || absent(f, base)) continue;
+        if ((mask & (1u << f->identity)) == 0 || absent(f, base) || left_out(f, base, mask))
+            continue;
         if (!add(object, f->name, write_field(f, base, mask))) return false;
     }
     return true;

@@ -42,7 +42,7 @@ golden_run_fn golden_run_loss, golden_run_optimizer, golden_run_schedule,
  * failure is noted. */
 bool golden_neuron_spec(struct golden_case *c, const char *name, struct spec_neuron *out);
 /* Shared by golden_train.c and golden_trajectory.c; false: the engine has no such op. */
-bool golden_loss_type(const char *name, enum spec_loss_type *out);
+bool golden_loss_spec(const char *name, const cJSON *hp, struct spec_loss *out);
 bool golden_optimizer_spec(const char *name, const cJSON *args, struct spec_optimizer *out);
 
 #endif

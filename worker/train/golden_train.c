@@ -11,15 +11,34 @@
 #include <string.h>
 
 /* ---- losses ---------------------------------------------------------------------------------- */
-bool golden_loss_type(const char *name, enum spec_loss_type *out)
+bool golden_loss_spec(const char *name, const cJSON *hp, struct spec_loss *out)
 {
-    if (strcmp(name, "ce_mean_rate") == 0) *out = SPEC_LOSS_CROSS_ENTROPY;
-    else if (strcmp(name, "mse_mean_rate") == 0) *out = SPEC_LOSS_MSE;
-    else return false;
-    return true;
+    static const struct {
+        const char *name;
+        enum spec_loss_type type;
+        bool per_step;
+    } losses[] = {
+        { "ce_mean_rate", SPEC_LOSS_CROSS_ENTROPY, false },
+        { "tet_ce", SPEC_LOSS_CROSS_ENTROPY, true },
+        { "mse_mean_rate", SPEC_LOSS_MSE, false },
+        { "mse_per_step", SPEC_LOSS_MSE, true },
+        { "tet", SPEC_LOSS_TET, false },
+    };
+    for (size_t i = 0; i < sizeof losses / sizeof losses[0]; i++)
+        if (strcmp(name, losses[i].name) == 0) {
+            *out = (struct spec_loss){
+                .type = losses[i].type,
+                .per_step = losses[i].per_step,
+                .label_smoothing = json_get_number(hp, "label_smoothing", 0.0),
+                .lambda = json_get_number(hp, "lambda", 0.0),
+                .means = json_get_number(hp, "means", 0.0),
+            };
+            return true;
+        }
+    return false;
 }
 
-static void run_loss(struct golden_case *c, enum spec_loss_type type,
+static void run_loss(struct golden_case *c, const struct spec_loss *spec,
                      const struct safetensors_entry *y, struct tensor_view *in, float *values,
                      uint32_t *labels)
 {
@@ -32,9 +51,7 @@ static void run_loss(struct golden_case *c, enum spec_loss_type type,
     for (size_t b = 0; b < n; b++) labels[b] = (uint32_t)target[b];
     const struct tensor_desc gd = tensor_gradient(&in->desc, false);
     float *g = (float *)in->data + in->desc.elements;
-    const struct loss_args a = { .type = type,
-                                 .label_smoothing = json_get_number(c->hp, "label_smoothing", 0.0),
-                                 .shards = 1, .samples = n, .labels = labels };
+    const struct loss_args a = { .loss = spec, .shards = 1, .samples = n, .labels = labels };
     const float loss = (float)loss_compute(&a, &in->desc, in->data, &gd, g).loss;
     for (size_t i = 0; i < t_count * n * classes; i++)
         values[i] = up[0] * tensor_get(&gd, g, i / classes % n, i / classes / n, i % classes, 0, 0);
@@ -44,9 +61,9 @@ static void run_loss(struct golden_case *c, enum spec_loss_type type,
 
 void golden_run_loss(struct golden_case *c)
 {
-    enum spec_loss_type type;
+    struct spec_loss spec;
     const struct safetensors_entry *y = golden_tensor(c, "in.y");
-    if (!golden_loss_type(c->op, &type)) {
+    if (!golden_loss_spec(c->op, c->hp, &spec)) {
         golden_fail(c, "", "no op %s", c->op);
         return;
     }
@@ -61,7 +78,7 @@ void golden_run_loss(struct golden_case *c)
     float *values = mem_calloc(y->elements, sizeof values[0]);
     uint32_t *labels = mem_calloc(y->dims[1], sizeof labels[0]);
     if (in.data == NULL || values == NULL || labels == NULL) golden_fail(c, "", "out of memory");
-    else run_loss(c, type, y, &in, values, labels);
+    else run_loss(c, &spec, y, &in, values, labels);
     mem_free(in.data);
     mem_free(values);
     mem_free(labels);

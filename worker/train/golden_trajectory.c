@@ -148,7 +148,7 @@ static bool read_spec(struct trajectory *t)
     }
     struct spec_train *train = &t->spec.train;
     train->shards = 1;
-    if (!golden_loss_type(loss, &train->loss)) {
+    if (!golden_loss_spec(loss, c->hp, &train->loss)) {
         golden_fail(c, "", "no op %s", loss);
         return false;
     }

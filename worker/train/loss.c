@@ -1,7 +1,10 @@
-/* loss: see loss.h. */
+/* loss: see loss.h. A sample's loss is that of one row of classes, its readout, or the mean of the
+ * losses of T rows, its time-steps. */
 #include "worker/train/loss.h"
 
 #include <math.h>
+
+#define READOUT ((size_t)-1) /* as a row: the readout of all time-steps */
 
 struct output {
     const struct loss_args *a;
@@ -10,58 +13,124 @@ struct output {
     float *g;
 };
 
+static double output_at(const struct output *o, size_t b, size_t t, size_t c)
+{
+    return (double)tensor_get(o->yd, o->y, b, t, c, 0, 0);
+}
+
 static double mean_output(const struct output *o, size_t b, size_t c)
 {
     double sum = 0.0;
-    for (size_t t = 0; t < o->yd->t_stored; t++)
-        sum += (double)tensor_get(o->yd, o->y, b, t, c, 0, 0);
+    for (size_t t = 0; t < o->yd->t_stored; t++) sum += output_at(o, b, t, c);
     return sum / (double)o->yd->t_stored;
 }
 
-/* d: dL/d(mean output). Every step has the same share; a stored step of REPEAT stands for all. */
-static void put_gradient(const struct output *o, size_t b, size_t c, double d)
+/* The first time-step with the largest output; a NaN is the largest, so that it is seen. */
+static size_t largest_step(const struct output *o, size_t b, size_t c)
 {
-    if (o->g == NULL) return;
-    const double each = d / (double)o->gd->t_stored;
-    for (size_t t = 0; t < o->gd->t_stored; t++)
-        tensor_set(o->gd, o->g, b, t, c, 0, 0, (float)each);
+    size_t best = 0;
+    for (size_t t = 1; t < o->yd->t_stored; t++) {
+        const double top = output_at(o, b, best, c), v = output_at(o, b, t, c);
+        if (v > top || (isnan(v) && !isnan(top))) best = t;
+    }
+    return best;
 }
 
-static double mse_sample(const struct output *o, size_t b)
+static double row_value(const struct output *o, size_t b, size_t row, size_t c)
+{
+    if (row != READOUT) return output_at(o, b, row, c);
+    switch (o->a->readout) {
+    case SPEC_READOUT_MEAN: return mean_output(o, b, c);
+    case SPEC_READOUT_LAST: return output_at(o, b, o->yd->t_stored - 1, c);
+    case SPEC_READOUT_MAX_MEMBRANE: return output_at(o, b, largest_step(o, b, c), c);
+    }
+    return 0.0;
+}
+
+/* d: dL/d(row value). A stored step of REPEAT stands for all, which then share d. */
+static void put_gradient(const struct output *o, size_t b, size_t row, size_t c, double d)
+{
+    if (o->g == NULL) return;
+    const size_t steps = o->gd->t_stored;
+    const bool repeated = o->yd->t_stored < steps;
+    if (repeated || (row == READOUT && o->a->readout == SPEC_READOUT_MEAN)) {
+        const double each = d / (double)steps;
+        for (size_t t = 0; t < steps; t++) tensor_set(o->gd, o->g, b, t, c, 0, 0, (float)each);
+        return;
+    }
+    size_t t = row;
+    if (row == READOUT)
+        t = o->a->readout == SPEC_READOUT_LAST ? steps - 1 : largest_step(o, b, c);
+    tensor_set(o->gd, o->g, b, t, c, 0, 0, (float)d);
+}
+
+/* A row's share of a mean over `rows` rows and their classes of (value - onehot)^2. */
+static double mse_row(const struct output *o, size_t b, size_t row, double rows)
 {
     const size_t classes = o->yd->c;
-    const double n = (double)(o->a->samples * classes);
+    const double n = rows * (double)classes;
     double sum = 0.0;
     for (size_t c = 0; c < classes; c++) {
-        const double miss = mean_output(o, b, c) - (c == o->a->labels[b] ? 1.0 : 0.0);
+        const double miss = row_value(o, b, row, c) - (c == o->a->labels[b] ? 1.0 : 0.0);
         sum += miss * miss;
-        put_gradient(o, b, c, 2.0 * miss / n);
+        put_gradient(o, b, row, c, 2.0 * miss / n);
     }
     return sum / n;
 }
 
-static double cross_entropy_sample(const struct output *o, size_t b)
+/* TET's term of one value: lambda * (v - means)^2 / n, n values in all. */
+static double pull(const struct spec_loss *l, double v, double n, double *slope)
 {
+    const double miss = v - l->means;
+    *slope = l->lambda * 2.0 * miss / n;
+    return l->lambda * miss * miss / n;
+}
+
+static double cross_entropy_row(const struct output *o, size_t b, size_t row, double rows)
+{
+    const struct spec_loss *l = o->a->loss;
+    const bool tet = l->type == SPEC_LOSS_TET;
     const size_t classes = o->yd->c;
-    const double n = (double)o->a->samples, smooth = o->a->label_smoothing;
-    double top = -INFINITY, sum = 0.0, loss = 0.0;
-    for (size_t c = 0; c < classes; c++) top = fmax(top, mean_output(o, b, c));
-    for (size_t c = 0; c < classes; c++) sum += exp(mean_output(o, b, c) - top);
+    const double smooth = l->label_smoothing, share = tet ? 1.0 - l->lambda : 1.0;
+    double top = -INFINITY, sum = 0.0, loss = 0.0, pulled = 0.0;
+    for (size_t c = 0; c < classes; c++) top = fmax(top, row_value(o, b, row, c));
+    for (size_t c = 0; c < classes; c++) sum += exp(row_value(o, b, row, c) - top);
     for (size_t c = 0; c < classes; c++) {
-        const double log_p = mean_output(o, b, c) - top - log(sum);
+        const double v = row_value(o, b, row, c), log_p = v - top - log(sum);
         const double q = smooth / (double)classes + (c == o->a->labels[b] ? 1.0 - smooth : 0.0);
+        double slope = 0.0;
         loss -= q * log_p;
-        put_gradient(o, b, c, (exp(log_p) - q) / n);
+        if (tet) pulled += pull(l, v, rows * (double)classes, &slope);
+        put_gradient(o, b, row, c, share * ((exp(log_p) - q) / rows) + slope);
     }
-    return loss / n;
+    return share * (loss / rows) + pulled;
+}
+
+static double row_loss(const struct output *o, size_t b, size_t row, double rows)
+{
+    return o->a->loss->type == SPEC_LOSS_MSE ? mse_row(o, b, row, rows)
+                                             : cross_entropy_row(o, b, row, rows);
+}
+
+/* The sample's share of the loss. */
+static double sample_loss(const struct output *o, size_t b)
+{
+    const struct loss_args *a = o->a;
+    const double samples = (double)(a->total > 0 ? a->total : a->samples);
+    if (!a->loss->per_step && a->loss->type != SPEC_LOSS_TET)
+        return row_loss(o, b, READOUT, samples);
+    const size_t steps = o->yd->t_stored;
+    double sum = 0.0;
+    for (size_t t = 0; t < steps; t++) sum += row_loss(o, b, t, samples * (double)steps);
+    return sum;
 }
 
 static size_t is_correct(const struct output *o, size_t b)
 {
     size_t best = 0;
-    double top = mean_output(o, b, 0);
+    double top = row_value(o, b, READOUT, 0);
     for (size_t c = 1; c < o->yd->c; c++) {
-        const double v = mean_output(o, b, c);
+        const double v = row_value(o, b, READOUT, c);
         if (v > top) {
             top = v;
             best = c;
@@ -81,7 +150,7 @@ static double shard_tree(const struct output *o, size_t first, size_t count, siz
     double sum = 0.0;
     const size_t end = a->samples * (first + 1) / a->shards;
     for (size_t b = a->samples * first / a->shards; b < end; b++) {
-        sum += a->type == SPEC_LOSS_MSE ? mse_sample(o, b) : cross_entropy_sample(o, b);
+        sum += sample_loss(o, b);
         *correct += is_correct(o, b);
     }
     return sum;

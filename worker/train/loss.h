@@ -1,5 +1,5 @@
-/* loss: losses of the mean output over time, with their gradients. Called by train/ on the main
- * thread; small, so it runs on one thread.
+/* loss: losses of the output over time, with their gradients. Called by train/ on the main thread;
+ * small, so it runs on one thread.
  *
  * Sums are doubles: per sample, chained inside a shard, a binary tree over shards (design 5.8). */
 #ifndef WORKER_LOSS_H
@@ -9,19 +9,24 @@
 #include "worker/tensor/tensor.h"
 
 struct loss_args {
-    enum spec_loss_type type;
-    double label_smoothing; /* cross entropy */
+    const struct spec_loss *loss;
+    enum spec_readout readout;
     size_t shards;
-    size_t samples; /* valid samples of the batch; the mean is over these */
+    size_t samples; /* valid samples of the batch */
+    size_t total;   /* samples the mean is over: those of the whole update; 0 = `samples` */
     const uint32_t *labels;
 };
 struct loss_result {
-    double loss;    /* mean over samples */
-    size_t correct; /* samples whose largest mean output is the label's (the first one at a tie) */
+    double loss;    /* sum of the samples' losses / total */
+    size_t correct; /* samples whose largest readout is the label's (the first one at a tie) */
 };
 /* y: output [B, T, C]. gd, g: dL/dy, every valid sample written, the others zeroed; g NULL = none.
- *   mse: mean over samples and classes of (mean_t y - onehot)^2
- *   cross_entropy: mean over samples of -sum q log softmax(mean_t y), q smoothed (PyTorch's rule)
+ * z = the readout of y: mean over t, y[T-1], or max over t (its gradient goes to the first one).
+ *   mse: mean over samples and classes of (z - onehot)^2
+ *   cross_entropy: mean over samples of -sum q log softmax(z), q smoothed (PyTorch's rule)
+ *   with per_step: the same of y[t] instead of z, then the mean over t
+ *   tet: (1 - lambda) * per-step cross entropy + lambda * mean over all of (y - means)^2
+ *        (Deng et al., Temporal efficient training, ICLR 2022, eq. 8 to 11)
  */
 struct loss_result loss_compute(const struct loss_args *a, const struct tensor_desc *yd,
                                 const void *y, const struct tensor_desc *gd, float *g);

@@ -110,8 +110,10 @@ int trainer_update(struct trainer *t, size_t samples, struct loss_result *out, s
     const struct tensor_desc *yd, *gd;
     const void *y = net_output(t->net, &yd);
     float *g = net_output_gradient(t->net, &gd);
-    const struct loss_args a = { t->spec->train.loss, t->spec->train.label_smoothing,
-                                 (size_t)t->spec->train.shards, samples, t->labels };
+    const struct spec_train *train = &t->spec->train;
+    const struct loss_args a = { .loss = &train->loss, .readout = train->readout,
+                                 .shards = (size_t)train->shards, .samples = samples,
+                                 .labels = t->labels };
     *out = loss_compute(&a, yd, y, gd, g);
     net_backward(t->net, &s);
     size_t floats;
@@ -173,8 +175,9 @@ struct evaluation trainer_evaluate(struct trainer *t, const struct sample_set *s
         const struct net_step s = { .step = t->at.step, .samples = n };
         net_forward(t->net, &s);
         const void *y = net_output(t->net, &yd);
-        const struct loss_args a = { t->spec->train.loss, t->spec->train.label_smoothing, 1, n,
-                                     t->labels };
+        const struct loss_args a = { .loss = &t->spec->train.loss,
+                                     .readout = t->spec->train.readout, .shards = 1, .samples = n,
+                                     .labels = t->labels };
         const struct loss_result r = loss_compute(&a, yd, y, NULL, NULL);
         v.loss += r.loss * (double)n;
         correct += r.correct;

@@ -1,0 +1,114 @@
+/* spec_train: every field below train, in one place. See spec_table.h. */
+#include "common/spec_table.h"
+
+#define LENGTH(a) (sizeof(a) / sizeof(a)[0])
+#define AT(type, member) offsetof(struct type, member)
+#define UNLIMITED 9007199254740992.0 /* 2^53: what JSON holds exactly */
+
+#define O(member) AT(spec_optimizer, member)
+static const struct spec_field sgd_fields[] = {
+    { "momentum", FIELD_NUMBER, SPEC_RESULT, O(momentum), 0, 0, 1, .meaning = "of the gradient" },
+    { "dampening", FIELD_NUMBER, SPEC_RESULT, O(dampening), 0, 0, 1,
+      .meaning = "of the new gradient" },
+    { "nesterov", FIELD_BOOL, SPEC_RESULT, O(nesterov), 0, .meaning = "look ahead" },
+};
+static const struct spec_field adam_fields[] = {
+    { "betas", FIELD_NUMBERS, SPEC_RESULT, O(beta1), 0, 0, 0.9999999, .size = 2,
+      .choices = "0.9|0.999", .meaning = "decay of the first and second moment" },
+    { "eps", FIELD_NUMBER, SPEC_RESULT, O(eps), 1e-8, 1e-30, 1,
+      .meaning = "added to the root; not below what float holds" },
+};
+static const struct spec_field optimizer_fields[] = {
+    { "lr", FIELD_NUMBER, SPEC_RESULT, O(lr), 1e-3, 0, 1000, true, .meaning = "learning rate" },
+    { "weight_decay", FIELD_NUMBER, SPEC_RESULT, O(weight_decay), 0, 0, 1,
+      .meaning = "added to the gradient, times the weight" },
+};
+static const struct spec_variant optimizer_variants[] = {
+    [SPEC_SGD] = { "sgd", sgd_fields, LENGTH(sgd_fields), "stochastic gradient descent" },
+    [SPEC_ADAM] = { "adam", adam_fields, LENGTH(adam_fields), "Adam" },
+};
+static const struct spec_object optimizer_object = {
+    "train.optimizer", "type", O(type), SPEC_ADAM, optimizer_variants, LENGTH(optimizer_variants),
+    optimizer_fields, LENGTH(optimizer_fields)
+};
+static const struct spec_field cosine_fields[] = {
+    { "t_max", FIELD_INT, SPEC_RESULT, AT(spec_schedule, t_max), 0, 0, 1e6,
+      .meaning = "epochs to the lowest rate; 0 = train.epochs" },
+    { "eta_min", FIELD_NUMBER, SPEC_RESULT, AT(spec_schedule, eta_min), 0, 0, 1000,
+      .meaning = "lowest rate" },
+};
+static const struct spec_field step_fields[] = {
+    { "step_size", FIELD_INT, SPEC_RESULT, AT(spec_schedule, step_size), .min = 1, .max = 1e6,
+      .required = true, .meaning = "epochs between drops" },
+    { "gamma", FIELD_NUMBER, SPEC_RESULT, AT(spec_schedule, gamma), 0.1, 0, 1, true,
+      .meaning = "factor of a drop" },
+};
+static const struct spec_variant schedule_variants[] = {
+    [SPEC_SCHEDULE_CONSTANT] = { "constant", NULL, 0, "always lr" },
+    [SPEC_SCHEDULE_COSINE] = { "cosine", cosine_fields, LENGTH(cosine_fields), "cosine annealing" },
+    [SPEC_SCHEDULE_STEP] = { "step", step_fields, LENGTH(step_fields), "drops by a factor" },
+};
+static const struct spec_object schedule_object = {
+    "train.schedule", "type", AT(spec_schedule, type), SPEC_SCHEDULE_CONSTANT, schedule_variants,
+    LENGTH(schedule_variants), NULL, 0
+};
+#define PER_STEP                                                                                  \
+    { "per_step", FIELD_BOOL, SPEC_RESULT, AT(spec_loss, per_step), 0, .newer = true,             \
+      .meaning = "mean of the losses of all time-steps, instead of the loss of the readout" }
+static const struct spec_field mse_fields[] = { PER_STEP };
+static const struct spec_field cross_entropy_fields[] = {
+    { "label_smoothing", FIELD_NUMBER, SPEC_RESULT, AT(spec_loss, label_smoothing), 0, 0, 0.999,
+      .meaning = "share of the target spread over all classes" },
+    PER_STEP,
+};
+static const struct spec_field tet_fields[] = {
+    { "lambda", FIELD_NUMBER, SPEC_RESULT, AT(spec_loss, lambda), 0.05, 0, 1,
+      .meaning = "share of the squared distance to `means`" },
+    { "means", FIELD_NUMBER, SPEC_RESULT, AT(spec_loss, means), 1, -1e6, 1e6,
+      .meaning = "what every output is drawn to" },
+};
+static const struct spec_variant loss_variants[] = {
+    [SPEC_LOSS_MSE] = { "mse", mse_fields, LENGTH(mse_fields),
+                        "mean squared error to the one-hot target" },
+    [SPEC_LOSS_CROSS_ENTROPY] = { "cross_entropy", cross_entropy_fields,
+                                  LENGTH(cross_entropy_fields), "cross entropy" },
+    [SPEC_LOSS_TET] = { "tet", tet_fields, LENGTH(tet_fields),
+                        "temporal efficient training: (1 - lambda) * the mean cross entropy of "
+                        "all time-steps + lambda * the mean of (output - means)^2" },
+};
+static const struct spec_object loss_object = {
+    "train.loss", "type", AT(spec_loss, type), SPEC_LOSS_MSE, loss_variants, LENGTH(loss_variants),
+    NULL, 0
+};
+#define T(member) AT(spec_train, member)
+static const struct spec_field train_fields[] = {
+    { "epochs", FIELD_INT, SPEC_RESULT, T(epochs), 10, 1, 100000,
+      .meaning = "passes over the data" },
+    { "batch_size", FIELD_INT, SPEC_RESULT, T(batch_size), 64, 1, 65536,
+      .meaning = "samples an update" },
+    { "optimizer", FIELD_OBJECT, SPEC_RESULT, T(optimizer), .object = &optimizer_object,
+      .meaning = "update rule" },
+    { "schedule", FIELD_OBJECT, SPEC_RESULT, T(schedule), .object = &schedule_object,
+      .meaning = "learning rate by epoch" },
+    { "loss", FIELD_OBJECT, SPEC_RESULT, T(loss), .object = &loss_object,
+      .meaning = "what is made small" },
+    { "readout", FIELD_CHOICE, SPEC_RESULT, T(readout), SPEC_READOUT_MEAN,
+      .choices = "mean|last|max_membrane",
+      .meaning = "output of the network: mean over time, that of the last time-step, or the largest"
+                 " over time; max_membrane is of potentials: the last layer must not be a neuron" },
+    { "shards", FIELD_INT, SPEC_RESULT, T(shards), 1, 1, 1024,
+      .meaning = "parts of a batch summed as a tree; a power of two" },
+    { "numerics", FIELD_CHOICE, SPEC_RESULT, T(numerics), SPEC_NUMERICS_FAST,
+      .choices = "fast|exact", .meaning = "fast: same bits on one CPU type; exact: on every CPU" },
+    { "max_steps", FIELD_INT, SPEC_RESULT, T(max_steps), 0, 0, UNLIMITED,
+      .meaning = "stop after so many updates; 0 = no limit" },
+    { "grad_clip", FIELD_NUMBER, SPEC_RESULT, T(grad_clip), 0, 0, 1e9,
+      .meaning = "largest 2-norm of all gradients; 0 = off" },
+    { "drop_last", FIELD_BOOL, SPEC_RESULT, T(drop_last), 0,
+      .meaning = "leave out a partial batch" },
+    { "eval_every", FIELD_INT, SPEC_RESULT, T(eval_every), 1, 1, 100000,
+      .meaning = "epochs between validations" },
+};
+const struct spec_object spec_object_train = {
+    "train", NULL, 0, 0, NULL, 0, train_fields, LENGTH(train_fields)
+};

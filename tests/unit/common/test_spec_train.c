@@ -1,0 +1,123 @@
+/* Specs of training: what is below train, its refusals, and hashes that newer fields leave
+ * alone. */
+#include "common/mem.h"
+#include "common/spec.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+#define LAYERS \
+    "{\"type\":\"flatten\"},{\"type\":\"linear\",\"out_features\":10},{\"type\":\"neuron\"}"
+#define SPEC(layers, train)                                                              \
+    "{\"version\":1,\"dataset\":{\"name\":\"glyphs\"},\"network\":{\"layers\":[" layers \
+    "]},\"train\":{" train "}}"
+
+static struct json_faults faults;
+static struct err fault;
+
+static int parse(const char *text, struct spec *s)
+{
+    fault = (struct err){ 0 };
+    return spec_parse_text(text, strlen(text), s, &faults, &fault);
+}
+
+static struct spec good(const char *text)
+{
+    struct spec s = { 0 };
+    cr_assert_eq(parse(text, &s), 0, "%s: %s %s", text, faults.items[0].pointer,
+                 faults.items[0].detail);
+    return s;
+}
+
+/* Refused for one reason, at `pointer`; `word` is in what it says. */
+static void refused(const char *text, const char *pointer, const char *word)
+{
+    struct spec s = { 0 };
+    cr_assert_eq(parse(text, &s), ERR_SPEC, "%s was taken", text);
+    cr_expect_eq(faults.total, 1, "%s: %zu faults, second %s", text, faults.total,
+                 faults.items[1].detail);
+    cr_expect_str_eq(faults.items[0].pointer, pointer, "%s", faults.items[0].detail);
+    cr_expect_not_null(strstr(faults.items[0].detail, word), "%s", faults.items[0].detail);
+}
+
+static void hash_of(const char *text, char hex[DIGEST_HEX_MAX])
+{
+    uint8_t bytes[DIGEST_BYTES];
+    struct spec s = good(text);
+    cr_assert_eq(spec_result_hash(&s, bytes, &fault), 0);
+    digest_hex(bytes, hex);
+    spec_deinit(&s);
+}
+
+/* Normal form of text and of its normal form. */
+static void fixed_point(const char *text)
+{
+    char *once, *twice;
+    struct spec s = good(text);
+    cJSON *json = spec_normalize(&s);
+    once = json_print(json, NULL);
+    cJSON_Delete(json);
+    spec_deinit(&s);
+    s = good(once);
+    json = spec_normalize(&s);
+    twice = json_print(json, NULL);
+    cJSON_Delete(json);
+    spec_deinit(&s);
+    cr_expect_str_eq(once, twice);
+    mem_free(once);
+    mem_free(twice);
+}
+
+/* Goal: specs that were hashed before a field came keep their hash, with the field's default
+ * written out too; any other value has a hash of its own. */
+Test(spec_train, newer_fields_keep_older_hashes, .timeout = 10)
+{
+    static const char plain[] = SPEC(LAYERS, "");
+    char want[DIGEST_HEX_MAX], got[DIGEST_HEX_MAX];
+    hash_of(plain, want);
+    cr_expect_str_eq(want, "c4308fe47a72d05edeb1aa10887a953169d6f7ea4ac9ce83152c50ec040d1a9b");
+    static const char *const same[] = {
+        SPEC(LAYERS, "\"loss\":{\"type\":\"mse\",\"per_step\":false}"),
+        SPEC(LAYERS, "\"readout\":\"mean\""),
+    };
+    for (size_t i = 0; i < sizeof same / sizeof same[0]; i++) {
+        hash_of(same[i], got);
+        cr_expect_str_eq(got, want, "%s", same[i]);
+    }
+    static const char *const other[] = {
+        SPEC(LAYERS, "\"loss\":{\"per_step\":true}"),
+        SPEC(LAYERS, "\"readout\":\"last\""),
+        SPEC(LAYERS, "\"loss\":{\"type\":\"tet\"}"),
+        SPEC(LAYERS, "\"loss\":{\"type\":\"tet\",\"lambda\":0.1}"),
+        SPEC(LAYERS, "\"loss\":{\"type\":\"tet\",\"means\":0.5}"),
+    };
+    enum { N = sizeof other / sizeof other[0] };
+    char seen[N][DIGEST_HEX_MAX];
+    for (size_t i = 0; i < N; i++) {
+        hash_of(other[i], seen[i]);
+        cr_expect_str_neq(seen[i], want, "%s", other[i]);
+        for (size_t j = 0; j < i; j++) cr_expect_str_neq(seen[i], seen[j], "%s", other[i]);
+        fixed_point(other[i]);
+    }
+}
+
+/* Goal: losses and readouts with their fields; fields of other losses and spikes where potentials
+ * are read are refused. */
+Test(spec_train, losses_and_readouts, .timeout = 5)
+{
+    struct spec s = good(SPEC(LAYERS, "\"loss\":{\"type\":\"tet\"}"));
+    cr_expect(s.train.loss.type == SPEC_LOSS_TET && s.train.loss.lambda == 0.05 &&
+              s.train.loss.means == 1 && s.train.readout == SPEC_READOUT_MEAN);
+    spec_deinit(&s);
+    s = good(SPEC("{\"type\":\"flatten\"},{\"type\":\"linear\",\"out_features\":10}",
+                  "\"readout\":\"max_membrane\""));
+    cr_expect_eq(s.train.readout, SPEC_READOUT_MAX_MEMBRANE);
+    spec_deinit(&s);
+    refused(SPEC(LAYERS, "\"readout\":\"max_membrane\""), "/train/readout", "spikes");
+    refused(SPEC(LAYERS, "\"readout\":\"median\""), "/train/readout", "mean|last|max_membrane");
+    refused(SPEC(LAYERS, "\"loss\":{\"lambda\":0.1}"), "/train/loss/lambda",
+            "belongs to type 'tet'");
+    refused(SPEC(LAYERS, "\"loss\":{\"type\":\"tet\",\"lambda\":1.5}"), "/train/loss/lambda",
+            "<= 1");
+}
