@@ -4,6 +4,7 @@
 
 #include "worker/kernels/blas.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,6 +56,11 @@ int kernels_choose(enum isa *out, struct err *e)
             return err_set(e, ERR_INVALID, "SPIKED_ISA=%s: this CPU does not have it", forced);
     }
     return err_set(e, ERR_INVALID, "SPIKED_ISA=%.40s: must be generic, avx2 or avx512", forced);
+}
+
+void kernels_cpu(enum isa isa, char out[KERNELS_CPU_MAX])
+{
+    (void)snprintf(out, KERNELS_CPU_MAX, "%s %s", isa_name(isa), blas_core());
 }
 
 /* ---- pieces of a long array ------------------------------------------------------------------ */

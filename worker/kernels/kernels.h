@@ -25,6 +25,9 @@ enum isa { ISA_GENERIC, ISA_AVX2, ISA_AVX512, ISA_COUNT };
  * here). */
 int kernels_choose(enum isa *out, struct err *e);
 const char *isa_name(enum isa isa);
+/* What decides bits in this CPU: the instruction set and OpenBLAS's kind of core. */
+#define KERNELS_CPU_MAX 64
+void kernels_cpu(enum isa isa, char out[KERNELS_CPU_MAX]); /* "avx512 SkylakeX" */
 
 struct kernels; /* table of one instruction set; worker/kernels/kernels_table.h */
 struct kernel_ctx {

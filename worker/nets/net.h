@@ -85,6 +85,9 @@ float *net_gradients(struct net *n, size_t *floats);     /* same layout; after n
 void net_param_read(const struct net *n, size_t i, float *out);
 void net_param_write(struct net *n, size_t i, const float *in);
 void net_gradient_read(const struct net *n, size_t i, float *out);
+/* The same for any block with the layout of net_weights (an optimiser's moments); NET_WEIGHT. */
+void net_param_unpack(const struct net *n, size_t i, const float *block, float *out);
+void net_param_pack(const struct net *n, size_t i, const float *in, float *block);
 /* 2-norm of a node's weight gradients, in double. */
 double net_grad_norm(const struct net *n, size_t node);
 

@@ -26,7 +26,7 @@ float *net_gradients(struct net *n, size_t *floats)
     return n->gradients;
 }
 
-static void unpack(const struct net *n, size_t i, const float *block, float *out)
+void net_param_unpack(const struct net *n, size_t i, const float *block, float *out)
 {
     const struct net_param *p = &n->params[i];
     const struct net_node *node = &n->nodes[p->node];
@@ -38,26 +38,31 @@ static void unpack(const struct net *n, size_t i, const float *block, float *out
 
 void net_param_read(const struct net *n, size_t i, float *out)
 {
-    unpack(n, i, n->params[i].role == NET_BUFFER ? n->buffers : n->weights, out);
+    net_param_unpack(n, i, n->params[i].role == NET_BUFFER ? n->buffers : n->weights, out);
 }
 
 void net_gradient_read(const struct net *n, size_t i, float *out)
 {
     assert(n->params[i].role == NET_WEIGHT);
-    unpack(n, i, n->gradients, out);
+    net_param_unpack(n, i, n->gradients, out);
 }
 
-void net_param_write(struct net *n, size_t i, const float *in)
+void net_param_pack(const struct net *n, size_t i, const float *in, float *block)
 {
     const struct net_param *p = &n->params[i];
     const struct net_node *node = &n->nodes[p->node];
-    float *packed = (p->role == NET_BUFFER ? n->buffers : n->weights) + p->offset;
+    float *packed = block + p->offset;
     if (node->layer.ops->pack != NULL) {
         node->layer.ops->pack(&node->layer, i - node->first_param, in, packed);
         return;
     }
     memset(packed, 0, p->floats * sizeof packed[0]);
     memcpy(packed, in, p->logical * sizeof packed[0]);
+}
+
+void net_param_write(struct net *n, size_t i, const float *in)
+{
+    net_param_pack(n, i, in, n->params[i].role == NET_BUFFER ? n->buffers : n->weights);
 }
 
 double net_grad_norm(const struct net *n, size_t node)

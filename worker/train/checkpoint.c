@@ -3,7 +3,7 @@
 
 #include "common/log.h"
 #include "common/mem.h"
-#include "worker/nets/safetensors.h"
+#include "worker/train/tensor_list.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -17,7 +17,9 @@
 #include <unistd.h>
 
 #define FILES_STEP 64 /* the list of files grows by so many */
-#define META_COUNT 9
+#define META_COUNT 12
+#define META_TEXT_MAX (2 * CHECKPOINT_MAKER_MAX)
+#define PREFIX_MAX 48
 
 /* ---- which files there are ------------------------------------------------------------------- */
 static int newest_first(const void *a, const void *b)
@@ -60,51 +62,47 @@ static void path_of(const char *dir, uint64_t step, char out[PATH_MAX])
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */
-struct parts {
-    struct safetensors_entry *entries;
-    size_t count, capacity;
-    float *values; /* weights and buffers, PyTorch order */
-};
-
-static void add_part(struct parts *p, const char *prefix, const char *name, const size_t *dims,
-                     size_t n_dims, size_t elements, const float *data)
+/* Moments of every learned parameter, in PyTorch's order, behind one another in `values`. */
+static void add_moments(struct tensor_list *l, const struct net *n, const struct optimizer *o,
+                        float *values)
 {
-    struct safetensors_entry *t = &p->entries[p->count++];
-    *t = (struct safetensors_entry){ .type = SAFETENSORS_F32, .n_dims = n_dims,
-                                     .elements = elements, .data = data };
-    (void)snprintf(t->name, sizeof t->name, "%s%s", prefix, name);
-    memcpy(t->dims, dims, n_dims * sizeof dims[0]);
-}
-
-static void add_weights(struct parts *p, const struct net *n, const char *prefix,
-                        const float *values)
-{
-    for (size_t i = 0; i < net_param_count(n); i++) {
-        const struct net_param *q = net_param(n, i);
-        add_part(p, prefix, q->name, q->dims, q->n_dims, q->logical, values);
-        values += q->logical;
+    for (size_t k = 0; k < o->ops->n_slots; k++) {
+        char prefix[PREFIX_MAX];
+        (void)snprintf(prefix, sizeof prefix, "optimizer.%s.", o->ops->slots[k]);
+        for (size_t i = 0; i < net_param_count(n); i++) {
+            const struct net_param *p = net_param(n, i);
+            if (p->role != NET_WEIGHT) continue;
+            net_param_unpack(n, i, o->slot[k], values);
+            tensor_list_add_param(l, p, prefix, values);
+            values += p->logical;
+        }
     }
 }
 
-static int write_file(const char *path, const struct parts *p, const struct optimizer *o,
+static int write_file(const char *path, const struct tensor_list *l, const struct optimizer *o,
                       const struct checkpoint_state *s, struct err *e)
 {
-    char text[META_COUNT][80];
-    (void)snprintf(text[0], 80, "%d", CHECKPOINT_FORMAT);
-    (void)snprintf(text[1], 80, "%" PRIu64, s->step);
-    (void)snprintf(text[2], 80, "%" PRIu64, s->epoch);
-    (void)snprintf(text[3], 80, "%" PRIu64, s->cursor);
-    (void)snprintf(text[4], 80, "%a %" PRIu64, s->best_accuracy, s->best_step);
-    (void)snprintf(text[5], 80, "%s", s->result_hash);
-    (void)snprintf(text[6], 80, "%" PRIu64, o->updates);
-    (void)snprintf(text[7], 80, "%d", s->tested);
-    (void)snprintf(text[8], 80, "%a %a %" PRIu64, s->val_loss, s->val_accuracy, s->val_step);
+    char text[META_COUNT][META_TEXT_MAX];
+    (void)snprintf(text[0], META_TEXT_MAX, "%d", CHECKPOINT_FORMAT);
+    (void)snprintf(text[1], META_TEXT_MAX, "%" PRIu64, s->step);
+    (void)snprintf(text[2], META_TEXT_MAX, "%" PRIu64, s->epoch);
+    (void)snprintf(text[3], META_TEXT_MAX, "%" PRIu64, s->cursor);
+    (void)snprintf(text[4], META_TEXT_MAX, "%a %" PRIu64, s->best_accuracy, s->best_step);
+    (void)snprintf(text[5], META_TEXT_MAX, "%s", s->result_hash);
+    (void)snprintf(text[6], META_TEXT_MAX, "%" PRIu64, o->updates);
+    (void)snprintf(text[7], META_TEXT_MAX, "%d", s->tested);
+    (void)snprintf(text[8], META_TEXT_MAX, "%a %a %" PRIu64, s->val_loss, s->val_accuracy,
+                   s->val_step);
+    (void)snprintf(text[9], META_TEXT_MAX, "%s", s->build);
+    (void)snprintf(text[10], META_TEXT_MAX, "%s", s->cpu);
+    (void)snprintf(text[11], META_TEXT_MAX, "%s", s->mixed);
     static char names[META_COUNT][20] = { "format", "step", "epoch", "cursor", "best",
-                                          "result_hash", "updates", "tested", "validation" };
+                                          "result_hash", "updates", "tested", "validation",
+                                          "build", "cpu", "mixed" };
     struct safetensors_meta meta[META_COUNT];
     for (size_t i = 0; i < META_COUNT; i++)
         meta[i] = (struct safetensors_meta){ names[i], text[i] };
-    return safetensors_write(path, p->entries, p->count, meta, META_COUNT, e);
+    return safetensors_write(path, l->entries, l->count, meta, META_COUNT, e);
 }
 
 /* Leaves `keep` files up to `step`, the one just written, and those of later steps: they are of
@@ -130,25 +128,29 @@ static int delete_old(const char *dir, uint64_t step, size_t keep, struct err *e
 int checkpoint_save(const char *dir, const struct net *n, const struct optimizer *o,
                     const struct checkpoint_state *s, size_t keep, struct err *e)
 {
-    struct parts p = { .capacity = 2 * net_param_count(n) + OPTIMIZER_SLOTS_MAX };
-    p.entries = mem_calloc(p.capacity, sizeof p.entries[0]);
-    p.values = mem_calloc(weights_floats(n) + 1, sizeof p.values[0]);
-    int rc = 0;
-    if (p.entries == NULL || p.values == NULL) {
-        rc = err_set(e, ERR_NOMEM, "checkpoint");
+    const size_t own = weights_floats(n), all = own * (1 + o->ops->n_slots);
+    const int64_t batches = (int64_t)s->step, best_batches = (int64_t)s->best_step;
+    const bool best = s->best != NULL && s->best_step > 0;
+    struct tensor_list list;
+    int rc = tensor_list_init(&list, n, 2 + o->ops->n_slots, e);
+    if (rc != 0) return rc;
+    float *values = mem_calloc(all + 1, sizeof values[0]);
+    if (values == NULL) {
+        rc = err_set(e, ERR_NOMEM, "checkpoint of %zu values", all);
     } else {
         char path[PATH_MAX];
-        weights_collect(n, p.values);
-        add_weights(&p, n, "", p.values);
-        if (s->best != NULL && s->best_step > 0) add_weights(&p, n, "best.", s->best);
-        for (size_t i = 0; i < o->ops->n_slots; i++)
-            add_part(&p, "optimizer.", o->ops->slots[i], &o->floats, 1, o->floats, o->slot[i]);
+        tensor_list_add_counters(&list, n, "", &batches);
+        if (best) tensor_list_add_counters(&list, n, "best.", &best_batches);
+        weights_collect(n, values);
+        tensor_list_add_values(&list, n, "", values);
+        if (best) tensor_list_add_values(&list, n, "best.", s->best);
+        add_moments(&list, n, o, values + own);
         path_of(dir, s->step, path);
-        rc = write_file(path, &p, o, s, e);
+        rc = write_file(path, &list, o, s, e);
         if (rc == 0) rc = delete_old(dir, s->step, keep, e);
     }
-    mem_free(p.values);
-    mem_free(p.entries);
+    mem_free(values);
+    tensor_list_deinit(&list);
     return rc;
 }
 
@@ -166,6 +168,14 @@ static const float *part(const struct safetensors *f, const char *prefix, const 
     (void)snprintf(full, sizeof full, "%s%s", prefix, name);
     const struct safetensors_entry *t = safetensors_find(f, full);
     return t != NULL && t->type == SAFETENSORS_F32 && t->elements == elements ? t->data : NULL;
+}
+
+static const float *moment(const struct safetensors *f, const struct optimizer *o, size_t slot,
+                           const struct net_param *p)
+{
+    char prefix[PREFIX_MAX];
+    (void)snprintf(prefix, sizeof prefix, "optimizer.%s.", o->ops->slots[slot]);
+    return part(f, prefix, p->name, p->logical);
 }
 
 /* Figures of the last validation; a file of an earlier build has none. */
@@ -187,9 +197,9 @@ static bool complete(const struct safetensors *f, const struct net *n, const str
         const struct net_param *p = net_param(n, i);
         if (part(f, "", p->name, p->logical) == NULL) return false;
         if (best && part(f, "best.", p->name, p->logical) == NULL) return false;
+        for (size_t k = 0; p->role == NET_WEIGHT && k < o->ops->n_slots; k++)
+            if (moment(f, o, k, p) == NULL) return false;
     }
-    for (size_t i = 0; i < o->ops->n_slots; i++)
-        if (part(f, "optimizer.", o->ops->slots[i], o->floats) == NULL) return false;
     return true;
 }
 
@@ -204,10 +214,27 @@ static void take_over(const struct safetensors *f, struct net *n, struct optimiz
             memcpy(best, part(f, "best.", p->name, p->logical), p->logical * sizeof best[0]);
             best += p->logical;
         }
+        for (size_t k = 0; p->role == NET_WEIGHT && k < o->ops->n_slots; k++)
+            net_param_pack(n, i, moment(f, o, k, p), o->slot[k]);
     }
-    for (size_t i = 0; i < o->ops->n_slots; i++)
-        memcpy(o->slot[i], part(f, "optimizer.", o->ops->slots[i], o->floats),
-               o->floats * sizeof o->slot[0][0]);
+}
+
+/* Another build or CPU may give other bits: that is no reason to refuse, but one to say so. */
+static void note_maker(const struct safetensors *f, struct checkpoint_state *s)
+{
+    const char *build = safetensors_meta_find(f, "build"), *cpu = safetensors_meta_find(f, "cpu");
+    const char *mixed = safetensors_meta_find(f, "mixed");
+    if (build == NULL) build = "?";
+    if (cpu == NULL) cpu = "?";
+    if (mixed != NULL && mixed[0] != '\0')
+        (void)snprintf(s->mixed, sizeof s->mixed, "%s", mixed);
+    else if (strcmp(build, s->build) != 0 || strcmp(cpu, s->cpu) != 0)
+        (void)snprintf(s->mixed, sizeof s->mixed, "%.78s on %.76s", build, cpu);
+    else s->mixed[0] = '\0';
+    if (s->mixed[0] != '\0')
+        log_warn("worker.checkpoint", "goes on from step %" PRIu64 " of %s, here is %s on %s: the "
+                 "bits may differ from those of an uninterrupted run", s->step, s->mixed, s->build,
+                 s->cpu);
 }
 
 static int load_file(const char *path, struct net *n, struct optimizer *o,
@@ -236,6 +263,7 @@ static int load_file(const char *path, struct net *n, struct optimizer *o,
         o->updates = updates;
         s->tested = tested != 0;
         read_validation(&f, s);
+        note_maker(&f, s);
         take_over(&f, n, o, s);
     }
     safetensors_deinit(&f);

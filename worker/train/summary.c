@@ -4,6 +4,7 @@
 #include "build_id.h"
 
 #include <math.h>
+#include <stdio.h>
 
 static bool add_layer(cJSON *list, const struct trainer *t, size_t i)
 {
@@ -59,6 +60,12 @@ cJSON *summary_json(const struct trainer *t, const struct trainer_result *r)
     cJSON *warnings = ok ? cJSON_AddArrayToObject(o, "warnings") : NULL;
     if (warnings != NULL && t->warning[0] != '\0')
         ok = cJSON_AddItemToArray(warnings, cJSON_CreateString(t->warning));
+    if (ok && warnings != NULL && t->at.mixed[0] != '\0') {
+        char text[3 * CHECKPOINT_MAKER_MAX];
+        (void)snprintf(text, sizeof text, "a part was trained by %s: the bits may differ",
+                       t->at.mixed);
+        ok = cJSON_AddItemToArray(warnings, cJSON_CreateString(text));
+    }
     if (ok && warnings != NULL) return o;
     cJSON_Delete(o);
     return NULL;

@@ -325,10 +325,10 @@ static int write_results(struct trainer *t, struct err *e)
     if (t->o.dir == NULL) return 0;
     char path[PATH_MAX];
     (void)snprintf(path, sizeof path, "%s/weights.safetensors", t->o.dir);
-    int rc = weights_save(path, t->net, NULL, e);
+    int rc = weights_save(path, t->net, NULL, t->at.step, e);
     if (rc != 0 || t->at.best_step == 0) return rc;
     (void)snprintf(path, sizeof path, "%s/best.safetensors", t->o.dir);
-    return weights_save(path, t->net, t->at.best, e);
+    return weights_save(path, t->net, t->at.best, t->at.best_step, e);
 }
 
 int trainer_run(struct trainer *t, struct trainer_result *r, struct err *e)

@@ -3,7 +3,10 @@
 #include "common/mem.h"
 #include "worker/train/trainer.h"
 
+#include "build_id.h"
+
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -37,6 +40,19 @@ static int build_net(struct trainer *t, struct err *e)
     rc = net_build(&t->net, s->layers, s->n_layers, t->data->classes, &o, e);
     if (rc == 0) rc = net_start(t->net, e);
     return rc;
+}
+
+/* What else decides bits, for checkpoints (design 5.8). */
+static int note_maker(struct trainer *t, struct err *e)
+{
+    enum isa isa;
+    char cpu[KERNELS_CPU_MAX];
+    const int rc = kernels_choose(&isa, e);
+    if (rc != 0) return rc;
+    kernels_cpu(isa, cpu);
+    (void)snprintf(t->at.cpu, sizeof t->at.cpu, "%s", cpu);
+    (void)snprintf(t->at.build, sizeof t->at.build, "%.79s", SPIKED_BUILD);
+    return 0;
 }
 
 /* Spec and data together: what a checkpoint must agree with. */
@@ -101,6 +117,7 @@ int trainer_init(struct trainer *t, const struct spec *spec, const struct traine
                               &t->test, e);
     if (rc == 0) rc = build_net(t, e);
     if (rc == 0) rc = result_hash(t, e);
+    if (rc == 0) rc = note_maker(t, e);
     if (rc == 0) rc = allocate(t, e);
     if (rc != 0) {
         trainer_deinit(t);

@@ -3,7 +3,7 @@
 #include "worker/train/checkpoint.h"
 
 #include "common/mem.h"
-#include "worker/nets/safetensors.h"
+#include "worker/train/tensor_list.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -31,34 +31,25 @@ void weights_restore(struct net *n, const float *values)
     }
 }
 
-static void entry_of(const struct net_param *p, const char *prefix, const float *data,
-                     struct safetensors_entry *out)
+int weights_save(const char *path, const struct net *n, const float *values, uint64_t batches,
+                 struct err *e)
 {
-    *out = (struct safetensors_entry){ .type = SAFETENSORS_F32, .n_dims = p->n_dims,
-                                       .elements = p->logical, .data = data };
-    (void)snprintf(out->name, sizeof out->name, "%s%s", prefix, p->name);
-    memcpy(out->dims, p->dims, p->n_dims * sizeof p->dims[0]);
-}
-
-int weights_save(const char *path, const struct net *n, const float *values, struct err *e)
-{
-    const size_t count = net_param_count(n), floats = weights_floats(n);
-    struct safetensors_entry *entries = mem_calloc(count + 1, sizeof entries[0]);
+    const size_t floats = weights_floats(n);
+    const int64_t counter = (int64_t)batches;
+    struct tensor_list list;
+    int rc = tensor_list_init(&list, n, 1, e);
+    if (rc != 0) return rc;
     float *own = values == NULL ? mem_calloc(floats + 1, sizeof own[0]) : NULL;
-    int rc = 0;
-    if (entries == NULL || (values == NULL && own == NULL)) {
+    if (values == NULL && own == NULL) {
         rc = err_set(e, ERR_NOMEM, "%zu weights", floats);
     } else {
         if (own != NULL) weights_collect(n, own);
-        const float *at = own != NULL ? own : values;
-        for (size_t i = 0; i < count; i++) {
-            entry_of(net_param(n, i), "", at, &entries[i]);
-            at += net_param(n, i)->logical;
-        }
-        rc = safetensors_write(path, entries, count, NULL, 0, e);
+        tensor_list_add_counters(&list, n, "", &counter);
+        tensor_list_add_values(&list, n, "", own != NULL ? own : values);
+        rc = safetensors_write(path, list.entries, list.count, NULL, 0, e);
     }
     mem_free(own);
-    mem_free(entries);
+    tensor_list_deinit(&list);
     return rc;
 }
 

@@ -1,6 +1,7 @@
 /* Checkpoints: everything comes back, damaged files are passed over, a file appears whole or not
  * at all. */
 #include "tests/unit/nets/net_fixture.h"
+#include "worker/nets/safetensors.h"
 #include "worker/train/checkpoint.h"
 
 #include "common/log.h"
@@ -65,16 +66,16 @@ static void drop(struct world *w)
 /* As after `step` updates. */
 static void advance(struct world *w, uint64_t step)
 {
-    float *all = mem_calloc(w->at.best_floats, sizeof(float));
-    for (size_t i = 0; i < w->at.best_floats; i++) {
+    const size_t more = 7 + net_param_count(w->net);
+    float *all = mem_calloc(w->at.best_floats + more, sizeof(float));
+    for (size_t i = 0; i < w->at.best_floats + more; i++) {
         all[i] = (float)fixture_number(step * 1000003 + i);
-        w->at.best[i] = -all[i];
+        if (i < w->at.best_floats) w->at.best[i] = -all[i];
     }
     weights_restore(w->net, all);
-    for (size_t i = 0; i < w->optimizer.floats; i++) {
-        w->optimizer.slot[0][i] = (float)step + (float)i;
-        w->optimizer.slot[1][i] = (float)step * 0.5f + (float)i;
-    }
+    for (size_t i = 0; i < net_param_count(w->net); i++) /* moments: other numbers of those */
+        for (size_t k = 0; k < 2 && net_param(w->net, i)->role == NET_WEIGHT; k++)
+            net_param_pack(w->net, i, all + 7 * k + i, w->optimizer.slot[k]);
     w->optimizer.updates = step;
     w->at.step = step;
     w->at.epoch = step / 10;
@@ -153,6 +154,72 @@ Test(checkpoint, round_trip, .timeout = 30)
     cr_assert(load(a, b) && alike(a, b) && b->at.epoch == 3 && b->at.cursor == 112);
     drop(a);
     drop(b);
+}
+
+/* Goal: moments lie in the file as PyTorch has them: one tensor a parameter, its shape, its order;
+ * batches of a normalisation are counted, for the best weights too. */
+Test(checkpoint, moments_have_the_shape_of_their_parameters, .timeout = 30)
+{
+    struct world *a = make(1);
+    struct safetensors f;
+    struct err e = { 0 };
+    char path[120], name[200];
+    static const char *const slots[] = { "exp_avg", "exp_avg_sq" };
+    save(a, 37, 1);
+    path_of(a, 37, path);
+    cr_assert_eq(safetensors_read(path, &f, &e), 0, "%s", e.text);
+    float *want = mem_calloc(a->at.best_floats, sizeof(float));
+    size_t expected = 2 * net_param_count(a->net) + 4; /* two normalisations, twice */
+    for (size_t i = 0; i < net_param_count(a->net); i++) {
+        const struct net_param *p = net_param(a->net, i);
+        for (size_t k = 0; k < 2 && p->role == NET_WEIGHT; k++, expected++) {
+            (void)snprintf(name, sizeof name, "optimizer.%s.%s", slots[k], p->name);
+            const struct safetensors_entry *t = safetensors_find(&f, name);
+            cr_assert(t != NULL && t->type == SAFETENSORS_F32 && t->n_dims == p->n_dims, "%s",
+                      name);
+            cr_assert_eq(memcmp(t->dims, p->dims, p->n_dims * sizeof p->dims[0]), 0, "%s", name);
+            net_param_unpack(a->net, i, a->optimizer.slot[k], want);
+            cr_assert_eq(memcmp(t->data, want, p->logical * sizeof want[0]), 0, "%s", name);
+        }
+    }
+    cr_assert_eq(f.count, expected, "%zu tensors, not %zu", f.count, expected);
+    const struct safetensors_entry *now = safetensors_find(&f, "1.num_batches_tracked");
+    const struct safetensors_entry *best = safetensors_find(&f, "best.5.num_batches_tracked");
+    cr_assert(now != NULL && best != NULL && *(const int64_t *)now->data == 37 &&
+              *(const int64_t *)best->data == 35);
+    safetensors_deinit(&f);
+    mem_free(want);
+    drop(a);
+}
+
+static void made_by(struct world *w, const char *build, const char *cpu)
+{
+    (void)snprintf(w->at.build, sizeof w->at.build, "%s", build);
+    (void)snprintf(w->at.cpu, sizeof w->at.cpu, "%s", cpu);
+}
+
+/* Goal: a checkpoint says which build and CPU made it; another one goes on from it, bit by bit, and
+ * the mark that it did stays in all later checkpoints. */
+Test(checkpoint, another_build_or_cpu_goes_on_and_says_so, .timeout = 30)
+{
+    static const char *const makers[][2] = {
+        { "v1", "avx2 Haswell" }, { "v2", "avx2 Haswell" }, { "v1", "avx512 SkylakeX" }
+    };
+    for (size_t i = 0; i < 3; i++) {
+        struct world *a = make(1), *b = make(2), *c = make(3);
+        made_by(a, makers[0][0], makers[0][1]);
+        made_by(b, makers[i][0], makers[i][1]);
+        made_by(c, makers[i][0], makers[i][1]);
+        save(a, 4, 1);
+        cr_assert(load(a, b) && alike(a, b));
+        cr_assert(strcmp(b->at.mixed, i == 0 ? "" : "v1 on avx2 Haswell") == 0, "%s",
+                  b->at.mixed);
+        save(b, 5, 1);
+        cr_assert(load(b, c) && strcmp(c->at.mixed, b->at.mixed) == 0, "%s", c->at.mixed);
+        drop(a);
+        drop(b);
+        drop(c);
+    }
 }
 
 /* Goal: before any validation there are no best weights and no accuracy, and that comes back. */

@@ -1,5 +1,6 @@
 /* Whole trainings: same bits for any number of threads, after a stop and resume, and whatever
  * labels and execution fields say; faults end a training by name. */
+#include "worker/train/summary.h"
 #include "worker/train/trainer.h"
 
 #include "common/log.h"
@@ -284,6 +285,40 @@ Test(trainer, divergence_is_named, .timeout = 60)
               e.text);
     trainer_deinit(&t);
     spec_deinit(&s);
+}
+
+/* Goal: a run that goes on from a checkpoint of another build trains to its end, and its summary
+ * says that the bits may differ. */
+Test(trainer, a_run_of_two_builds_says_so, .timeout = 60)
+{
+    char dir[] = "/tmp/spiked-builds-XXXXXX";
+    struct spec s = parse("", ADAM, 1);
+    struct trainer t;
+    struct trainer_result r;
+    struct err e = { 0 };
+    bool resumed = false;
+    log_set_level(LOG_ERROR);
+    cr_assert(mkdtemp(dir) != NULL);
+    const struct trainer_options o = { .dir = dir, .training = true, .max_steps = 2 };
+    for (int again = 0; again < 2; again++) {
+        cr_assert_eq(trainer_init(&t, &s, &o, &e), 0, "%s", e.text);
+        cr_assert(t.at.build[0] != '\0' && strchr(t.at.cpu, ' ') != NULL, "%s", t.at.cpu);
+        if (again == 0) (void)snprintf(t.at.build, sizeof t.at.build, "an older build");
+        cr_assert_eq(trainer_resume(&t, &resumed, &e), 0, "%s", e.text);
+        cr_assert(resumed == (again == 1));
+        t.o.max_steps += (uint64_t)again;
+        cr_assert_eq(trainer_run(&t, &r, &e), 0, "%s", e.text);
+        cJSON *json = summary_json(&t, &r);
+        const cJSON *warning = cJSON_GetArrayItem(json_get(json, "warnings"), 0);
+        cr_assert((warning != NULL) == (again == 1));
+        if (again == 1)
+            cr_assert(strstr(warning->valuestring, "an older build on ") != NULL, "%s",
+                      warning->valuestring);
+        cJSON_Delete(json);
+        trainer_deinit(&t);
+    }
+    spec_deinit(&s);
+    remove_folder(dir);
 }
 
 /* A layer whose weights grow a thousandfold each step while its gradient vanishes: the

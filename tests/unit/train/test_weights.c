@@ -61,7 +61,7 @@ Test(weights, round_trip, .timeout = 30)
     struct err e = { 0 };
     struct safetensors f;
     cr_assert(!same_weights(a, b));
-    cr_assert_eq(weights_save(path, a, NULL, &e), 0, "%s", e.text);
+    cr_assert_eq(weights_save(path, a, NULL, 0, &e), 0, "%s", e.text);
     cr_assert_eq(weights_load(path, b, &e), 0, "%s", e.text);
     cr_assert(same_weights(a, b));
     cr_assert_eq(safetensors_read(path, &f, &e), 0);
@@ -74,7 +74,7 @@ Test(weights, round_trip, .timeout = 30)
 
     float *others = collected(a);
     for (size_t i = 0; i < weights_floats(a); i++) others[i] = (float)i;
-    cr_assert_eq(weights_save(path, a, others, &e), 0, "%s", e.text);
+    cr_assert_eq(weights_save(path, a, others, 0, &e), 0, "%s", e.text);
     cr_assert_eq(weights_load(path, a, &e), 0, "%s", e.text);
     cr_assert(!same_weights(a, b));
     weights_restore(b, others);
@@ -144,4 +144,30 @@ Test(weights, missing_file, .timeout = 30)
     cr_assert_neq(weights_load("/tmp/spiked-no-such-file", a, &e), 0);
     cr_assert(strstr(e.text, "spiked-no-such-file") != NULL, "%s", e.text);
     net_destroy(a);
+}
+
+/* Goal: a batch normalisation counts its batches as PyTorch does: an I64 scalar for each, beside
+ * weights that are loaded whatever it says. */
+Test(weights, batches_are_counted_as_pytorch_does, .timeout = 30)
+{
+    struct layers la, lb;
+    struct net *a = build(&la, 1), *b = build(&lb, 2);
+    struct err e = { 0 };
+    struct safetensors f;
+    cr_assert_eq(weights_save(path, a, NULL, 1234567890123, &e), 0, "%s", e.text);
+    cr_assert_eq(safetensors_read(path, &f, &e), 0, "%s", e.text);
+    static const char *const names[] = { "1.num_batches_tracked", "5.num_batches_tracked" };
+    for (size_t i = 0; i < 2; i++) {
+        const struct safetensors_entry *t = safetensors_find(&f, names[i]);
+        cr_assert(t != NULL && t->type == SAFETENSORS_I64 && t->n_dims == 0 && t->elements == 1);
+        cr_assert_eq(*(const int64_t *)t->data, 1234567890123);
+    }
+    cr_assert_eq(f.count, net_param_count(a) + 2);
+    safetensors_deinit(&f);
+    cr_assert(!same_weights(a, b));
+    cr_assert_eq(weights_load(path, b, &e), 0, "%s", e.text);
+    cr_assert(same_weights(a, b));
+    (void)unlink(path);
+    net_destroy(a);
+    net_destroy(b);
 }
