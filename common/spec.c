@@ -1,57 +1,12 @@
-/* spec: parses a whole experiment spec: the tables, the list of layers, then the rules across
- * fields. See spec.h. */
+/* spec: parses a whole experiment spec: the tables, the network, then the rules across fields. See
+ * spec.h. */
 #include "common/spec.h"
 
 #include "common/mem.h"
-#include "common/spec_table.h"
+#include "common/spec_build.h"
 
 #include <stdio.h>
 #include <string.h>
-
-static bool path_valid(const char *name)
-{
-    size_t n = strlen(name);
-    return n > 0 && n < SPEC_PATH_MAX &&
-           strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == n;
-}
-
-static void read_name(const cJSON *json, const char *pointer, size_t index, struct spec_layer *l,
-                      struct json_faults *faults)
-{
-    (void)snprintf(l->path, sizeof l->path, "%zu", index);
-    const cJSON *v = json_get(json, "name");
-    if (v == NULL) return;
-    char here[200];
-    spec_pointer(here, sizeof here, pointer, "name");
-    if (!cJSON_IsString(v) || !path_valid(v->valuestring)) {
-        json_fault_add(faults, here, "not_allowed", "a layer's name has letters, digits and '_'");
-        return;
-    }
-    (void)snprintf(l->path, sizeof l->path, "%s", v->valuestring);
-}
-
-static void read_layer(const cJSON *json, size_t index, const struct spec_neuron *neuron,
-                       struct spec_layer *l, struct json_faults *faults)
-{
-    static const char *const own[] = { "name", "type" };
-    (void)snprintf(l->pointer, sizeof l->pointer, "/network/layers/%zu", index);
-    if (!cJSON_IsObject(json)) {
-        json_fault_add(faults, l->pointer, "wrong_type", "must be an object");
-        return;
-    }
-    read_name(json, l->pointer, index, l, faults);
-    const char *type = json_get_string(json, "type", "");
-    if (strcmp(type, spec_layer_type_name(SPEC_NEURON)) == 0) {
-        l->type = SPEC_NEURON;
-        spec_read_neuron(json, l->pointer, neuron, own, 2, &l->u.neuron, faults);
-    } else {
-        spec_read_object(&spec_object_layer, json, l->pointer, own, 1, l, faults);
-    }
-    bool pool = l->type == SPEC_MAX_POOL2D || l->type == SPEC_AVG_POOL2D;
-    for (int axis = 0; pool && axis < 2; axis++) {
-        if (l->u.pool.stride[axis] == 0) l->u.pool.stride[axis] = l->u.pool.kernel_size[axis];
-    }
-}
 
 static void read_network(const cJSON *json, struct spec *s, struct json_faults *faults,
                          bool *out_of_memory)
@@ -69,12 +24,13 @@ static void read_network(const cJSON *json, struct spec *s, struct json_faults *
             spec_unknown_field(item->string, names, 2, here, faults);
         }
     }
-    struct spec_neuron neuron, given;
-    spec_default_neuron(&neuron, 1); /* lif */
+    struct spec_builder b = { .s = s, .faults = faults };
+    struct spec_neuron given;
+    spec_default_neuron(&b.neuron, 1); /* lif */
     const cJSON *defaults = json_get(json, "neuron");
     if (defaults != NULL) {
-        spec_read_neuron(defaults, "/network/neuron", &neuron, NULL, 0, &given, faults);
-        neuron = given;
+        spec_read_neuron(defaults, "/network/neuron", &b.neuron, NULL, 0, &given, faults);
+        b.neuron = given;
     }
     const cJSON *layers = json_get(json, "layers");
     int count = cJSON_IsArray(layers) ? cJSON_GetArraySize(layers) : 0;
@@ -83,17 +39,9 @@ static void read_network(const cJSON *json, struct spec *s, struct json_faults *
                        SPEC_LAYERS_MAX);
         return;
     }
-    s->layers = mem_calloc((size_t)count, sizeof s->layers[0]);
-    if (s->layers == NULL) {
-        *out_of_memory = true;
-        return;
-    }
-    const cJSON *item;
-    cJSON_ArrayForEach(item, layers)
-    {
-        read_layer(item, s->n_layers, &neuron, &s->layers[s->n_layers], faults);
-        s->n_layers++;
-    }
+    struct spec_place at = spec_build_begin(s);
+    spec_read_layers(&b, layers, "/network/layers", "", &at);
+    *out_of_memory = b.out_of_memory;
 }
 
 int spec_parse(const cJSON *json, struct spec *out, struct json_faults *faults, struct err *e)
@@ -108,7 +56,7 @@ int spec_parse(const cJSON *json, struct spec *out, struct json_faults *faults, 
     if (cJSON_IsObject(json)) {
         read_network(json_get(json, "network"), s, faults, &out_of_memory);
         if (json_get(json, "monitors") == NULL) spec_default_monitors(s);
-        spec_check_rules(s, json, faults);
+        out_of_memory |= !spec_check_rules(s, json, faults);
     }
     int rc = 0;
     if (out_of_memory) {
@@ -144,6 +92,8 @@ int spec_parse_text(const char *text, size_t length, struct spec *out, struct js
 void spec_deinit(struct spec *s)
 {
     mem_free(s->layers);
+    mem_free(s->groups);
     s->layers = NULL;
-    s->n_layers = 0;
+    s->groups = NULL;
+    s->n_layers = s->n_groups = 0;
 }

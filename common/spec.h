@@ -79,6 +79,10 @@ enum spec_layer_type {
     SPEC_FLATTEN,
     SPEC_DROPOUT,
     SPEC_VOTING,
+    SPEC_RESIDUAL,      /* as a layer: where the two branches of a residual meet */
+    SPEC_SEQUENTIAL,    /* from here on: groups of layers, never in spec.layers themselves */
+    SPEC_SEW_BLOCK,
+    SPEC_SPIKING_BLOCK,
     SPEC_LAYER_TYPE_COUNT
 };
 const char *spec_layer_type_name(enum spec_layer_type t); /* "conv2d" */
@@ -91,10 +95,23 @@ struct spec_pool2d {
     int64_t kernel_size[2], stride[2], padding[2]; /* stride defaults to kernel_size */
     bool ceil_mode, count_include_pad;
 };
+/* How two branches meet (Fang et al., NeurIPS 2021): identity + out, identity * out,
+ * identity * (1 - out), out * (1 - identity); out is the body's, identity the shortcut's. */
+enum spec_connect { SPEC_ADD, SPEC_AND, SPEC_IAND, SPEC_IAND_SWAPPED };
+enum spec_block_style { SPEC_BLOCK_BASIC, SPEC_BLOCK_BOTTLENECK };
+enum spec_downsample { SPEC_DOWNSAMPLE_AUTO, SPEC_DOWNSAMPLE_YES, SPEC_DOWNSAMPLE_NO };
+struct spec_block { /* of a residual network; the bottleneck gives 4 * out_channels */
+    int style, connect, downsample;
+    int64_t out_channels, stride;
+    struct spec_neuron neuron;
+};
+#define SPEC_INPUTS_MAX 2
+#define SPEC_INPUT ((size_t)-1) /* as an input: the network's own */
 struct spec_layer {
     enum spec_layer_type type;
     char path[SPEC_PATH_MAX]; /* "0", "stem.conv"; names parameters, monitors, series (design 4) */
     char pointer[160];        /* "/network/layers/3" */
+    size_t inputs[SPEC_INPUTS_MAX], n_inputs; /* layers before this one; 0: the one before it */
     union {
         struct spec_conv2d conv2d;
         struct {
@@ -112,7 +129,18 @@ struct spec_layer {
         struct {
             int64_t size;
         } voting;
+        struct {
+            int connect;
+        } residual; /* inputs: body, shortcut */
+        struct spec_block block;
     } u;
+};
+
+/* A group as it was written: its layers are spec.layers [begin, end), its own list (or body)
+ * [begin, body_end), a shortcut [body_end, end - 1), the meeting point of a residual end - 1. */
+struct spec_group {
+    struct spec_layer head; /* type, path, pointer and fields of its own */
+    size_t begin, body_end, end;
 };
 
 /* ---- the other parts ------------------------------------------------------------------------- */
@@ -209,8 +237,10 @@ struct spec {
     uint64_t seed;    /* JSON integer 0 .. 2^53 */
     int64_t time_steps;
     struct spec_dataset dataset;
-    struct spec_layer *layers; /* owned; network.layers in order */
+    struct spec_layer *layers; /* owned; every layer, groups resolved, inputs before readers */
     size_t n_layers;
+    struct spec_group *groups; /* owned; an outer one before those inside it */
+    size_t n_groups;
     struct spec_train train;
     struct spec_monitor monitors[SPEC_MONITORS_MAX];
     size_t n_monitors;
@@ -255,14 +285,20 @@ struct spec_dataset_info {
 /* NULL for a user's folder: its shape is known only when it is opened. */
 const struct spec_dataset_info *spec_dataset_find(const char *name);
 const struct spec_dataset_info *spec_datasets(size_t *count);
+/* Index of input k of layer i, or SPEC_INPUT. */
+static inline size_t spec_layer_input(const struct spec_layer *layers, size_t i, size_t k)
+{
+    if (layers[i].n_inputs == 0) return i == 0 ? SPEC_INPUT : i - 1;
+    return layers[i].inputs[k];
+}
 /* Output shape of one layer; 0, or ERR_SPEC with what is wrong ("kernel 5 does not fit ..."). */
 int spec_layer_shape(const struct spec_layer *l, struct spec_shape in, struct spec_shape *out,
                      struct err *e);
 /* Learned numbers of one layer (without running statistics). */
 int64_t spec_layer_parameters(const struct spec_layer *l, struct spec_shape in, int64_t time_steps);
 /* Walks all layers from `in`; adds a fault at the first layer that does not fit and one when the
- * last output is not `classes` wide. shapes: NULL or n_layers entries. */
-void spec_shapes(const struct spec *s, struct spec_shape in, int64_t classes,
+ * last output is not `classes` wide. shapes: NULL or n_layers entries. false: out of memory. */
+bool spec_shapes(const struct spec *s, struct spec_shape in, int64_t classes,
                  struct spec_shape *shapes, struct json_faults *faults);
 /* "*", "?" and literal text against a layer path. */
 bool spec_glob(const char *glob, const char *path);

@@ -46,6 +46,8 @@ static const char *kind_word(const struct spec_field *f)
     case FIELD_OBJECT: return "object";
     case FIELD_OBJECTS: return "list of objects";
     case FIELD_SURROGATE: return "surrogate";
+    case FIELD_LAYERS: return "list of layers";
+    case FIELD_NEURON: return "neuron";
     }
     return "";
 }
@@ -163,7 +165,11 @@ char *spec_docs(void)
     add(&t, "`network` is an object: `layers`, a list of layers from input to output, each with\n"
             "a `type` and an optional `name` (letters, digits, `_`; default: its index); and\n"
             "`neuron`, defaults for every neuron. The path of a layer is its name; it names\n"
-            "parameters (`<path>.weight`), monitors and series.\n");
+            "parameters (`<path>.weight`), monitors and series. Inside a group (`residual`,\n"
+            "`sequential`, blocks) it follows the group's path and a dot: `layer1.0.conv1`;\n"
+            "layers of a shortcut stand below `<path>.downsample`. A block's layers are called\n"
+            "`conv1`, `bn1`, `sn1`, `conv2`, ..., `downsample.0`, `downsample.1` and\n"
+            "`downsample_sn`. Where two branches meet has the group's own path.\n");
     add_object(&t, &spec_object_top);
     add_object(&t, &spec_object_layer);
     add_neurons(&t);

@@ -6,6 +6,7 @@
 #define UNLIMITED 9007199254740992.0 /* 2^53: what JSON holds exactly */
 
 /* ---- layers ---------------------------------------------------------------------------------- */
+#define CONNECTIONS "add|and|iand|iand_swapped"
 #define L(member) AT(spec_layer, u.member)
 static const struct spec_field conv2d_fields[] = {
     { "out_channels", FIELD_INT, SPEC_RESULT, L(conv2d.out_channels), .min = 1, .max = 65536,
@@ -58,6 +59,33 @@ static const struct spec_field dropout_fields[] = {
 static const struct spec_field voting_fields[] = {
     { "size", FIELD_INT, SPEC_RESULT, L(voting.size), 10, 1, 65536, .meaning = "outputs a class" },
 };
+static const struct spec_field residual_fields[] = {
+    { "connect", FIELD_CHOICE, SPEC_RESULT, L(residual.connect), SPEC_ADD, .choices = CONNECTIONS,
+      .meaning = "identity + out, identity * out, identity * (1 - out), out * (1 - identity)" },
+    { "body", FIELD_LAYERS, SPEC_RESULT, .required = true, .meaning = "layers that give out" },
+    { "shortcut", FIELD_LAYERS, SPEC_RESULT,
+      .meaning = "layers that give identity, called `downsample`; none = the input itself" },
+};
+static const struct spec_field sequential_fields[] = {
+    { "body", FIELD_LAYERS, SPEC_RESULT, .required = true, .meaning = "layers one by one" },
+};
+#define BLOCK_FIELDS                                                                               \
+    { "style", FIELD_CHOICE, SPEC_RESULT, L(block.style), SPEC_BLOCK_BASIC,                        \
+      .choices = "basic|bottleneck", .meaning = "two 3x3 convolutions; or 1x1, 3x3, 1x1" },        \
+    { "out_channels", FIELD_INT, SPEC_RESULT, L(block.out_channels), .min = 1, .max = 16384,       \
+      .required = true, .meaning = "output channels; a bottleneck gives four times as many" },     \
+    { "stride", FIELD_INT, SPEC_RESULT, L(block.stride), 1, 1, 64,                                 \
+      .meaning = "of the first 3x3 convolution" },                                                 \
+    { "downsample", FIELD_CHOICE, SPEC_RESULT, L(block.downsample), SPEC_DOWNSAMPLE_AUTO,          \
+      .choices = "auto|yes|no",                                                                    \
+      .meaning = "a 1x1 convolution in the shortcut; auto: where stride or channels change" },     \
+    { "neuron", FIELD_NEURON, SPEC_RESULT, L(block.neuron), .meaning = "on top of network.neuron" }
+static const struct spec_field sew_block_fields[] = {
+    BLOCK_FIELDS,
+    { "connect", FIELD_CHOICE, SPEC_RESULT, L(block.connect), SPEC_ADD, .choices = CONNECTIONS,
+      .meaning = "see residual" },
+};
+static const struct spec_field spiking_block_fields[] = { BLOCK_FIELDS };
 static const struct spec_variant layer_variants[] = {
     [SPEC_CONV2D] = { "conv2d", conv2d_fields, LENGTH(conv2d_fields), "2-d convolution" },
     [SPEC_LINEAR] = { "linear", linear_fields, LENGTH(linear_fields), "fully connected" },
@@ -72,6 +100,15 @@ static const struct spec_variant layer_variants[] = {
     [SPEC_DROPOUT] = { "dropout", dropout_fields, LENGTH(dropout_fields), "dropout" },
     [SPEC_VOTING] = { "voting", voting_fields, LENGTH(voting_fields),
                       "mean over groups of outputs" },
+    [SPEC_RESIDUAL] = { "residual", residual_fields, LENGTH(residual_fields),
+                        "two branches and where they meet" },
+    [SPEC_SEQUENTIAL] = { "sequential", sequential_fields, LENGTH(sequential_fields),
+                          "a list with a name" },
+    [SPEC_SEW_BLOCK] = { "sew_block", sew_block_fields, LENGTH(sew_block_fields),
+                         "spike-element-wise block: convolution, batch norm, neuron, two or three "
+                         "times, then the connection" },
+    [SPEC_SPIKING_BLOCK] = { "spiking_block", spiking_block_fields, LENGTH(spiking_block_fields),
+                             "block of a spiking ResNet: the last neuron comes after the sum" },
 };
 const struct spec_object spec_object_layer = {
     "layer", "type", AT(spec_layer, type), -1, layer_variants, LENGTH(layer_variants), NULL, 0

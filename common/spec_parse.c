@@ -255,6 +255,8 @@ static void read_field(const struct spec_field *f, const cJSON *v, const char *p
     case FIELD_OBJECTS: read_objects(f, v, pointer, base, faults); break;
     case FIELD_SURROGATE: spec_read_surrogate(v, pointer, at, faults); break;
     case FIELD_ONLY: read_only(f, v, pointer, faults); break;
+    case FIELD_LAYERS:
+    case FIELD_NEURON: break; /* spec_layers.c */
     }
 }
 
@@ -279,7 +281,9 @@ static void default_field(const struct spec_field *f, void *base)
     case FIELD_STRING:
     case FIELD_STRINGS:
     case FIELD_OBJECTS:
-    case FIELD_ONLY: break; /* empty */
+    case FIELD_ONLY:
+    case FIELD_LAYERS:
+    case FIELD_NEURON: break; /* empty */
     }
 }
 

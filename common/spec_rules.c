@@ -139,14 +139,14 @@ static void check_train(const struct spec *s, struct json_faults *faults)
     }
 }
 
-void spec_check_rules(const struct spec *s, const cJSON *json, struct json_faults *faults)
+bool spec_check_rules(const struct spec *s, const cJSON *json, struct json_faults *faults)
 {
     check_dataset(s, json, faults);
     check_train(s, faults);
     check_paths(s, faults);
     /* A layer that was not understood would only be reported a second time below. */
-    if (faults->total > 0) return;
+    if (faults->total > 0) return true;
     check_monitors(s, faults);
     const struct spec_dataset_info *info = spec_dataset_find(s->dataset.name);
-    if (info != NULL) spec_shapes(s, info->shape, info->classes, NULL, faults);
+    return info == NULL || spec_shapes(s, info->shape, info->classes, NULL, faults);
 }

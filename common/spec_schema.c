@@ -79,6 +79,17 @@ static cJSON *string_schema(size_t size)
     return o;
 }
 
+/* The schema at a pointer of this document. */
+static cJSON *reference_schema(const char *pointer)
+{
+    char text[80];
+    (void)snprintf(text, sizeof text, "#%s", pointer);
+    cJSON *o = cJSON_CreateObject();
+    if (o != NULL && cJSON_AddStringToObject(o, "$ref", text) != NULL) return o;
+    cJSON_Delete(o);
+    return NULL;
+}
+
 static cJSON *field_schema(const struct spec_field *f)
 {
     switch (f->kind) {
@@ -97,6 +108,10 @@ static cJSON *field_schema(const struct spec_field *f)
     case FIELD_OBJECT: return object_schema(f->object);
     case FIELD_OBJECTS: return list_schema(object_schema(f->object), 0, (size_t)f->max);
     case FIELD_SURROGATE: return spec_schema_surrogate();
+    case FIELD_LAYERS:
+        return list_schema(reference_schema("/properties/network/properties/layers/items"),
+                           f->required ? 1 : 0, SPEC_LAYERS_MAX);
+    case FIELD_NEURON: return reference_schema("/properties/network/properties/neuron");
     case FIELD_ONLY:
         if (f->max > 0) return list_schema(choice_schema(f->choices), 1, 1);
         return choice_schema(f->choices);

@@ -1,5 +1,6 @@
 /* spec_shapes: output shapes by pure arithmetic, and the datasets whose shape is known. The server
  * refuses a spec with it before anything runs; the worker builds nets with it. Any thread. */
+#include "common/mem.h"
 #include "common/spec.h"
 
 #include <stdio.h>
@@ -105,6 +106,10 @@ int spec_layer_shape(const struct spec_layer *l, struct spec_shape in, struct sp
     case SPEC_BATCH_NORM:
     case SPEC_NEURON:
     case SPEC_DROPOUT:
+    case SPEC_RESIDUAL: /* the caller compares the branches */
+    case SPEC_SEQUENTIAL:
+    case SPEC_SEW_BLOCK:
+    case SPEC_SPIKING_BLOCK:
     case SPEC_LAYER_TYPE_COUNT: break;
     }
     if (rc != 0) return rc;
@@ -135,11 +140,17 @@ int64_t spec_layer_parameters(const struct spec_layer *l, struct spec_shape in, 
     }
 }
 
-/* Features that are a flattened image keep its memory order until a layer mixes them. */
-static bool stays_flat(const struct spec_layer *l, struct spec_shape in, bool flat)
+/* ---- the walk -------------------------------------------------------------------------------- */
+/* Output of a layer; features that are a flattened image keep its memory order until a layer mixes
+ * them, so two branches can only meet when they are the same image. */
+struct walk {
+    struct spec_shape shape, image; /* image: before flatten */
+    bool flat;
+};
+
+static bool same_shape(struct spec_shape a, struct spec_shape b)
 {
-    if (l->type == SPEC_FLATTEN) return flat || in.h * in.w > 1;
-    return flat && l->type != SPEC_LINEAR && l->type != SPEC_VOTING;
+    return a.c == b.c && a.h == b.h && a.w == b.w;
 }
 
 static bool needs_image(const struct spec_layer *l)
@@ -147,31 +158,70 @@ static bool needs_image(const struct spec_layer *l)
     return l->type == SPEC_CONV2D || l->type == SPEC_MAX_POOL2D || l->type == SPEC_AVG_POOL2D;
 }
 
-void spec_shapes(const struct spec *s, struct spec_shape in, int64_t classes,
-                 struct spec_shape *shapes, struct json_faults *faults)
+static int meet(const struct walk *body, const struct walk *shortcut, struct err *e)
 {
-    struct spec_shape now = in;
-    bool flat = false;
+    const struct spec_shape a = body->shape, b = shortcut->shape;
+    if (!same_shape(a, b))
+        return err_set(e, ERR_SPEC, "the body gives %lldx%lldx%lld, the shortcut %lldx%lldx%lld",
+                       (long long)a.c, (long long)a.h, (long long)a.w, (long long)b.c,
+                       (long long)b.h, (long long)b.w);
+    if (body->flat == shortcut->flat && (!body->flat || same_shape(body->image, shortcut->image)))
+        return 0;
+    return err_set(e, ERR_SPEC, "only one of the branches is a flattened image");
+}
+
+/* Output of layer l for its first input; flat as said above. */
+static int walk_layer(const struct spec_layer *l, const struct walk *in, struct walk *out,
+                      struct err *e)
+{
+    const bool image = in->shape.h * in->shape.w > 1;
+    if (in->flat && needs_image(l))
+        return err_set(e, ERR_SPEC, "%s cannot follow flatten", spec_layer_type_name(l->type));
+    *out = *in;
+    if (l->type == SPEC_FLATTEN && image) {
+        out->flat = true;
+        out->image = in->shape;
+    }
+    if (l->type == SPEC_LINEAR || l->type == SPEC_VOTING) out->flat = false;
+    return spec_layer_shape(l, in->shape, &out->shape, e);
+}
+
+static bool walk_all(const struct spec *s, struct spec_shape in, struct walk *walks,
+                     struct json_faults *faults)
+{
+    const struct walk start = { .shape = in };
     for (size_t i = 0; i < s->n_layers; i++) {
         const struct spec_layer *l = &s->layers[i];
+        const struct walk *from[SPEC_INPUTS_MAX];
         struct err e = { 0 };
-        if (flat && needs_image(l)) {
-            json_fault_add(faults, l->pointer, "bad_shape", "%s cannot follow flatten",
-                           spec_layer_type_name(l->type));
-            return;
+        for (size_t k = 0; k < SPEC_INPUTS_MAX; k++) {
+            const size_t input = k < l->n_inputs || k == 0 ? spec_layer_input(s->layers, i, k)
+                                                           : SPEC_INPUT;
+            from[k] = input == SPEC_INPUT ? &start : &walks[input];
         }
-        flat = stays_flat(l, now, flat);
-        if (spec_layer_shape(l, now, &now, &e) != 0) {
-            json_fault_add(faults, l->pointer, "bad_shape", "%s", e.text);
-            return;
-        }
-        if (shapes != NULL) shapes[i] = now;
+        int rc = walk_layer(l, from[0], &walks[i], &e);
+        if (rc == 0 && l->type == SPEC_RESIDUAL) rc = meet(from[0], from[1], &e);
+        if (rc == 0) continue;
+        json_fault_add(faults, l->pointer, "bad_shape", "%s", e.text);
+        return false;
     }
-    if (s->n_layers > 0 && (now.c != classes || now.h != 1 || now.w != 1)) {
+    return true;
+}
+
+bool spec_shapes(const struct spec *s, struct spec_shape in, int64_t classes,
+                 struct spec_shape *shapes, struct json_faults *faults)
+{
+    struct walk *walks = mem_calloc(s->n_layers + 1, sizeof walks[0]);
+    if (walks == NULL) return false;
+    const bool fits = walk_all(s, in, walks, faults);
+    const struct spec_shape last = fits && s->n_layers > 0 ? walks[s->n_layers - 1].shape : in;
+    for (size_t i = 0; shapes != NULL && i < s->n_layers; i++) shapes[i] = walks[i].shape;
+    if (fits && s->n_layers > 0 && (last.c != classes || last.h != 1 || last.w != 1))
         json_fault_add(faults, s->layers[s->n_layers - 1].pointer, "bad_shape",
-                       "the last output is %lldx%lldx%lld, not %lld classes", (long long)now.c,
-                       (long long)now.h, (long long)now.w, (long long)classes);
-    }
+                       "the last output is %lldx%lldx%lld, not %lld classes", (long long)last.c,
+                       (long long)last.h, (long long)last.w, (long long)classes);
+    mem_free(walks);
+    return true;
 }
 
 bool spec_glob(const char *glob, const char *path)

@@ -27,6 +27,8 @@ enum spec_field_kind {
     FIELD_OBJECT,    /* object of `object` at offset `at` */
     FIELD_OBJECTS,   /* list: struct of `size` bytes each, at most max, count at count_at */
     FIELD_SURROGATE, /* struct spec_surrogate */
+    FIELD_LAYERS,    /* list of layers: read and written by spec_layers.c and spec_write.c */
+    FIELD_NEURON,    /* struct spec_neuron on top of network.neuron: read by spec_layers.c */
     FIELD_ONLY       /* nothing stored: the one value in `choices` is allowed; max 1 = in a list */
 };
 
@@ -106,8 +108,8 @@ cJSON *spec_schema_surrogate(void);
 extern const struct spec_field spec_serial_fields[]; /* of struct spec_neuron */
 extern const size_t spec_serial_fields_count;
 
-/* Rules across fields (spec_rules.c). */
-void spec_check_rules(const struct spec *s, const cJSON *json, struct json_faults *faults);
+/* Rules across fields (spec_rules.c); false: out of memory. */
+bool spec_check_rules(const struct spec *s, const cJSON *json, struct json_faults *faults);
 void spec_default_monitors(struct spec *s);
 /* Whether a monitor of this type can record a layer. */
 bool spec_monitor_fits(enum spec_monitor_type type, const struct spec_layer *l);

@@ -62,6 +62,14 @@ static cJSON *write_only(const struct spec_field *f)
     return cJSON_CreateStringArray(&one, 1);
 }
 
+static cJSON *write_neuron(const struct spec_neuron *n)
+{
+    cJSON *object = cJSON_CreateObject();
+    if (object != NULL && spec_write_neuron(object, n)) return object;
+    cJSON_Delete(object);
+    return NULL;
+}
+
 static cJSON *write_field(const struct spec_field *f, const void *base, unsigned mask)
 {
     const void *at = (const char *)base + f->at;
@@ -83,6 +91,8 @@ static cJSON *write_field(const struct spec_field *f, const void *base, unsigned
     case FIELD_OBJECTS: return write_objects(f, base, mask);
     case FIELD_SURROGATE: return spec_write_surrogate(at);
     case FIELD_ONLY: return write_only(f);
+    case FIELD_NEURON: return write_neuron(at);
+    case FIELD_LAYERS: break; /* write_group */
     }
     return NULL;
 }
@@ -90,6 +100,7 @@ static cJSON *write_field(const struct spec_field *f, const void *base, unsigned
 /* An optional object (normalize) that was not given has a count of 0. */
 static bool absent(const struct spec_field *f, const void *base)
 {
+    if (f->kind == FIELD_LAYERS) return true; /* write_group */
     return f->kind == FIELD_OBJECT && f->count_at != 0 &&
            *(const size_t *)(const void *)((const char *)base + f->count_at) == 0;
 }
@@ -157,28 +168,72 @@ cJSON *spec_write_object(const struct spec_object *o, const void *base, unsigned
     return NULL;
 }
 
-static cJSON *write_layer(const struct spec_layer *l, size_t index)
+/* ---- network --------------------------------------------------------------------------------- */
+/* Layers [begin, end) of a list whose paths begin with `prefix` bytes; *group is the next group. */
+struct list {
+    size_t begin, end, prefix, *group;
+};
+static bool write_list(const struct spec *s, cJSON *to, struct list in);
+
+/* Type and fields of a layer or of the head of a group, and its name when that is not its index. */
+static cJSON *write_layer(const struct spec_layer *l, size_t prefix, size_t index)
 {
     cJSON *object = spec_write_object(&spec_object_layer, l, SPEC_EVERY_IDENTITY);
     char own[24];
     (void)snprintf(own, sizeof own, "%zu", index);
+    const char *name = l->path + prefix;
     bool ok = object != NULL;
-    if (ok && strcmp(own, l->path) != 0) ok = add(object, "name", cJSON_CreateString(l->path));
+    if (ok && strcmp(own, name) != 0) ok = add(object, "name", cJSON_CreateString(name));
     if (ok && l->type == SPEC_NEURON) ok = spec_write_neuron(object, &l->u.neuron);
     if (ok) return object;
     cJSON_Delete(object);
     return NULL;
 }
 
+static bool write_inner(const struct spec *s, cJSON *object, const char *name, struct list in)
+{
+    cJSON *list = cJSON_AddArrayToObject(object, name);
+    return list != NULL && write_list(s, list, in);
+}
+
+/* The layers of a block follow from its fields. */
+static bool write_group(const struct spec *s, const struct spec_group *g, cJSON *object,
+                        size_t *group)
+{
+    const size_t prefix = strlen(g->head.path);
+    if (g->head.type != SPEC_RESIDUAL && g->head.type != SPEC_SEQUENTIAL) return true;
+    struct list in = { g->begin, g->body_end, prefix + sizeof "." - 1, group };
+    if (!write_inner(s, object, "body", in)) return false;
+    if (g->head.type == SPEC_SEQUENTIAL || g->body_end + 1 == g->end) return true;
+    in = (struct list){ g->body_end, g->end - 1, prefix + sizeof ".downsample." - 1, group };
+    return write_inner(s, object, "shortcut", in);
+}
+
+static bool write_list(const struct spec *s, cJSON *to, struct list in)
+{
+    size_t index = 0;
+    for (size_t i = in.begin; i < in.end; index++) {
+        const struct spec_group *g = *in.group < s->n_groups ? &s->groups[*in.group] : NULL;
+        const bool grouped = g != NULL && g->begin == i;
+        cJSON *o = write_layer(grouped ? &g->head : &s->layers[i], in.prefix, index);
+        if (o == NULL || !cJSON_AddItemToArray(to, o)) {
+            cJSON_Delete(o);
+            return false;
+        }
+        if (grouped) ++*in.group;
+        if (grouped && !write_group(s, g, o, in.group)) return false;
+        i = grouped ? g->end : i + 1;
+    }
+    return true;
+}
+
 static cJSON *write_network(const struct spec *s)
 {
     cJSON *network = cJSON_CreateObject();
     cJSON *layers = network != NULL ? cJSON_AddArrayToObject(network, "layers") : NULL;
-    for (size_t i = 0; layers != NULL && i < s->n_layers; i++) {
-        cJSON *l = write_layer(&s->layers[i], i);
-        if (l == NULL || !cJSON_AddItemToArray(layers, l)) layers = NULL;
-    }
-    if (layers != NULL) return network;
+    size_t group = 0;
+    if (layers != NULL && write_list(s, layers, (struct list){ 0, s->n_layers, 0, &group }))
+        return network;
     cJSON_Delete(network);
     return NULL;
 }

@@ -1,4 +1,5 @@
 /* api_submit: POST /experiments: parse, report every fault, store; or only say what would run. */
+#include "common/mem.h"
 #include "server/api/api_internal.h"
 
 #include <stdio.h>
@@ -32,24 +33,39 @@ static bool add_layer(cJSON *list, const struct spec_layer *l, const struct spec
 }
 
 /* Shapes are known without reading a file for datasets of the table only. */
+static bool add_layers(cJSON *list, const struct spec *s, const struct spec_dataset_info *d,
+                       const struct spec_shape *shapes, int64_t *total)
+{
+    for (size_t i = 0; i < s->n_layers; i++) {
+        const size_t input = spec_layer_input(s->layers, i, 0);
+        const struct spec_shape none = { 0 };
+        const struct spec_shape in = d == NULL ? none
+                                     : input == SPEC_INPUT ? d->shape : shapes[input];
+        const int64_t n =
+            d == NULL ? 0 : spec_layer_parameters(&s->layers[i], in, s->time_steps);
+        if (!add_layer(list, &s->layers[i], d != NULL ? &shapes[i] : NULL, n)) return false;
+        *total += n;
+    }
+    return true;
+}
+
 static cJSON *describe(const struct spec *s)
 {
     const struct spec_dataset_info *d = spec_dataset_find(s->dataset.name);
+    struct spec_shape *shapes = mem_calloc(s->n_layers + 1, sizeof shapes[0]);
+    struct json_faults *none = mem_calloc(1, sizeof *none); /* the spec was accepted */
     cJSON *o = cJSON_CreateObject(), *list = NULL;
-    bool ok = o != NULL && cJSON_AddItemToObject(o, "spec", spec_normalize(s)) &&
-              (list = cJSON_AddArrayToObject(o, "layers")) != NULL;
-    struct spec_shape in = d != NULL ? d->shape : (struct spec_shape){ 0 }, out;
-    struct err e = { 0 };
     int64_t total = 0;
-    for (size_t i = 0; ok && i < s->n_layers; i++) {
-        const bool known = d != NULL && spec_layer_shape(&s->layers[i], in, &out, &e) == 0;
-        const int64_t n = known ? spec_layer_parameters(&s->layers[i], in, s->time_steps) : 0;
-        ok = add_layer(list, &s->layers[i], known ? &out : NULL, n);
-        total += n;
-        if (known) in = out;
-    }
-    ok = ok && (d != NULL ? json_add_int(o, "parameters", total)
-                          : cJSON_AddNullToObject(o, "parameters") != NULL);
+    const bool ok =
+        shapes != NULL && none != NULL && o != NULL &&
+        (d == NULL || spec_shapes(s, d->shape, d->classes, shapes, none)) &&
+        cJSON_AddItemToObject(o, "spec", spec_normalize(s)) &&
+        (list = cJSON_AddArrayToObject(o, "layers")) != NULL &&
+        add_layers(list, s, d, shapes, &total) &&
+        (d != NULL ? json_add_int(o, "parameters", total)
+                   : cJSON_AddNullToObject(o, "parameters") != NULL);
+    mem_free(shapes);
+    mem_free(none);
     if (ok) return o;
     cJSON_Delete(o);
     return NULL;

@@ -73,6 +73,9 @@ static struct examples examples_of(const cJSON *schema)
     const char *type = json_get_string(schema, "type", "");
     const cJSON *any = json_get(schema, "oneOf"), *one;
     if (any == NULL) any = json_get(schema, "anyOf");
+    const char *ref = json_get_string(schema, "$ref", NULL); /* layers inside layers; a neuron */
+    if (ref != NULL)
+        push(&all, cJSON_Parse(strstr(ref, "items") != NULL ? "{\"type\":\"flatten\"}" : "{}"));
     if (strcmp(type, "object") == 0) return object_examples(schema);
     if (strcmp(type, "array") == 0) return array_examples(schema);
     cJSON_ArrayForEach (one, any) {
