@@ -168,44 +168,49 @@ void adam_update(const struct kernel_ctx *kc, const struct adam_args *a, float *
 /* ---- any kind to floats ---------------------------------------------------------------------- */
 struct expansion {
     const struct kernels *k;
-    struct tensor_desc xd, yd;
-    const void *x;
-    float *y;
+    struct tensor_view x, y;
 };
-
-static void expand_block(const struct expansion *j, size_t b, size_t t, size_t y, size_t x,
-                         size_t block)
-{
-    const struct tensor_desc *d = &j->xd;
-    float *to = j->y + tensor_at(&j->yd, b, t, y, x, block);
-    const size_t at = b * d->sample + (d->t_stored == 1 ? 0 : t) * d->time + y * d->row +
-                      x * d->pixel;
-    if (d->kind == TENSOR_BITS) {
-        const uint64_t word = ((const uint64_t *)j->x)[at + block / 4] >> block % 4 * 16;
-        j->k->bits_expand(&word, to, 16, d->scale);
-    } else if (d->kind == TENSOR_COUNT8) {
-        j->k->counts_expand((const uint8_t *)j->x + at + block * 16, to, 16, d->scale);
-    } else {
-        j->k->floats_scale((const float *)j->x + tensor_at(d, b, t, y, x, block), to, 16, d->scale);
-    }
-}
 
 static void expand_item(void *ctx, size_t b, size_t thread)
 {
     (void)thread;
     const struct expansion *j = ctx;
-    for (size_t t = 0; t < j->yd.t_stored; t++)
-        for (size_t y = 0; y < j->yd.h; y++)
-            for (size_t x = 0; x < j->yd.w; x++)
-                for (size_t block = 0; block < (j->yd.c + 15) / 16; block++)
-                    expand_block(j, b, t, y, x, block);
+    const struct tensor_desc *d = &j->y.desc;
+    for (size_t t = 0; t < d->t_stored; t++)
+        for (size_t y = 0; y < d->h; y++)
+            for (size_t x = 0; x < d->w; x++)
+                for (size_t block = 0; block < (d->c + 15) / 16; block++)
+                    kernels_load16(j->k, &j->x, b, t, y, x, block, j->x.desc.scale,
+                                   (float *)j->y.data + tensor_at(d, b, t, y, x, block));
 }
 
 void tensor_expand(const struct kernel_ctx *kc, const struct tensor_desc *xd, const void *x,
                    const struct tensor_desc *yd, float *y)
 {
-    struct expansion j = { kc->k, tensor_image(xd), tensor_image(yd), x, y };
+    struct expansion j = { kc->k, { tensor_image(xd), (void *)(uintptr_t)x },
+                           { tensor_image(yd), y } };
     threads_run(kc->threads, xd->b, expand_item, &j);
+}
+
+/* ---- sums of gradients at forks -------------------------------------------------------------- */
+struct addition {
+    const struct kernels *k;
+    size_t sample; /* floats, gaps included: nobody reads them */
+    float *y;
+    const float *x;
+};
+
+static void addition_item(void *ctx, size_t b, size_t thread)
+{
+    (void)thread;
+    const struct addition *j = ctx;
+    j->k->accumulate(j->y + b * j->sample, j->x + b * j->sample, 1.0f, j->sample);
+}
+
+void tensor_add(const struct kernel_ctx *kc, const struct tensor_desc *d, float *y, const float *x)
+{
+    struct addition j = { kc->k, d->sample, y, x };
+    threads_run(kc->threads, d->b, addition_item, &j);
 }
 
 /* ---- bias ------------------------------------------------------------------------------------ */

@@ -117,7 +117,7 @@ struct pool_shape {
     size_t kh, kw, stride_h, stride_w, pad_h, pad_w;
     bool count_include_pad;
 };
-/* x BITS -> y BITS (or of the window), F32 | REPEAT -> same kind. A NaN is the maximum. */
+/* x BITS -> y BITS (or of the window), COUNT8 | F32 | REPEAT -> same kind. A NaN is the maximum. */
 void max_pool_forward(const struct kernel_ctx *kc, const struct pool_shape *ps,
                       const struct tensor_desc *xd, const void *x, const struct tensor_desc *yd,
                       void *y, struct span t);
@@ -134,6 +134,20 @@ void avg_pool_backward(const struct kernel_ctx *kc, const struct pool_shape *ps,
                        const struct tensor_desc *dyd, const float *dy,
                        const struct tensor_desc *dxd, float *dx, struct span t);
 
+/* ---- two branches that meet: a + b, a * b, a * (1 - b) --------------------------------------- */
+enum connect_kind { CONNECT_ADD, CONNECT_AND, CONNECT_IAND };
+/* a, b any kind and layout; one step of a REPEAT stands for all. y BITS (of BITS, not ADD), COUNT8
+ * (of BITS and COUNT8 with scale 1; the caller knows that 255 is enough), F32, or REPEAT when both
+ * are. */
+void connect_forward(const struct kernel_ctx *kc, enum connect_kind kind,
+                     const struct tensor_view *a, const struct tensor_view *b,
+                     const struct tensor_view *y, struct span t);
+/* dx of a, or of b when `second`; other: the value of the one it is not of. A REPEAT dx is summed
+ * over t ascending. */
+void connect_backward(const struct kernel_ctx *kc, enum connect_kind kind, bool second,
+                      const struct tensor_view *other, const struct tensor_view *dy,
+                      const struct tensor_view *dx, struct span t);
+
 /* ---- dropout: one mask per sample, shared by all T ------------------------------------------- */
 /* keep: bits [B][H][W][ceil(C/64)]. BITS: y = x & keep (scale is in yd); F32: y = keep ? x*s :
  * 0. */
@@ -149,6 +163,9 @@ void f32_fill(const struct kernel_ctx *kc, float *x, size_t n, float value);
 /* Any kind -> F32 with scale applied, any layouts. */
 void tensor_expand(const struct kernel_ctx *kc, const struct tensor_desc *xd, const void *x,
                    const struct tensor_desc *yd, float *y);
+/* y += x, two tensors of one F32 or REPEAT descriptor. */
+void tensor_add(const struct kernel_ctx *kc, const struct tensor_desc *d, float *y,
+                const float *x);
 /* y += x, n multiple of 16. */
 void f32_add(const struct kernel_ctx *kc, float *y, const float *x, size_t n);
 /* Sum of squares in double, blocks of 4096 floats chained; false when any element is not finite. */

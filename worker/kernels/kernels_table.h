@@ -65,6 +65,24 @@ struct kernels {
     void (*adam)(const struct adam_args *a, float *p, const float *g, float *m, float *v, size_t n);
 };
 
+/* Channels [16*block, 16*block + 16) of one pixel of any kind as floats, times `one`. */
+static inline void kernels_load16(const struct kernels *k, const struct tensor_view *v, size_t b,
+                                  size_t t, size_t y, size_t x, size_t block, float one,
+                                  float out[16])
+{
+    const struct tensor_desc *d = &v->desc;
+    const size_t at = b * d->sample + (d->t_stored == 1 ? 0 : t) * d->time + y * d->row +
+                      x * d->pixel;
+    if (d->kind == TENSOR_BITS) {
+        const uint64_t word = ((const uint64_t *)v->data)[at + block / 4] >> block % 4 * 16;
+        k->bits_expand(&word, out, 16, one);
+    } else if (d->kind == TENSOR_COUNT8) {
+        k->counts_expand((const uint8_t *)v->data + at + block * 16, out, 16, one);
+    } else {
+        k->floats_scale((const float *)v->data + tensor_at(d, b, t, y, x, block), out, 16, one);
+    }
+}
+
 extern const struct kernels kernels_generic;
 extern const struct kernels kernels_avx2, kernels_avx512;
 

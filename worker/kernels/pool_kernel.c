@@ -84,6 +84,21 @@ static void max_floats(const struct pool *p, const float *x, float *y)
     }
 }
 
+static void max_counts(const struct pool *p, const uint8_t *x, uint8_t *y)
+{
+    const size_t n = p->yd->c_stored;
+    for (size_t o = 0; o < p->ps->oh * p->ps->ow; o++) {
+        uint8_t *to = y + o / p->ps->ow * p->yd->row + o % p->ps->ow * p->yd->pixel;
+        memset(to, 0, n); /* no count is below 0 */
+        for (size_t i = 0; i < p->ps->kh * p->ps->kw; i++) {
+            size_t iy, ix;
+            if (!tap(p->ps, o, i, &iy, &ix)) continue;
+            const uint8_t *from = x + iy * p->xd->row + ix * p->xd->pixel;
+            for (size_t c = 0; c < n; c++) to[c] = from[c] > to[c] ? from[c] : to[c];
+        }
+    }
+}
+
 static void max_item(void *ctx, size_t item, size_t thread)
 {
     (void)thread;
@@ -92,6 +107,8 @@ static void max_item(void *ctx, size_t item, size_t thread)
     const size_t from = image_at(p->xd, b, t), to = image_at(p->yd, b, t);
     if (p->xd->kind == TENSOR_BITS)
         max_bits(p, (const uint64_t *)p->x + from, (uint64_t *)p->y + to);
+    else if (p->xd->kind == TENSOR_COUNT8)
+        max_counts(p, (const uint8_t *)p->x + from, (uint8_t *)p->y + to);
     else max_floats(p, (const float *)p->x + from, (float *)p->y + to);
 }
 
@@ -150,13 +167,13 @@ static void route_window_bits(const struct pool *p, size_t b, size_t t, size_t o
 static void route_window_floats(const struct pool *p, size_t b, size_t t, size_t o, size_t block)
 {
     const struct pool_shape *ps = p->ps;
-    const float *value = (const float *)p->value;
-    float best[16];
+    const struct tensor_view value = { *p->value_d, (void *)(uintptr_t)p->value };
+    float best[16], v[16];
     bool first = true;
     for (size_t i = 0; i < ps->kh * ps->kw; i++) {
         size_t y, x;
         if (!tap(ps, o, i, &y, &x)) continue;
-        const float *v = value + tensor_at(p->value_d, b, t, y, x, block);
+        kernels_load16(p->k, &value, b, t, y, x, block, 1.0f, v);
         if (first) memcpy(best, v, sizeof best);
         else p->k->maximum(best, v, 16);
         first = false;
@@ -166,7 +183,8 @@ static void route_window_floats(const struct pool *p, size_t b, size_t t, size_t
     for (size_t i = 0; i < ps->kh * ps->kw; i++) {
         size_t y, x;
         if (!tap(ps, o, i, &y, &x)) continue;
-        p->k->route_max(value + tensor_at(p->value_d, b, t, y, x, block), best, dy, &taken,
+        kernels_load16(p->k, &value, b, t, y, x, block, 1.0f, v);
+        p->k->route_max(v, best, dy, &taken,
                         (float *)p->y + tensor_at(p->yd, b, t, y, x, block), 16);
     }
 }
@@ -195,22 +213,6 @@ void max_pool_backward(const struct kernel_ctx *kc, const struct pool_shape *ps,
 }
 
 /* ---- average --------------------------------------------------------------------------------- */
-/* One pixel of any kind as 16 floats, before scale. */
-static void load_block(const struct pool *p, size_t b, size_t t, size_t y, size_t x, size_t block,
-                       float out[16])
-{
-    const struct tensor_desc *d = p->xd;
-    const size_t at = image_at(d, b, t) + y * d->row + x * d->pixel;
-    if (d->kind == TENSOR_BITS) {
-        const uint64_t word = ((const uint64_t *)p->x)[at + block / 4] >> block % 4 * 16;
-        p->k->bits_expand(&word, out, 16, 1.0f);
-    } else if (d->kind == TENSOR_COUNT8) {
-        p->k->counts_expand((const uint8_t *)p->x + at + block * 16, out, 16, 1.0f);
-    } else {
-        memcpy(out, (const float *)p->x + tensor_at(d, b, t, y, x, block), 16 * sizeof out[0]);
-    }
-}
-
 static void avg_store(const struct pool *p, size_t b, size_t t, size_t o, size_t block,
                       const float sum[16])
 {
@@ -231,13 +233,14 @@ static void avg_item(void *ctx, size_t item, size_t thread)
     (void)thread;
     const struct pool *p = ctx;
     const size_t b = sample_of(p, item), t = step_of(p, item);
+    const struct tensor_view in = { *p->xd, (void *)(uintptr_t)p->x };
     for (size_t o = 0; o < p->ps->oh * p->ps->ow; o++)
         for (size_t block = 0; block < p->yd->c_stored / 16; block++) {
             float sum[16] __attribute__((aligned(64))) = { 0 }, v[16] __attribute__((aligned(64)));
             for (size_t i = 0; i < p->ps->kh * p->ps->kw; i++) {
                 size_t y, x;
                 if (block * 16 >= p->xd->c_stored || !tap(p->ps, o, i, &y, &x)) continue;
-                load_block(p, b, t, y, x, block, v);
+                kernels_load16(p->k, &in, b, t, y, x, block, 1.0f, v);
                 p->k->accumulate(sum, v, 1.0f, 16);
             }
             avg_store(p, b, t, o, block, sum);

@@ -310,3 +310,44 @@ void reference_avg_pool(const struct pool_shape *ps, const struct tensor_desc *x
         tensor_set(yd, y, b, t, c, oy, ox, sum * (xd->scale / n));
     }
 }
+
+/* ---- two branches that meet ------------------------------------------------------------------ */
+/* Calls for every value of a tensor's stored steps. */
+#define EACH_VALUE(d)                                                                              \
+    for (size_t b = 0; b < (d)->b; b++)                                                            \
+        for (size_t t = 0; t < (d)->t_stored; t++)                                                 \
+            for (size_t c = 0; c < (d)->c; c++)                                                    \
+                for (size_t row = 0; row < (d)->h; row++)                                          \
+                    for (size_t col = 0; col < (d)->w; col++)
+
+void reference_connect(enum connect_kind kind, const struct tensor_view *a,
+                       const struct tensor_view *b_view, const struct tensor_view *y)
+{
+    EACH_VALUE(&y->desc)
+    {
+        const float u = tensor_get(&a->desc, a->data, b, t, c, row, col);
+        const float v = tensor_get(&b_view->desc, b_view->data, b, t, c, row, col);
+        const float out = kind == CONNECT_ADD ? u + v : kind == CONNECT_AND ? u * v
+                                                                            : u * (1.0f - v);
+        tensor_set(&y->desc, y->data, b, t, c, row, col, out);
+    }
+}
+
+void reference_connect_backward(enum connect_kind kind, bool second,
+                                const struct tensor_view *other, const struct tensor_view *dy,
+                                const struct tensor_view *dx)
+{
+    EACH_VALUE(&dx->desc)
+    {
+        const bool sums = dx->desc.t_stored < dy->desc.t_stored;
+        float sum = 0.0f;
+        for (size_t k = sums ? 0 : t; k < (sums ? dy->desc.t_stored : t + 1); k++) {
+            const float g = tensor_get(&dy->desc, dy->data, b, k, c, row, col);
+            const float v = tensor_get(&other->desc, other->data, b, k, c, row, col);
+            const float factor = kind == CONNECT_ADD ? 1.0f
+                                 : kind == CONNECT_AND ? v : second ? -v : 1.0f - v;
+            sum += g * factor;
+        }
+        tensor_set(&dx->desc, dx->data, b, t, c, row, col, sum);
+    }
+}

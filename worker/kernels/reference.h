@@ -37,6 +37,11 @@ void reference_max_pool_backward(const struct pool_shape *ps, const struct tenso
                                  const struct tensor_desc *dxd, float *dx);
 void reference_avg_pool(const struct pool_shape *ps, const struct tensor_desc *xd, const void *x,
                         const struct tensor_desc *yd, float *y);
+void reference_connect(enum connect_kind kind, const struct tensor_view *a,
+                       const struct tensor_view *b, const struct tensor_view *y);
+void reference_connect_backward(enum connect_kind kind, bool second,
+                                const struct tensor_view *other, const struct tensor_view *dy,
+                                const struct tensor_view *dx);
 /* Elements of one window that count in an average, at output (oy, ox). */
 size_t reference_pool_divisor(const struct pool_shape *ps, size_t oy, size_t ox);
 

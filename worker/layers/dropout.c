@@ -38,6 +38,7 @@ static int dropout_reshape(struct layer *l, const struct tensor_desc *in, size_t
     if (layer_shape(l, in, &shape, e) != 0) return (int)e->code;
     if (in->kind == TENSOR_COUNT8) layer_plan_float(l, in, needs);
     *out = l->expands ? l->in_float : *in;
+    out->scaled = true;
     const struct mask_shape m = mask_of(out);
     needs->saved_bytes += mem_align(in->b * m.pixels * m.words * sizeof(uint64_t), 64);
     return 0;

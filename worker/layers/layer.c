@@ -20,8 +20,9 @@ const struct layer_ops *layer_ops_of(enum spec_layer_type type)
         [SPEC_FLATTEN] = &flatten_ops,
         [SPEC_DROPOUT] = &dropout_ops,
         [SPEC_VOTING] = &voting_ops,
+        [SPEC_RESIDUAL] = &residual_ops,
     };
-    assert(type < SPEC_LAYER_TYPE_COUNT);
+    assert(type < SPEC_LAYER_TYPE_COUNT && table[type] != NULL);
     return table[type];
 }
 

@@ -41,10 +41,13 @@ static int max_pool_reshape(struct layer *l, const struct tensor_desc *in, size_
     assert(n_in == 1);
     struct spec_shape shape;
     if (pool_reshape(l, in, needs, &shape, e) != 0) return (int)e->code;
-    if (in->kind == TENSOR_COUNT8) layer_plan_float(l, in, needs);
-    enum tensor_kind kind = in->kind == TENSOR_COUNT8 ? TENSOR_F32 : in->kind;
+    if (in->kind == TENSOR_COUNT8 && in->scaled) layer_plan_float(l, in, needs);
+    enum tensor_kind kind = l->expands ? TENSOR_F32 : in->kind;
     *out = tensor_make(kind, in->b, in->t, in->c, (size_t)shape.h, (size_t)shape.w);
-    if (kind == TENSOR_BITS) out->scale = in->scale;
+    if (kind == TENSOR_F32 || kind == TENSOR_REPEAT) return 0;
+    out->scale = in->scale;
+    out->largest = in->largest;
+    out->scaled = in->scaled;
     return 0;
 }
 
@@ -92,10 +95,14 @@ static int avg_pool_reshape(struct layer *l, const struct tensor_desc *in, size_
     if (pool_reshape(l, in, needs, &shape, e) != 0) return (int)e->code;
     const struct pool_shape *p = &l->u.pool;
     enum tensor_kind kind = in->kind == TENSOR_REPEAT ? TENSOR_REPEAT : TENSOR_F32;
-    if (in->kind == TENSOR_BITS && divisor_is_constant(p) && p->kh * p->kw <= UINT8_MAX)
-        kind = TENSOR_COUNT8;
+    const size_t largest = in->largest * p->kh * p->kw;
+    const bool spikes = in->kind == TENSOR_BITS || (in->kind == TENSOR_COUNT8 && !in->scaled);
+    if (spikes && divisor_is_constant(p) && largest <= UINT8_MAX) kind = TENSOR_COUNT8;
     *out = tensor_make(kind, in->b, in->t, in->c, p->oh, p->ow);
-    if (kind == TENSOR_COUNT8) out->scale = avg_pool_scale(l, in->scale, false);
+    if (kind != TENSOR_COUNT8) return 0;
+    out->scale = avg_pool_scale(l, in->scale, false);
+    out->largest = largest;
+    out->scaled = true;
     return 0;
 }
 

@@ -29,12 +29,14 @@ static int take_memory(struct net *n, struct err *e)
     n->output_gradient_data = net_block(n, n->output_gradient_block);
     n->input_gradient_data =
         n->options.input_gradient ? net_block(n, n->input_gradient_block) : NULL;
+    n->input_addend_data = net_block(n, n->input_addend_block);
     n->layer_scratch = net_block(n, n->layer_scratch_block);
     for (size_t i = 0; i < n->n_nodes; i++) {
         struct net_node *node = &n->nodes[i];
         node->out_data = net_block(n, node->out_block);
         node->saved = net_block(n, node->saved_block);
         node->gradient_data = node->wants_gradient ? net_block(n, node->gradient_block) : NULL;
+        node->addend_data = net_block(n, node->addend_block);
     }
     return 0;
 }

@@ -3,19 +3,46 @@
 #include "common/mem.h"
 #include "worker/nets/net_internal.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 /* ---- nodes and shapes ------------------------------------------------------------------------ */
-static int reshape_node(struct net *n, size_t i, const struct spec_layer *spec, struct err *e)
+static void note_reader(struct net_readers *r, size_t node)
+{
+    if (r->count == 0) r->first = node;
+    r->last_but_one = r->last;
+    r->last = node; /* nodes come in ascending order */
+    r->count++;
+}
+
+/* Finds the inputs of node i, which stand before it. */
+static int connect_node(struct net *n, size_t i, const struct spec_layer *layers,
+                        struct tensor_desc in[LAYER_INPUTS_MAX], struct err *e)
 {
     struct net_node *node = &n->nodes[i];
-    node->inputs[0] = i == 0 ? NET_INPUT : i - 1;
-    node->n_inputs = 1;
-    const struct tensor_desc *in = i == 0 ? &n->input : &n->nodes[i - 1].out;
+    node->n_inputs = layers[i].n_inputs == 0 ? 1 : layers[i].n_inputs;
+    assert(node->n_inputs <= LAYER_INPUTS_MAX);
+    for (size_t k = 0; k < node->n_inputs; k++) {
+        const size_t from = spec_layer_input(layers, i, k);
+        if (from != NET_INPUT && from >= i)
+            return err_set(e, ERR_SPEC, "layer %s reads a layer behind it", layers[i].path);
+        node->inputs[k] = from;
+        in[k] = from == NET_INPUT ? n->input : n->nodes[from].out;
+        note_reader(from == NET_INPUT ? &n->input_readers : &n->nodes[from].readers, i);
+    }
+    return 0;
+}
+
+static int reshape_node(struct net *n, size_t i, const struct spec_layer *layers, struct err *e)
+{
+    const struct spec_layer *spec = &layers[i];
+    struct net_node *node = &n->nodes[i];
+    struct tensor_desc in[LAYER_INPUTS_MAX];
+    if (connect_node(n, i, layers, in, e) != 0) return (int)e->code;
     struct layer *l = &node->layer;
     *l = (struct layer){ .ops = layer_ops_of(spec->type), .spec = spec, .number = i,
-                         .isa = n->options.isa, .shards = n->options.shards, .in = *in };
-    if (l->ops->reshape(l, in, 1, &node->out, &node->needs, e) != 0)
+                         .isa = n->options.isa, .shards = n->options.shards, .in = in[0] };
+    if (l->ops->reshape(l, in, node->n_inputs, &node->out, &node->needs, e) != 0)
         return err_wrap(e, "layer %s (%s)", spec->path, l->ops->name);
     l->out = node->out;
     node->weight_offset = n->weight_floats;
@@ -34,8 +61,11 @@ static int build_nodes(struct net *n, const struct spec_layer *layers, size_t n_
     if (n->nodes == NULL) return err_set(e, ERR_NOMEM, "%zu nodes", n_layers);
     for (size_t i = 0; i < n_layers; i++) {
         n->n_nodes = i + 1;
-        if (reshape_node(n, i, &layers[i], e) != 0) return (int)e->code;
+        if (reshape_node(n, i, layers, e) != 0) return (int)e->code;
     }
+    for (size_t i = 0; i + 1 < n_layers; i++)
+        if (n->nodes[i].readers.count == 0)
+            return err_set(e, ERR_SPEC, "nothing reads layer %s", layers[i].path);
     return 0;
 }
 
@@ -109,15 +139,20 @@ bool net_output_gradient_is_direct(const struct net *n)
 /* ---- memory ---------------------------------------------------------------------------------- */
 static size_t backward_moment(const struct net *n, size_t i) { return 2 * n->n_nodes - 1 - i; }
 
+static bool feeds_neuron(const struct net *n, size_t i)
+{
+    for (size_t k = i + 1; k <= n->nodes[i].readers.last; k++)
+        if (n->nodes[k].inputs[0] == i && n->nodes[k].layer.spec->type == SPEC_NEURON) return true;
+    return false;
+}
+
 /* Training keeps every output to the end of the step: the backward pass and the monitors read them.
  * Evaluation keeps what monitors ask for: spikes, and what neurons are charged with. */
 static size_t output_dies(const struct net *n, size_t i)
 {
-    const size_t end = 2 * n->n_nodes;
     const bool kept = n->options.training || n->nodes[i].out.kind == TENSOR_BITS ||
-                      i + 1 == n->n_nodes ||
-                      n->nodes[i + 1].layer.spec->type == SPEC_NEURON;
-    return kept ? end : i + 1;
+                      i + 1 == n->n_nodes || feeds_neuron(n, i);
+    return kept ? 2 * n->n_nodes : n->nodes[i].readers.last;
 }
 
 static int plan_output(struct net *n, size_t i, struct err *e)
@@ -133,26 +168,40 @@ static int plan_output(struct net *n, size_t i, struct err *e)
     return 0;
 }
 
-/* The gradient of node i lives from its reader-to-be's backward pass to its own. A view whose input
- * is not read in blocks shares its input's memory. */
+/* What the readers of a forked tensor but the last compute on their own before it is added. */
+static int plan_addend(struct net *n, const struct net_readers *r, enum plan_kind kind,
+                       const struct tensor_desc *gradient, size_t *block, struct err *e)
+{
+    if (r->count < 2) return 0;
+    return memory_plan_add(&n->blocks, kind, tensor_bytes(gradient),
+                           backward_moment(n, r->last_but_one), backward_moment(n, r->first),
+                           block, e);
+}
+
+/* The gradient of node i lives from the backward pass of its last reader to its own. A view whose
+ * input has no other reader and is not read in blocks shares its input's memory. */
 static int plan_gradient(struct net *n, size_t i, struct err *e)
 {
     struct net_node *node = &n->nodes[i];
-    node->gradient_block = NET_NO_BLOCK;
     if (!node->wants_gradient) return 0;
     const bool is_last = i + 1 == n->n_nodes;
-    const size_t born = is_last ? n->n_nodes : backward_moment(n, i + 1);
+    const size_t born = is_last ? n->n_nodes : backward_moment(n, node->readers.last);
     const size_t from = node->inputs[0];
+    const bool shares = node->needs.view && from != NET_INPUT && n->nodes[from].wants_gradient &&
+                        n->nodes[from].readers.count == 1 && !n->nodes[from].gradient.blocked;
     if (is_last && net_output_gradient_is_direct(n)) {
         node->gradient_block = n->output_gradient_block;
-    } else if (node->needs.view && from != NET_INPUT && !n->nodes[from].gradient.blocked) {
+        return 0;
+    }
+    if (shares) {
         node->gradient_block = n->nodes[from].gradient_block;
         memory_plan_extend(&n->blocks, node->gradient_block, born, born);
-    } else {
-        return memory_plan_add(&n->blocks, PLAN_ACTIVATIONS, tensor_bytes(&node->gradient), born,
-                               backward_moment(n, i), &node->gradient_block, e);
+    } else if (memory_plan_add(&n->blocks, PLAN_ACTIVATIONS, tensor_bytes(&node->gradient), born,
+                               backward_moment(n, i), &node->gradient_block, e) != 0) {
+        return (int)e->code;
     }
-    return 0;
+    return plan_addend(n, &node->readers, PLAN_ACTIVATIONS, &node->gradient, &node->addend_block,
+                       e);
 }
 
 static int plan_nodes(struct net *n, struct err *e)
@@ -160,7 +209,7 @@ static int plan_nodes(struct net *n, struct err *e)
     const bool training = n->options.training;
     for (size_t i = 0; i < n->n_nodes; i++) {
         struct net_node *node = &n->nodes[i];
-        node->saved_block = NET_NO_BLOCK;
+        node->saved_block = node->gradient_block = node->addend_block = NET_NO_BLOCK;
         if (plan_output(n, i, e) != 0) return (int)e->code;
         if (node->needs.saved_bytes > 0 &&
             memory_plan_add(&n->blocks, PLAN_SAVED, node->needs.saved_bytes, i,
@@ -175,7 +224,9 @@ static int plan_nodes(struct net *n, struct err *e)
     }
     for (size_t i = 0; training && i < n->n_nodes; i++)
         if (plan_gradient(n, i, e) != 0) return (int)e->code;
-    return 0;
+    if (!training || !n->options.input_gradient) return 0;
+    return plan_addend(n, &n->input_readers, PLAN_IO, &n->input_gradient, &n->input_addend_block,
+                       e);
 }
 
 struct fixed_block {
@@ -239,6 +290,7 @@ static void sum_plan(struct net *n)
 static int plan_memory(struct net *n, struct err *e)
 {
     n->scratch_per_thread = KERNEL_SCRATCH_BYTES;
+    n->input_addend_block = NET_NO_BLOCK;
     if (plan_io(n, e) != 0 || plan_nodes(n, e) != 0) return (int)e->code;
     n->scratch_per_thread = mem_align(n->scratch_per_thread, ARENA_ALIGN);
     if (plan_scratch(n, e) != 0 || memory_plan_solve(&n->blocks, e) != 0) return (int)e->code;

@@ -10,18 +10,24 @@
 #define NET_INPUT ((size_t)-1) /* as the index of an input: the net's own input */
 #define NET_NO_BLOCK ((size_t)-1)
 
+/* Nodes that read a tensor. In the backward walk the last of them writes its gradient; at a fork
+ * each of the others computes an addend, which is added in the order of the walk. */
+struct net_readers {
+    size_t count, first, last, last_but_one;
+};
 struct net_node {
     struct layer layer;
     struct layer_needs needs;
     size_t inputs[LAYER_INPUTS_MAX], n_inputs; /* nodes before this one, or NET_INPUT */
+    struct net_readers readers;
     struct tensor_desc out;       /* scale is that of the last pass */
     struct tensor_desc gradient;  /* of out, as this layer's backward pass reads it */
     bool wants_gradient;          /* this node or one before it learns */
     size_t first_param;           /* in net.params */
     size_t weight_offset, buffer_offset; /* floats */
-    size_t out_block, gradient_block, saved_block; /* of the plan, or NET_NO_BLOCK */
+    size_t out_block, gradient_block, addend_block, saved_block; /* of the plan, or NET_NO_BLOCK */
     unsigned char *out_data, *saved;
-    float *gradient_data;
+    float *gradient_data, *addend_data;
     double forward_ms, backward_ms;
 };
 
@@ -33,11 +39,13 @@ struct net {
     size_t n_params;
     size_t weight_floats, buffer_floats, scratch_per_thread, layer_scratch_bytes;
     struct tensor_desc input, input_gradient, output_gradient;
+    struct net_readers input_readers;
     struct memory_plan blocks;
     struct net_plan plan;
     /* block indices */
     size_t weights_block, gradients_block, buffers_block, layer_scratch_block,
-        thread_scratch_block, input_block, input_gradient_block, output_gradient_block;
+        thread_scratch_block, input_block, input_gradient_block, input_addend_block,
+        output_gradient_block;
     /* after net_start */
     struct arena arena;
     struct threads *threads;
@@ -45,7 +53,7 @@ struct net {
     unsigned char *regions[PLAN_KIND_COUNT];
     float *weights, *gradients, *buffers;
     void *input_data;
-    float *input_gradient_data, *output_gradient_data;
+    float *input_gradient_data, *input_addend_data, *output_gradient_data;
     unsigned char *layer_scratch;
     struct net_step last;   /* of the last net_forward: what monitors look at */
     bool profile;

@@ -28,6 +28,22 @@ static struct tensor_view gradient_view(const struct net *n, size_t node, size_t
     return v;
 }
 
+static const struct net_readers *readers_of(const struct net *n, size_t node)
+{
+    return node == NET_INPUT ? &n->input_readers : &n->nodes[node].readers;
+}
+
+/* Where `reader` puts the gradient of its input `node`: the gradient itself, or at a fork an addend
+ * to what later readers have put there. */
+static struct tensor_view reader_gradient(const struct net *n, size_t node, size_t reader,
+                                          size_t samples)
+{
+    struct tensor_view v = gradient_view(n, node, samples);
+    if (v.data == NULL || readers_of(n, node)->last == reader) return v;
+    v.data = node == NET_INPUT ? n->input_addend_data : n->nodes[node].addend_data;
+    return v;
+}
+
 static struct step step_of(const struct net *n, const struct net_step *s, size_t i)
 {
     const struct net_node *node = &n->nodes[i];
@@ -153,11 +169,15 @@ static void backward_node(struct net *n, const struct net_step *s, size_t i)
     struct step step = step_of(n, s, i);
     step.dy = gradient_view(n, i, s->samples);
     for (size_t k = 0; k < node->n_inputs; k++) {
-        step.dx[k] = gradient_view(n, node->inputs[k], s->samples);
+        step.dx[k] = reader_gradient(n, node->inputs[k], i, s->samples);
         clear_border(n, &step.dx[k]);
     }
     const struct span all = { 0, n->options.input.t };
     node->layer.ops->backward_data(&node->layer, &step, all);
+    for (size_t k = 0; k < node->n_inputs; k++) {
+        const struct tensor_view sum = gradient_view(n, node->inputs[k], s->samples);
+        if (sum.data != step.dx[k].data) tensor_add(&n->kc, &sum.desc, sum.data, step.dx[k].data);
+    }
     if (node->needs.weight_floats == 0) return;
     for (size_t k = 0; k < n->options.shards; k++) {
         step.shard = k;
@@ -181,7 +201,7 @@ void net_backward(struct net *n, const struct net_step *s)
     take_output_gradient(n, s);
     for (size_t i = n->n_nodes; i-- > 0;) {
         struct net_node *node = &n->nodes[i];
-        if (!node->wants_gradient) break;
+        if (!node->wants_gradient) continue;
         const int64_t start_ns = n->profile ? clock_mono_ns() : 0;
         backward_node(n, s, i);
         if (n->profile) node->backward_ms = (double)(clock_mono_ns() - start_ns) * 1e-6;

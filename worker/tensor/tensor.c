@@ -42,6 +42,7 @@ struct tensor_desc tensor_make(enum tensor_kind kind, size_t b, size_t t, size_t
         .row = w * pixel, .pixel = pixel, .block32 = 32, .scale = 1.0f,
         .flat_h = 1, .flat_w = 1, .flat_c = c, .flat_c_stored = c_stored,
     };
+    if (wide) d.largest = kind == TENSOR_BITS ? 1 : UINT8_MAX;
     finish_strides(&d, h * d.row);
     return d;
 }

@@ -31,6 +31,8 @@ struct tensor_desc {
     size_t origin, sample, time, row, pixel, block32; /* strides */
     size_t elements;     /* to allocate, padding included */
     float scale;
+    size_t largest;      /* element of BITS or COUNT8: bound known at reshape */
+    bool scaled;         /* of BITS or COUNT8: scale may differ from 1 in some mode */
     /* Flattened view of an image: the feature order in memory is [flat_h][flat_w][flat_c_stored],
      * PyTorch's is [flat_c][flat_h][flat_w]. Set by flatten; 1, 1, c, c_stored otherwise. c is then
      * the logical number of features and c_stored the physical one. */

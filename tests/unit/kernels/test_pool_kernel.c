@@ -8,7 +8,8 @@ static const struct pool_shape shapes[] = {
     { 5, 5, 1, 1, 5, 5, 5, 5, 0, 0, true },
 };
 #define SHAPES (sizeof shapes / sizeof shapes[0])
-static const enum tensor_kind kinds[] = { TENSOR_F32, TENSOR_REPEAT, TENSOR_BITS };
+static const enum tensor_kind kinds[] = { TENSOR_F32, TENSOR_REPEAT, TENSOR_BITS,
+                                         TENSOR_COUNT8 };
 
 static struct tensor_desc input_of(const struct pool_shape *p, enum tensor_kind kind)
 {
@@ -18,10 +19,10 @@ static struct tensor_desc input_of(const struct pool_shape *p, enum tensor_kind 
 /* Goal: maxima and the place their gradient goes to are those of the plain loop, bit by bit. */
 Test(pool_kernel, maximum, .timeout = 60)
 {
-    for (size_t i = 0; i < SHAPES * 3; i++) {
-        const struct pool_shape *p = &shapes[i / 3];
-        struct tensor_view x = view_filled(input_of(p, kinds[i % 3]), 5, 0.4);
-        const struct tensor_desc yd = tensor_make(kinds[i % 3], 2, 3, 70, p->oh, p->ow);
+    for (size_t i = 0; i < SHAPES * 4; i++) {
+        const struct pool_shape *p = &shapes[i / 4];
+        struct tensor_view x = view_filled(input_of(p, kinds[i % 4]), 5, 0.4);
+        const struct tensor_desc yd = tensor_make(kinds[i % 4], 2, 3, 70, p->oh, p->ow);
         struct tensor_view y = view_make(yd), want = view_make(yd);
         struct tensor_view dy = view_filled(tensor_gradient(&yd, false), 6, 0);
         struct tensor_view dx = view_make(tensor_gradient(&x.desc, false)),
