@@ -30,11 +30,17 @@
 /* ---- neurons and surrogates: rows of spec_neurons.def and spec_surrogates.def ----------------
  * A row names the model, its parameters with defaults and bounds, and (for the worker) the ops
  * table: adding a neuron is one file in worker/neurons and one row there. */
+enum spec_param_kind {
+    SPEC_PARAM_NUMBER,
+    SPEC_PARAM_WHOLE, /* a number without a fraction */
+    SPEC_PARAM_FLAG   /* true or false, held as 1 or 0 */
+};
 struct spec_param {
     const char *name; /* "tau" */
     double fallback, min, max;
     bool min_open; /* min itself is not allowed */
     const char *meaning;
+    enum spec_param_kind kind; /* rows leave it out: a number */
 };
 struct spec_surrogate_kind {
     const char *name; /* "atan" */

@@ -124,9 +124,14 @@ static void add_object(struct text *t, const struct spec_object *o)
 
 static void add_params(struct text *t, const struct spec_param *p, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        add(t, "%s`%s` = %g (%s%g ... %g): %s", i > 0 ? "; " : "", p[i].name, p[i].fallback,
-            p[i].min_open ? "> " : "", p[i].min, p[i].max, p[i].meaning);
+    for (size_t i = 0; i < n; i++) {
+        add(t, "%s`%s` = ", i > 0 ? "; " : "", p[i].name);
+        if (p[i].kind == SPEC_PARAM_FLAG)
+            add(t, "%s: %s", p[i].fallback != 0 ? "true" : "false", p[i].meaning);
+        else
+            add(t, "%g (%s%g ... %g%s): %s", p[i].fallback, p[i].min_open ? "> " : "", p[i].min,
+                p[i].max, p[i].kind == SPEC_PARAM_WHOLE ? ", whole" : "", p[i].meaning);
+    }
 }
 
 static void add_neurons(struct text *t)
@@ -139,8 +144,8 @@ static void add_neurons(struct text *t)
         add_params(t, m[i].params, m[i].n_params);
         add(t, " |\n");
     }
-    add(t, "\nSerial neurons (all but `psn`) also take `v_reset` (a number, default 0; `null` is a "
-           "soft reset) and:\n");
+    add(t, "\nSerial neurons (all but the `psn` family) also take `v_reset` (a number, default 0; "
+           "`null` is a soft reset) and:\n");
     add_head(t);
     add_rows(t, spec_serial_fields, spec_serial_fields_count);
     const struct spec_surrogate_kind *s = spec_surrogate_kinds(&n);

@@ -214,7 +214,8 @@ static const struct spec_variant monitor_variants[] = {
     [SPEC_MONITOR_TIME_CONSTANT] = { "time_constant", series_monitor_fields,
                                      LENGTH(series_monitor_fields), "learned time constants" },
     [SPEC_MONITOR_PSN_WEIGHT] = { "psn_weight", matrix_monitor_fields,
-                                  LENGTH(matrix_monitor_fields), "weight matrix of PSN layers" },
+                                  LENGTH(matrix_monitor_fields),
+                                  "weights over time of PSN layers" },
     [SPEC_MONITOR_GRAD_NORM] = { "grad_norm", series_monitor_fields, LENGTH(series_monitor_fields),
                                  "2-norm of a layer's weight gradients" },
 };

@@ -10,6 +10,8 @@
 #define NO_PARAMS /* empty list; every table begins with an unused row, since C has no empty \
                      arrays */
 
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers" /* rows of numbers have no kind */
 #define SURROGATE(id, name, meaning, ...)                                                         \
     static const struct spec_param surrogate_##id##_params[] = { { 0 }, __VA_ARGS__ };
 #include "common/spec_surrogates.def"
@@ -18,6 +20,7 @@
     static const struct spec_param neuron_##id##_params[] = { { 0 }, __VA_ARGS__ };
 #include "common/spec_neurons.def"
 #undef NEURON
+#pragma GCC diagnostic pop
 
 #define ROWS(p) (p) + 1, LENGTH(p) - 1
 static const struct spec_surrogate_kind surrogates[] = {
@@ -105,15 +108,30 @@ static bool read_param(const struct spec_param *params, size_t n, const cJSON *i
     for (size_t i = 0; i < n; i++) {
         const struct spec_param *p = &params[i];
         if (strcmp(p->name, item->string) != 0) continue;
-        if (!cJSON_IsNumber(item)) {
+        const bool whole = p->kind == SPEC_PARAM_WHOLE;
+        if (p->kind == SPEC_PARAM_FLAG) {
+            if (cJSON_IsBool(item)) values[i] = cJSON_IsTrue(item) ? 1.0 : 0.0;
+            else json_fault_add(faults, pointer, "wrong_type", "must be true or false");
+        } else if (!cJSON_IsNumber(item)) {
             json_fault_add(faults, pointer, "wrong_type", "must be a number");
-        } else if (spec_check_number(item->valuedouble, p->min, p->min_open, p->max, false, pointer,
+        } else if (spec_check_number(item->valuedouble, p->min, p->min_open, p->max, whole, pointer,
                                      faults)) {
             values[i] = item->valuedouble;
         }
         return true;
     }
     return false;
+}
+
+static bool write_params(cJSON *object, const struct spec_param *params, size_t n,
+                         const double *values)
+{
+    bool ok = true;
+    for (size_t i = 0; ok && i < n; i++)
+        ok = params[i].kind == SPEC_PARAM_FLAG
+                 ? cJSON_AddBoolToObject(object, params[i].name, values[i] != 0) != NULL
+                 : cJSON_AddNumberToObject(object, params[i].name, values[i]) != NULL;
+    return ok;
 }
 
 void spec_read_surrogate(const cJSON *json, const char *pointer, struct spec_surrogate *out,
@@ -142,11 +160,9 @@ cJSON *spec_write_surrogate(const struct spec_surrogate *s)
 {
     const struct spec_surrogate_kind *k = &surrogates[s->kind];
     cJSON *object = cJSON_CreateObject();
-    bool ok = object != NULL && cJSON_AddStringToObject(object, "type", k->name) != NULL;
-    for (size_t i = 0; ok && i < k->n_params; i++) {
-        ok = cJSON_AddNumberToObject(object, k->params[i].name, s->params[i]) != NULL;
-    }
-    if (ok) return object;
+    if (object != NULL && cJSON_AddStringToObject(object, "type", k->name) != NULL &&
+        write_params(object, k->params, k->n_params, s->params))
+        return object;
     cJSON_Delete(object);
     return NULL;
 }
@@ -281,10 +297,8 @@ void spec_read_neuron(const cJSON *json, const char *pointer, const struct spec_
 bool spec_write_neuron(cJSON *object, const struct spec_neuron *n)
 {
     const struct spec_neuron_model *m = &models[n->model];
-    bool ok = cJSON_AddStringToObject(object, "model", m->name) != NULL;
-    for (size_t i = 0; ok && i < m->n_params; i++) {
-        ok = cJSON_AddNumberToObject(object, m->params[i].name, n->params[i]) != NULL;
-    }
+    bool ok = cJSON_AddStringToObject(object, "model", m->name) != NULL &&
+              write_params(object, m->params, m->n_params, n->params);
     if (ok && m->serial) {
         ok = cJSON_AddNumberToObject(object, "v_threshold", n->v_threshold) != NULL &&
              (n->soft_reset ? cJSON_AddNullToObject(object, "v_reset")

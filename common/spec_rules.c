@@ -10,16 +10,18 @@ bool spec_monitor_fits(enum spec_monitor_type type, const struct spec_layer *l)
 {
     size_t count;
     bool neuron = l->type == SPEC_NEURON;
-    const char *model = neuron ? spec_neuron_models(&count)[l->u.neuron.model].name : "";
+    const struct spec_neuron_model *models = spec_neuron_models(&count);
+    const char *model = neuron ? models[l->u.neuron.model].name : "";
+    const bool parallel = neuron && !models[l->u.neuron.model].serial;
     switch (type) {
     case SPEC_MONITOR_FIRING_RATE:
     case SPEC_MONITOR_RASTER:
     case SPEC_MONITOR_MEMBRANE: return neuron;
     case SPEC_MONITOR_TIME_CONSTANT: return strcmp(model, "plif") == 0;
-    case SPEC_MONITOR_PSN_WEIGHT: return strcmp(model, "psn") == 0;
+    case SPEC_MONITOR_PSN_WEIGHT: return parallel;
     case SPEC_MONITOR_GRAD_NORM:
         return l->type == SPEC_CONV2D || l->type == SPEC_LINEAR || l->type == SPEC_BATCH_NORM ||
-               strcmp(model, "plif") == 0 || strcmp(model, "psn") == 0;
+               strcmp(model, "plif") == 0 || parallel;
     }
     return false;
 }

@@ -207,10 +207,14 @@ static bool put_params(cJSON *properties, const struct spec_param *params, size_
 {
     for (size_t i = 0; i < n; i++) {
         if (cJSON_GetObjectItemCaseSensitive(properties, params[i].name) != NULL) continue;
-        cJSON *s = typed("number");
-        if (s == NULL || !put_bounds(s, params[i].min, params[i].min_open, params[i].max) ||
+        static const char *const types[] = { "number", "integer", "boolean" };
+        const bool flag = params[i].kind == SPEC_PARAM_FLAG;
+        cJSON *s = typed(types[params[i].kind]);
+        if (s == NULL ||
+            (!flag && !put_bounds(s, params[i].min, params[i].min_open, params[i].max)) ||
             cJSON_AddStringToObject(s, "description", params[i].meaning) == NULL ||
-            !put(s, "default", cJSON_CreateNumber(params[i].fallback)) ||
+            !put(s, "default", flag ? cJSON_CreateBool(params[i].fallback != 0)
+                                    : cJSON_CreateNumber(params[i].fallback)) ||
             !put(properties, params[i].name, s))
             return false;
     }

@@ -133,6 +133,8 @@ int64_t spec_layer_parameters(const struct spec_layer *l, struct spec_shape in, 
     case SPEC_NEURON: {
         size_t n;
         const struct spec_neuron_model *m = &spec_neuron_models(&n)[l->u.neuron.model];
+        if (strcmp(m->name, "sliding_psn") == 0)
+            return (int64_t)spec_neuron_param(&l->u.neuron, "k") + 1;
         if (!m->serial) return time_steps * (time_steps + 1); /* PSN: W [T][T] and b [T] */
         return strcmp(m->name, "plif") == 0 ? 1 : 0;
     }

@@ -150,6 +150,24 @@ LANES_INLINE double lanes_sum_total(const struct lanes_sum *s)
     return total;
 }
 
+/* The sum of the lanes in double, as a binary tree: lane i with lane i + 8, then + 4, + 2, + 1. */
+LANES_INLINE double lanes_total(lanes_f v)
+{
+    typedef double four __attribute__((vector_size(32)));
+    typedef double two __attribute__((vector_size(16)));
+    lanes_half_f half[2];
+    four quarter[2];
+    two pair[2];
+    memcpy(half, &v, sizeof v);
+    const lanes_half_d eight = __builtin_convertvector(half[0], lanes_half_d) +
+                               __builtin_convertvector(half[1], lanes_half_d);
+    memcpy(quarter, &eight, sizeof eight);
+    quarter[0] += quarter[1];
+    memcpy(pair, quarter, sizeof quarter[0]);
+    pair[0] += pair[1];
+    return pair[0][0] + pair[0][1];
+}
+
 /* ---- own transcendental functions: libm's differ between machines ---------------------------- */
 
 /* e^x, at most 2 ulp; x is limited to [-87, 88], NaN stays NaN. Reduction to |r| <= ln 2 / 2, then

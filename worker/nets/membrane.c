@@ -95,9 +95,10 @@ double net_time_constant(const struct net *n, size_t node)
 int net_psn_weight(const struct net *n, size_t node, float *out, struct err *e)
 {
     const struct net_node *at = neuron_node(n, node);
-    if (at == NULL || at->layer.u.neuron.ops->membrane || at->layer.n_params == 0)
+    if (at == NULL || at->layer.u.neuron.ops->over_time == NULL)
         return err_set(e, ERR_INVALID, "layer %s has no weights over time",
                        n->nodes[node].layer.spec->path);
-    net_param_read(n, at->first_param, out);
+    const struct neuron_run r = neuron_run_of(n, node);
+    at->layer.u.neuron.ops->over_time(&r, out);
     return 0;
 }

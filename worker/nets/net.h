@@ -125,7 +125,8 @@ double net_firing_rate(const struct net *n, size_t node);
 void net_neuron_counts(const struct net *n, size_t node, uint32_t *counts);
 /* LIF tau, PLIF 1/sigmoid(w), in time-steps; NaN for everything else. */
 double net_time_constant(const struct net *n, size_t node);
-int net_psn_weight(const struct net *n, size_t node, float *out /* [T][T] */, struct err *e);
+/* Effective weights over time of the PSN family, [T][T]: masked, or the band of a sliding one. */
+int net_psn_weight(const struct net *n, size_t node, float *out, struct err *e);
 /* Wall time of each node in the last step, ms: forward, backward. For bench and profiles. */
 void net_node_times(const struct net *n, size_t node, double *forward_ms, double *backward_ms);
 void net_profile(struct net *n, bool on);

@@ -68,6 +68,8 @@ struct neuron_ops {
     void (*gradient)(const struct neuron_run *r, const double *sums, size_t i, float *dw);
     double (*time_constant)(const struct neuron_run *r); /* in time-steps; NULL: none */
     uint64_t (*macs)(const struct neuron *n); /* of one cell over all T; 0 for serial models */
+    /* Effective weights over time, [T][T]; NULL for serial models. */
+    void (*over_time)(const struct neuron_run *r, float *out);
     bool membrane; /* has a potential that is reset; false for the PSN family */
 };
 /* A neuron of a spec, ready for T steps on one instruction set. Plain values, copied freely. */

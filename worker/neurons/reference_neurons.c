@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <string.h>
 
 /* ---- surrogates: g_<id> and G_<id> of every row ---------------------------------------------- */
 #define PI 3.14159265358979323846
@@ -253,12 +254,34 @@ static void serial_backward(const struct reference_neuron *r)
 }
 
 /* ---- parallel spiking neuron ----------------------------------------------------------------- */
+static bool is_model(const struct reference_neuron *r, const char *name)
+{
+    size_t count;
+    return strcmp(spec_neuron_models(&count)[r->spec->model].name, name) == 0;
+}
+
+/* Which element of the weights W(t, j) is; false where W is zero. */
+static bool psn_element(const struct reference_neuron *r, size_t t, size_t j, size_t *at)
+{
+    *at = t * r->t + j;
+    if (!is_model(r, "sliding_psn")) return true;
+    const size_t k = (size_t)spec_neuron_param(r->spec, "k");
+    *at = j + k - 1 - t;
+    return j <= t && t < j + k;
+}
+
+static size_t psn_bias(const struct reference_neuron *r, size_t t)
+{
+    return is_model(r, "sliding_psn") ? 0 : t;
+}
+
 static void psn_forward(const struct reference_neuron *r)
 {
     for (size_t t = 0; t < r->t; t++)
         for (size_t i = 0; i < r->n; i++) {
-            double h = r->w[1][t];
-            for (size_t j = 0; j < r->t; j++) h += r->w[0][t * r->t + j] * r->x[j * r->n + i];
+            double h = r->w[1][psn_bias(r, t)];
+            for (size_t j = 0, at; j < r->t; j++)
+                if (psn_element(r, t, j, &at)) h += r->w[0][at] * r->x[j * r->n + i];
             r->u[t * r->n + i] = r->v[t * r->n + i] = h;
             r->s[t * r->n + i] = fire(r, h);
         }
@@ -267,19 +290,22 @@ static void psn_forward(const struct reference_neuron *r)
 static void psn_backward(const struct reference_neuron *r)
 {
     for (size_t k = 0; k < r->t * r->n; k++) r->dx[k] = 0.0;
-    for (size_t t = 0; t < r->t; t++) {
-        r->dw[1][t] = 0.0;
-        for (size_t j = 0; j < r->t; j++) r->dw[0][t * r->t + j] = 0.0;
+    for (size_t t = 0, at; t < r->t; t++) {
+        r->dw[1][psn_bias(r, t)] = 0.0;
+        for (size_t j = 0; j < r->t; j++)
+            if (psn_element(r, t, j, &at)) r->dw[0][at] = 0.0;
+    }
+    for (size_t t = 0; t < r->t; t++)
         for (size_t i = 0; i < r->n; i++) {
-            const size_t at = t * r->n + i;
-            const double dh = r->ds[at] * reference_surrogate(&r->spec->surrogate, r->u[at]);
-            r->dw[1][t] += dh;
-            for (size_t j = 0; j < r->t; j++) {
-                r->dw[0][t * r->t + j] += dh * r->x[j * r->n + i];
-                r->dx[j * r->n + i] += dh * r->w[0][t * r->t + j];
+            const double g = reference_surrogate(&r->spec->surrogate, r->u[t * r->n + i]);
+            const double dh = r->ds[t * r->n + i] * g;
+            r->dw[1][psn_bias(r, t)] += dh;
+            for (size_t j = 0, at; j < r->t; j++) {
+                if (!psn_element(r, t, j, &at)) continue;
+                r->dw[0][at] += dh * r->x[j * r->n + i];
+                r->dx[j * r->n + i] += dh * r->w[0][at];
             }
         }
-    }
 }
 
 static bool is_serial(const struct reference_neuron *r)

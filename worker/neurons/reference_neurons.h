@@ -13,7 +13,8 @@ double reference_surrogate(const struct spec_surrogate *s, double x); /* g(x) */
 /* G(x) with G' = g; NaN for surrogates that have none. */
 double reference_primitive(const struct spec_surrogate *s, double x);
 
-/* n cells, T steps, arrays [T][n] unless stated. w: PLIF {w}, PSN {weight [T][T], bias [T]}. */
+/* n cells, T steps, arrays [T][n] unless stated. w: PLIF {w}, PSN {weight [T][T], bias [T]},
+ * sliding PSN {weight [k], bias}. Taps that no step reaches (k > T) keep the dw they had. */
 struct reference_neuron {
     const struct spec_neuron *spec;
     size_t t, n;

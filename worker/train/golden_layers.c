@@ -15,6 +15,7 @@ static const struct {
     const char *golden, *model;
 } model_names[] = {
     { "IF", "if" }, { "LIF", "lif" }, { "PLIF", "plif" }, { "PSN", "psn" },
+    { "SlidingPSN", "sliding_psn" },
 };
 
 /* piecewise_leaky_relu's slope inside is given in words. */
@@ -71,9 +72,13 @@ bool golden_neuron_spec(struct golden_case *c, const char *name, struct spec_neu
     if (!surrogate_spec(c, &n.surrogate)) return false;
     size_t count;
     const struct spec_neuron_model *m = &spec_neuron_models(&count)[n.model];
-    for (size_t i = 0; i < m->n_params; i++) { /* trajectories give every model init_tau */
-        const double tau = json_get_number(c->hp, "init_tau", m->params[i].fallback);
-        n.params[i] = json_get_number(c->hp, m->params[i].name, tau);
+    for (size_t i = 0; i < m->n_params; i++) {
+        const struct spec_param *p = &m->params[i];
+        double fallback = p->fallback;
+        if (strcmp(p->name, "tau") == 0) /* trajectories give every model init_tau */
+            fallback = json_get_number(c->hp, "init_tau", fallback);
+        n.params[i] = p->kind == SPEC_PARAM_FLAG ? json_get_bool(c->hp, p->name, fallback != 0)
+                                                 : json_get_number(c->hp, p->name, fallback);
     }
     *out = n;
     return true;

@@ -379,6 +379,30 @@ Test(spec_shapes, sizes_by_hand, .timeout = 5)
     mem_free(text);
 }
 
+/* Goal: parameters of a neuron that are counts or switches are taken as such, come back in the
+ * normal form and make the learned numbers. */
+Test(spec_parse, counts_and_switches_of_neurons, .timeout = 5)
+{
+    char *text = changed("\"type\":\"neuron\"", "\"type\":\"neuron\",\"model\":\"sliding_psn\","
+                         "\"k\":5,\"exp_init\":false");
+    struct spec *s = good(text);
+    const struct spec_neuron *n = &s->layers[2].u.neuron;
+    cr_expect(spec_neuron_param(n, "k") == 5.0 && spec_neuron_param(n, "exp_init") == 0.0);
+    cr_expect_eq(spec_layer_parameters(&s->layers[2], (struct spec_shape){ 10, 1, 1 }, 4), 6);
+    char *normal = normal_text(s);
+    cr_expect_not_null(strstr(normal, "\"k\":5,\"exp_init\":false"), "%s", normal);
+    mem_free(normal);
+    drop(s);
+    mem_free(text);
+#define SLIDING "\"type\":\"neuron\",\"model\":\"sliding_psn\","
+    refused(changed("\"type\":\"neuron\"", SLIDING "\"k\":2.5"), "/network/layers/2/k",
+            "wrong_type", "");
+    refused(changed("\"type\":\"neuron\"", SLIDING "\"k\":0"), "/network/layers/2/k",
+            "out_of_range", "");
+    refused(changed("\"type\":\"neuron\"", SLIDING "\"exp_init\":1"),
+            "/network/layers/2/exp_init", "wrong_type", "true or false");
+}
+
 /* Goal: two layers may not have one path, be it a name or an index. */
 Test(spec_parse, duplicate_names_are_refused, .timeout = 5)
 {

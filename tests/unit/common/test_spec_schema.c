@@ -204,7 +204,9 @@ Test(spec_schema, neuron_parameters_belong_to_a_model, .timeout = 10)
     }
     for (size_t m = 0; m < n_models; m++)
         for (size_t p = 0; p < models[m].n_params; p++) {
-            cJSON *fallback = cJSON_CreateNumber(models[m].params[p].fallback);
+            const struct spec_param *row = &models[m].params[p];
+            cJSON *fallback = row->kind == SPEC_PARAM_FLAG ? cJSON_CreateBool(row->fallback != 0)
+                                                           : cJSON_CreateNumber(row->fallback);
             cr_expect(neuron_accepts(models[m].name, models[m].params[p].name, fallback));
             cJSON_Delete(fallback);
         }

@@ -95,6 +95,14 @@ Test(isa_math, cosine)
     cr_assert(worst <= COSINE_ERROR_MAX, "%g", worst);
 }
 
+/* Goal: the total of sixteen lanes is taken in double, whatever their order of size. */
+Test(isa_math, total_of_lanes_is_double)
+{
+    lanes_f v;
+    for (int i = 0; i < LANES; i++) v[i] = i % 3 == 0 ? 16777216.0f : 1.0f / 1024.0f;
+    cr_assert_eq(lanes_total(v), 6 * 16777216.0 + 10.0 / 1024.0);
+}
+
 /* Goal: a NaN is never turned into a number. */
 Test(isa_math, nan_passes)
 {

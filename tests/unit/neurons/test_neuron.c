@@ -36,7 +36,14 @@ static struct spec_neuron spec_of(const char *name)
                              .decay_input = true };
     s.surrogate.params[0] = 2.0;
     s.params[0] = 1.7;
+    if (strcmp(name, "sliding_psn") == 0) s.params[0] = 3.0; /* k */
     return s;
+}
+
+static bool is_serial(const struct spec_neuron *s)
+{
+    size_t count;
+    return spec_neuron_models(&count)[s->model].serial;
 }
 
 static double number(size_t i) /* in [-1, 1), the same on every run */
@@ -69,6 +76,14 @@ static void fill(struct tensor_view *v, size_t seed, double scale, double offset
                                    (float)(number(i++) * scale + offset));
 }
 
+static enum isa best_isa(void)
+{
+    enum isa isa;
+    struct err e = { 0 };
+    cr_assert_eq(kernels_choose(&isa, &e), 0);
+    return isa;
+}
+
 /* B=3 samples of [C, 2, 3] images. */
 static struct world *world_make(struct spec_neuron spec, size_t t, size_t c, bool repeat,
                                 size_t threads, enum isa isa)
@@ -93,7 +108,7 @@ static struct world *world_make(struct spec_neuron spec, size_t t, size_t c, boo
     fill(&k->io.v0, 2, 0.4, 0.0);
     fill(&k->io.ds, 3, 1.0, 0.0);
     fill(&k->io.dv, 4, 0.5, 0.0);
-    for (size_t i = 0; i < t * t; i++) k->w[0][i] = (float)number(77 + i);
+    for (size_t i = 0; i < t * t + 16; i++) k->w[0][i] = (float)number(77 + i);
     for (size_t i = 0; i < t; i++) k->w[1][i] = (float)(0.3 * number(990 + i));
     k->total = calloc(neuron_sums(&k->n) + 1, sizeof(double));
     k->partial = calloc((neuron_sums(&k->n) + 1) * 3, sizeof(double));
@@ -141,14 +156,14 @@ static double *gather(const struct tensor_view *v, double *out)
 static struct twin twin_run(const struct world *k)
 {
     const size_t t = k->n.t, n = 3 * k->io.x.desc.c * 6;
-    struct twin tw = { .memory = calloc(10 * t * n + 2 * t * t + 4 * t, sizeof(double)) };
+    const size_t weights = t * t + 16; /* or k <= 16 of them */
+    struct twin tw = { .memory = calloc(10 * t * n + 2 * weights + 4 * t, sizeof(double)) };
     double *m = tw.memory;
-    double *w0 = m, *w1 = w0 + t * t, *dw0 = w1 + t, *dw1 = dw0 + t * t;
+    double *w0 = m, *w1 = w0 + weights, *dw0 = w1 + t, *dw1 = dw0 + weights;
     double *a = dw1 + t;
-    for (size_t i = 0; i < t * t; i++) w0[i] = (double)k->w[0][i];
+    for (size_t i = 0; i < weights; i++) w0[i] = (double)k->w[0][i];
     for (size_t i = 0; i < t; i++) w1[i] = (double)k->w[1][i];
-    size_t count;
-    const bool serial = spec_neuron_models(&count)[k->spec.model].serial;
+    const bool serial = is_serial(&k->spec);
     const bool learns = neuron_sums(&k->n) > 0;
     tw.r = (struct reference_neuron){
         .spec = &k->spec, .t = t, .n = n, .w = { learns ? w0 : NULL, w1 },
@@ -229,6 +244,68 @@ Test(neuron, psn_matches_the_double_twin, .timeout = 60)
     for (size_t i = 0; i < 5; i++) check_against_twin(spec_of("psn"), steps[i], channels[i]);
 }
 
+/* Goal: sliding PSN of every order around T and around the tile computes what the twin does, and a
+ * long sequence too, whose sums are taken in pieces. */
+Test(neuron, sliding_psn_matches_the_double_twin, .timeout = 60)
+{
+    static const size_t steps[] = { 1, 3, 4, 7, 50 };
+    static const size_t channels[] = { 64, 5, 37, 130, 20 };
+    for (size_t i = 0; i < 5; i++)
+        for (size_t k = 1; k <= 9; k += i == 3 ? 1 : 4) {
+            struct spec_neuron s = spec_of("sliding_psn");
+            s.params[0] = (double)k;
+            check_against_twin(s, steps[i], channels[i]);
+        }
+}
+
+/* Goal: sums over many cells are taken in double: float ones drift by some 2e-4 here, where every
+ * addition rounds the same way. */
+static void check_long_sums(const char *model)
+{
+    enum { T = 2, SIDE = 96 };
+    struct world *k = world_make(spec_of(model), T, 64, false, 1, best_isa());
+    struct tensor_view x = view(TENSOR_F32, 1, T, 64, SIDE, SIDE), ds = x;
+    ds.data = mem_calloc(ds.desc.elements, sizeof(float));
+    for (size_t i = 0; i < x.desc.elements; i++) {
+        ((float *)x.data)[i] = 1.1f;
+        ((float *)ds.data)[i] = 0.7f;
+    }
+    struct neuron_io io = { .x = x, .ds = ds, .w = { k->w[0], k->w[1] } };
+    neuron_backward(&k->kc, &k->n, &io, (struct span){ 0, 1 }, k->total, k->partial);
+    struct twin tw = twin_run(k); /* any cells: one of them below is like all of these */
+    const double cells = 64.0 * SIDE * SIDE;
+    double one[T], s[T], u[T], v[T], dx[T], up[T] = { (double)0.7f, (double)0.7f };
+    for (size_t t = 0; t < T; t++) one[t] = (double)1.1f;
+    struct reference_neuron r = tw.r;
+    r.n = 1;
+    r.x = one;
+    r.s = s;
+    r.u = u;
+    r.v = v;
+    r.ds = up;
+    r.dx = dx;
+    reference_neuron_forward(&r);
+    reference_neuron_backward(&r);
+    const size_t weights = neuron_sums(&k->n) - (is_serial(&k->spec) ? 0 : 1);
+    for (size_t i = 0; i < weights; i++) {
+        const bool bias = strcmp(model, "psn") == 0 && i >= T * T;
+        const double want = cells * (bias ? r.dw[1][i - T * T] : r.dw[0][i]);
+        if (strcmp(model, "sliding_psn") == 0 && i + T < (size_t)k->spec.params[0]) continue;
+        cr_expect(fabs(k->total[i] - want) <= 3e-6 * fabs(want), "%s %zu: %.9g, in double %.9g",
+                  model, i, k->total[i], want);
+    }
+    free(tw.memory);
+    mem_free(x.data);
+    mem_free(ds.data);
+    world_free(k);
+}
+
+Test(neuron, sums_over_many_cells_are_double, .timeout = 30)
+{
+    check_long_sums("psn");
+    check_long_sums("sliding_psn");
+}
+
 /* ---- equal bits ------------------------------------------------------------------------------ */
 static void same_bits(const struct world *a, const struct world *b)
 {
@@ -239,19 +316,11 @@ static void same_bits(const struct world *a, const struct world *b)
     cr_assert_eq(memcmp(a->total, b->total, neuron_sums(&a->n) * sizeof(double)), 0, "sums");
 }
 
-static enum isa best_isa(void)
-{
-    enum isa isa;
-    struct err e = { 0 };
-    cr_assert_eq(kernels_choose(&isa, &e), 0);
-    return isa;
-}
-
 /* Goal: instruction set and thread count change no bit of any output of any model. */
 Test(neuron, isa_and_threads_change_no_bit, .timeout = 60)
 {
-    static const char *const names[] = { "if", "lif", "plif", "psn" };
-    for (size_t m = 0; m < 4; m++)
+    static const char *const names[] = { "if", "lif", "plif", "psn", "sliding_psn" };
+    for (size_t m = 0; m < 5; m++)
         for (int repeat = 0; repeat < 2; repeat++) {
             struct world *plain = world_make(spec_of(names[m]), 7, 70, repeat, 1, ISA_GENERIC);
             world_run(plain);
@@ -270,8 +339,8 @@ Test(neuron, isa_and_threads_change_no_bit, .timeout = 60)
  * over t. */
 Test(neuron, repeat_input_equals_its_twin, .timeout = 30)
 {
-    static const char *const names[] = { "if", "lif", "plif", "psn" };
-    for (size_t m = 0; m < 4; m++) {
+    static const char *const names[] = { "if", "lif", "plif", "psn", "sliding_psn" };
+    for (size_t m = 0; m < 5; m++) {
         struct world *once = world_make(spec_of(names[m]), 5, 20, true, 1, ISA_GENERIC);
         struct world *each = world_make(spec_of(names[m]), 5, 20, false, 1, ISA_GENERIC);
         const struct tensor_desc *d = &each->io.x.desc, *r = &once->io.x.desc;
@@ -299,8 +368,8 @@ Test(neuron, repeat_input_equals_its_twin, .timeout = 30)
 /* Goal: padding channels never spike, even where their potential is above the threshold. */
 Test(neuron, padding_channels_stay_silent, .timeout = 10)
 {
-    static const char *const names[] = { "if", "lif", "plif", "psn" };
-    for (size_t m = 0; m < 4; m++) {
+    static const char *const names[] = { "if", "lif", "plif", "psn", "sliding_psn" };
+    for (size_t m = 0; m < 5; m++) {
         struct spec_neuron s = spec_of(names[m]);
         s.v_reset = 50.0; /* fires at every step */
         struct world *k = world_make(s, 4, 5, false, 1, best_isa());
@@ -361,9 +430,9 @@ static void check_slope(struct reference_neuron *r, double *value, double gradie
  * reset not detached. */
 Test(reference_neurons, gradients_match_finite_differences, .timeout = 30)
 {
-    static const char *const names[] = { "if", "lif", "plif", "psn" };
+    static const char *const names[] = { "if", "lif", "plif", "psn", "sliding_psn" };
     enum { T = 5, N = 3 };
-    for (size_t m = 0; m < 4; m++)
+    for (size_t m = 0; m < 5; m++)
         for (unsigned variant = 0; variant < 4; variant++) {
             struct spec_neuron spec = spec_of(names[m]);
             spec.soft_reset = variant & 1;
@@ -378,18 +447,19 @@ Test(reference_neurons, gradients_match_finite_differences, .timeout = 30)
             for (size_t i = 0; i < N; i++) v0[i] = 0.3 * number(700 + i);
             for (size_t i = 0; i < T * T; i++) w0[i] = 0.5 * number(800 + i);
             for (size_t i = 0; i < T; i++) w1[i] = 0.1 * number(900 + i);
-            const bool learns = m >= 2;
+            const bool learns = m >= 2, serial = is_serial(&spec);
+            const size_t weights = serial ? 1 : m == 3 ? T * T : 3, biases = m == 3 ? T : 1;
             struct reference_neuron r = {
                 .spec = &spec, .t = T, .n = N, .primitive = true, .w = { learns ? w0 : NULL, w1 },
-                .x = x, .v0 = v0, .s = s, .u = u, .v = v, .ds = ds, .dv = m == 3 ? NULL : dv,
+                .x = x, .v0 = v0, .s = s, .u = u, .v = v, .ds = ds, .dv = serial ? dv : NULL,
                 .dx = dx, .dv0 = dv0, .dw = { dw0, dw1 },
             };
             reference_neuron_forward(&r);
             reference_neuron_backward(&r);
             for (size_t i = 0; i < T * N; i++) check_slope(&r, &x[i], dx[i], "dx");
-            for (size_t i = 0; m != 3 && i < N; i++) check_slope(&r, &v0[i], dv0[i], "dv0");
-            for (size_t i = 0; learns && i < (m == 3 ? T * T : 1); i++)
+            for (size_t i = 0; serial && i < N; i++) check_slope(&r, &v0[i], dv0[i], "dv0");
+            for (size_t i = 0; learns && i < weights; i++)
                 check_slope(&r, &w0[i], dw0[i], "dw");
-            for (size_t i = 0; m == 3 && i < T; i++) check_slope(&r, &w1[i], dw1[i], "db");
+            for (size_t i = 0; !serial && i < biases; i++) check_slope(&r, &w1[i], dw1[i], "db");
         }
 }

@@ -1,0 +1,213 @@
+/* isa_parallel: what the models of the PSN family share: h = W x + b over all time-steps at once,
+ * s = [h >= 0] (docs/equations.md, Parallel spiking neurons). Included by isa_psn.c,
+ * isa_masked_psn.c and isa_sliding_psn.c; runs on any thread.
+ *
+ * Every h[t] is one fma chain over source time j ascending from +0, then + b[t]; dx[j] is one
+ * chain over t ascending. Weights outside the band of W are skipped, but for the corners of tiles
+ * of PARALLEL_ROWS rows, which are zero. Sums for the parameters: 16 lanes in float over about
+ * PARALLEL_PENDING blocks of 16 cells, their total in double, chained over a sample. */
+#ifndef WORKER_ISA_PARALLEL_H
+#define WORKER_ISA_PARALLEL_H
+
+#include "worker/neurons/isa_cells.h"
+
+#define PARALLEL_ROWS 4      /* steps computed together: 4 x 4 accumulators stay in registers */
+#define PARALLEL_PENDING 128 /* blocks summed in float: a relative error of some 1e-6 */
+
+/* w(i, j) = w[i*row + j*column], zero unless i - below <= j <= i + above. Around the band a tile
+ * reads up to PARALLEL_ROWS - 1 values more on each side. bias[i*bias_step]; NULL: none. */
+struct parallel_weights {
+    const float *w;
+    ptrdiff_t row, column;
+    size_t below, above;
+    const float *bias;
+    size_t bias_step;
+};
+
+/* One call of forward or backward. Columns are [T][blocks][16]. */
+struct parallel {
+    const struct neuron_run *r;
+    const struct neuron_cells *c;
+    struct parallel_weights w;
+    float *x, *h, *dx; /* of one column; h becomes dh */
+    float *memory;     /* of the model */
+    size_t pending;    /* blocks in the model's float sums */
+};
+struct parallel_model {
+    struct parallel_weights (*weights)(const struct neuron_run *r, float *memory);
+    void (*begin)(struct parallel *p);                    /* of a sample's sums; may be NULL */
+    void (*column_sums)(struct parallel *p, size_t blocks); /* adds dh, x of one column */
+    void (*finish)(struct parallel *p);                   /* may be NULL */
+};
+
+static inline size_t parallel_scratch(const struct neuron *n, size_t memory_floats)
+{
+    return 3 * n->t * NEURON_COLUMN + memory_floats;
+}
+
+LANES_INLINE struct parallel parallel_begin(const struct parallel_model *m,
+                                            const struct neuron_run *r,
+                                            const struct neuron_cells *c)
+{
+    struct parallel p = { .r = r, .c = c, .x = r->scratch };
+    p.h = p.x + r->n->t * NEURON_COLUMN;
+    p.dx = p.h + r->n->t * NEURON_COLUMN;
+    p.memory = p.dx + r->n->t * NEURON_COLUMN;
+    p.w = m->weights(r, p.memory);
+    return p;
+}
+
+/* ---- products over time ---------------------------------------------------------------------- */
+/* out[i] = sum over j ascending of w(i, j) * in[j], + bias[i], i in [i0, i0 + rows). rows and
+ * blocks are constants when expanded. */
+LANES_INLINE void parallel_rows(struct parallel_weights k, const float *in, float *out,
+                                size_t t_count, size_t i0, size_t rows, size_t blocks)
+{
+    const size_t first = i0 > k.below ? i0 - k.below : 0, reach = i0 + rows + k.above;
+    const size_t end = reach < t_count ? reach : t_count;
+    const float *w = k.w + (ptrdiff_t)i0 * k.row + (ptrdiff_t)first * k.column;
+    lanes_f sum[PARALLEL_ROWS][CELL_BLOCKS];
+    for (size_t i = 0; i < rows; i++)
+        for (size_t b = 0; b < blocks; b++) sum[i][b] = lanes_set(0.0f);
+    for (size_t j = first; j < end; j++, w += k.column) {
+        lanes_f x[CELL_BLOCKS];
+        for (size_t b = 0; b < blocks; b++) x[b] = lanes_load(in + (j * blocks + b) * LANES);
+        for (size_t i = 0; i < rows; i++) {
+            lanes_f factor = lanes_set(w[(ptrdiff_t)i * k.row]);
+            for (size_t b = 0; b < blocks; b++) sum[i][b] = lanes_fma(factor, x[b], sum[i][b]);
+        }
+    }
+    for (size_t i = 0; i < rows; i++)
+        for (size_t b = 0; b < blocks; b++) {
+            const size_t at = i0 + i;
+            lanes_f value = k.bias != NULL ? sum[i][b] + k.bias[at * k.bias_step] : sum[i][b];
+            lanes_store(out + (at * blocks + b) * LANES, value);
+        }
+}
+
+LANES_INLINE void parallel_product(struct parallel_weights k, const float *in, float *out,
+                                   size_t t_count, size_t blocks)
+{
+    size_t i = 0;
+    for (; i + PARALLEL_ROWS <= t_count; i += PARALLEL_ROWS)
+        parallel_rows(k, in, out, t_count, i, PARALLEL_ROWS, blocks);
+    for (; i < t_count; i++) parallel_rows(k, in, out, t_count, i, 1, blocks);
+}
+
+LANES_INLINE struct parallel_weights parallel_transposed(struct parallel_weights k)
+{
+    return (struct parallel_weights){ .w = k.w, .row = k.column, .column = k.row,
+                                      .below = k.above, .above = k.below };
+}
+
+/* h of one column: x is filled, then h. */
+LANES_INLINE void parallel_charge(struct parallel *p, struct pixel at, size_t first, size_t blocks)
+{
+    const size_t t_count = p->r->n->t;
+    for (size_t t = 0; t < t_count; t++)
+        for (size_t b = 0; b < blocks; b++)
+            lanes_store(p->x + (t * blocks + b) * LANES,
+                        lanes_load(plane_at(&p->c->x, t, at, first + b)));
+    parallel_product(p->w, p->x, p->h, t_count, blocks);
+}
+
+/* ---- forward --------------------------------------------------------------------------------- */
+LANES_INLINE void parallel_column_forward(struct parallel *p, struct pixel at, size_t w,
+                                          size_t blocks)
+{
+    const struct neuron_cells *c = p->c;
+    const size_t t_count = p->r->n->t, first = w * CELL_BLOCKS;
+    const uint64_t valid = cells_valid(c, w);
+    parallel_charge(p, at, first, blocks);
+    for (size_t t = 0; t < t_count; t++) {
+        uint64_t word = 0;
+        for (size_t b = 0; b < blocks; b++) {
+            lanes_f value = lanes_load(p->h + (t * blocks + b) * LANES);
+            word |= lanes_word(lanes_ge(value, lanes_set(0.0f))) << (b * LANES);
+            if (c->u.data != NULL) lanes_store(plane_at(&c->u, t, at, first + b), value);
+            if (c->v.data != NULL) lanes_store(plane_at(&c->v, t, at, first + b), value);
+        }
+        *spikes_at(c, t, at, w) = word & valid;
+    }
+}
+
+LANES_INLINE void parallel_forward(const struct parallel_model *m, const struct neuron_run *r,
+                                   const struct neuron_cells *c)
+{
+    struct parallel p = parallel_begin(m, r, c);
+    for (struct pixel at = { 0, 0 }; at.y < c->rows; at = pixel_next(c, at))
+        for (size_t w = 0; w * NEURON_COLUMN < c->channels; w++)
+            switch (cells_blocks(c, w)) {
+            case 1: parallel_column_forward(&p, at, w, 1); break;
+            case 2: parallel_column_forward(&p, at, w, 2); break;
+            case 3: parallel_column_forward(&p, at, w, 3); break;
+            default: parallel_column_forward(&p, at, w, 4); break;
+            }
+}
+
+/* ---- backward -------------------------------------------------------------------------------- */
+/* dx from its column: every step, or their sum when the input is one step. */
+LANES_INLINE void parallel_store_dx(const struct parallel *p, struct pixel at, size_t first,
+                                    size_t blocks)
+{
+    const struct neuron_plane *dx = &p->c->dx;
+    for (size_t b = 0; b < blocks; b++) {
+        lanes_f total = lanes_set(0.0f);
+        for (size_t t = 0; t < p->r->n->t; t++) {
+            lanes_f value = lanes_load(p->dx + (t * blocks + b) * LANES);
+            if (dx->time != 0) lanes_store(plane_at(dx, t, at, first + b), value);
+            else total = total + value;
+        }
+        if (dx->time == 0) lanes_store(plane_at(dx, 0, at, first + b), total);
+    }
+}
+
+LANES_INLINE void parallel_column_backward(const struct parallel_model *m, struct parallel *p,
+                                           struct pixel at, size_t w, size_t blocks)
+{
+    const struct neuron *n = p->r->n;
+    const size_t t_count = n->t, first = w * CELL_BLOCKS;
+    parallel_charge(p, at, first, blocks);
+    n->surrogate.gradient(n->surrogate.k, p->h, 0.0f, p->h, t_count * blocks * LANES);
+    for (size_t t = 0; t < t_count; t++)
+        for (size_t b = 0; b < blocks; b++) {
+            float *dh = p->h + (t * blocks + b) * LANES;
+            lanes_f ds = lanes_load(plane_at(&p->c->ds, t, at, first + b));
+            lanes_store(dh, lanes_load(dh) * ds);
+        }
+    m->column_sums(p, blocks);
+    if (p->c->dx.data == NULL) return;
+    parallel_product(parallel_transposed(p->w), p->h, p->dx, t_count, blocks);
+    parallel_store_dx(p, at, first, blocks);
+}
+
+LANES_INLINE void parallel_backward(const struct parallel_model *m, const struct neuron_run *r,
+                                    const struct neuron_cells *c)
+{
+    struct parallel p = parallel_begin(m, r, c);
+    if (m->begin != NULL) m->begin(&p);
+    for (struct pixel at = { 0, 0 }; at.y < c->rows; at = pixel_next(c, at))
+        for (size_t w = 0; w * NEURON_COLUMN < c->channels; w++)
+            switch (cells_blocks(c, w)) {
+            case 1: parallel_column_backward(m, &p, at, w, 1); break;
+            case 2: parallel_column_backward(m, &p, at, w, 2); break;
+            case 3: parallel_column_backward(m, &p, at, w, 3); break;
+            default: parallel_column_backward(m, &p, at, w, 4); break;
+            }
+    if (m->finish != NULL) m->finish(&p);
+}
+
+/* W uniform in +-1/sqrt(fan in); biases -1, the paper's threshold of 1. */
+static inline void parallel_init(size_t i, size_t fan_in, size_t count, struct philox_key key,
+                                 uint32_t number, float *values)
+{
+    if (i != 0) {
+        for (size_t j = 0; j < count; j++) values[j] = -1.0f;
+        return;
+    }
+    const float bound = 1.0f / sqrtf((float)fan_in);
+    philox_fill_uniform(key, 0, 0, number, values, count);
+    for (size_t j = 0; j < count; j++) values[j] = (2.0f * values[j] - 1.0f) * bound;
+}
+
+#endif
