@@ -48,6 +48,7 @@ void golden_compare(struct golden_case *c, const char *role, const float *got, s
 {
     const cJSON *limits = json_get(c->expected, role);
     if (limits == NULL) return;
+    c->compared++;
     const struct safetensors_entry *want = golden_tensor(c, role);
     if (want == NULL || want->type != SAFETENSORS_F32 || want->elements != n) {
         golden_fail(c, role, "expected %zu values, computed %zu", want == NULL ? 0 : want->elements,
@@ -86,7 +87,8 @@ static const struct {
     { "psn", golden_run_neuron },          { "layer", golden_run_layer },
     { "loss", golden_run_loss },           { "optimizer", golden_run_optimizer },
     { "schedule", golden_run_schedule },   { "encoder", golden_run_encoder },
-    { "trajectory", golden_run_trajectory }, { "event", golden_run_event },
+    { "trajectory", golden_run_trajectory },
+    { "block", golden_run_block }, { "event", golden_run_event },
 };
 
 struct golden_family {

@@ -14,7 +14,7 @@ struct golden_case {
     const char *name, *family, *op;
     const cJSON *hp, *expected; /* of the index */
     const struct safetensors *file;
-    size_t failures;
+    size_t failures, compared;  /* tensors */
     double worst;               /* largest error / limit of the case's tensors */
     const char *variant;        /* "bits", ... printed with a failure; NULL */
 };
@@ -30,9 +30,21 @@ void golden_compare(struct golden_case *c, const char *role, const float *got, s
 void golden_fail(struct golden_case *c, const char *tensor, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Tensors of a case, [T, N, C, H, W], and the engine's (golden_tensors.c). Missing axes are 1;
+ * [T, N, C, L] is one row of L pixels. */
+struct golden_dims {
+    size_t t, n, c, h, w;
+};
+struct golden_dims golden_dims_of(const struct safetensors_entry *e);
+void golden_put_tensor(const struct tensor_desc *d, void *data, const float *from);
+void golden_compare_tensor(struct golden_case *c, const char *role, const struct tensor_desc *d,
+                           const void *data);
+bool golden_only_spikes(const struct safetensors_entry *x);
+
 typedef void golden_run_fn(struct golden_case *c);
 golden_run_fn golden_run_neuron, golden_run_layer, golden_run_surrogate; /* golden_layers.c */
 golden_run_fn golden_run_event;                                          /* golden_events.c */
+golden_run_fn golden_run_block, golden_run_net;                          /* golden_blocks.c */
 golden_run_fn golden_run_trajectory;                                     /* golden_trajectory.c */
 golden_run_fn golden_run_loss, golden_run_optimizer, golden_run_schedule,
     golden_run_encoder; /* golden_train.c */

@@ -169,70 +169,16 @@ static const struct {
     { "flatten", SPEC_FLATTEN, spec_none },      { "voting", SPEC_VOTING, spec_vote },
 };
 
-/* ---- tensors of a case [T, N, C, H, W] <-> the engine's -------------------------------------- */
-struct dims {
-    size_t t, n, c, h, w;
-};
-
-/* Missing axes are 1; [T, N, C, L] is one row of L pixels. */
-static struct dims dims_of(const struct safetensors_entry *e)
-{
-    struct dims d = { 1, 1, 1, 1, 1 };
-    const size_t *s = e->dims;
-    if (e->n_dims >= 1) d.t = s[0];
-    if (e->n_dims >= 2) d.n = s[1];
-    if (e->n_dims >= 3) d.c = s[2];
-    if (e->n_dims == 4) d.w = s[3];
-    if (e->n_dims >= 5) {
-        d.h = s[3];
-        d.w = s[4];
-    }
-    return d;
-}
-
-static void put_tensor(const struct tensor_desc *d, void *data, const float *from)
-{
-    for (size_t t = 0; t < d->t_stored; t++)
-        for (size_t b = 0; b < d->b; b++)
-            for (size_t c = 0; c < d->c; c++)
-                for (size_t y = 0; y < d->h; y++)
-                    for (size_t x = 0; x < d->w; x++) tensor_set(d, data, b, t, c, y, x, *from++);
-}
-
-static void take_tensor(const struct tensor_desc *d, const void *data, float *to)
-{
-    for (size_t t = 0; t < d->t; t++)
-        for (size_t b = 0; b < d->b; b++)
-            for (size_t c = 0; c < d->c; c++)
-                for (size_t y = 0; y < d->h; y++)
-                    for (size_t x = 0; x < d->w; x++) *to++ = tensor_get(d, data, b, t, c, y, x);
-}
-
-static void compare_tensor(struct golden_case *c, const char *role, const struct tensor_desc *d,
-                           const void *data)
-{
-    if (!golden_expects(c, role) || data == NULL) return;
-    const size_t n = d->t * d->b * d->c * d->h * d->w;
-    float *values = mem_calloc(n, sizeof values[0]);
-    if (values == NULL) {
-        golden_fail(c, role, "out of memory");
-        return;
-    }
-    take_tensor(d, data, values);
-    golden_compare(c, role, values, n);
-    mem_free(values);
-}
-
 /* ---- probes: traces and states that only these cases ask for --------------------------------- */
-static bool probe_view(struct tensor_view *v, struct dims d, size_t t, const float *values)
+static bool probe_view(struct tensor_view *v, struct golden_dims d, size_t t, const float *values)
 {
     v->desc = tensor_make(TENSOR_F32, d.n, t, d.c, d.h, d.w);
     v->data = mem_calloc(v->desc.elements, sizeof(float));
-    if (v->data != NULL && values != NULL) put_tensor(&v->desc, v->data, values);
+    if (v->data != NULL && values != NULL) golden_put_tensor(&v->desc, v->data, values);
     return v->data != NULL;
 }
 
-static bool probe_neuron(struct golden_case *c, struct dims d, struct step_probe *p)
+static bool probe_neuron(struct golden_case *c, struct golden_dims d, struct step_probe *p)
 {
     bool ok = probe_view(&p->u, d, d.t, NULL) && probe_view(&p->v, d, d.t, NULL);
     const float *v0 = golden_data(c, "in.v0"), *dv = golden_data(c, "up.v_seq");
@@ -242,7 +188,7 @@ static bool probe_neuron(struct golden_case *c, struct dims d, struct step_probe
 }
 
 /* in.keep [N, C, H, W] as the words of a mask. */
-static bool probe_keep(struct golden_case *c, struct dims d, struct step_probe *p)
+static bool probe_keep(struct golden_case *c, struct golden_dims d, struct step_probe *p)
 {
     const float *keep = golden_data(c, "in.keep");
     const size_t words = (d.c + 63) / 64;
@@ -310,27 +256,27 @@ static void run_net(struct golden_case *c, struct net *n, const struct step_prob
 {
     const struct tensor_desc *d;
     void *x = net_input_data(n, &d);
-    put_tensor(d, x, golden_data(c, "in.x"));
+    golden_put_tensor(d, x, golden_data(c, "in.x"));
     set_params(c, n);
     net_set_probe(n, 0, probe);
     const struct net_step step = { .samples = d->b, .training = train };
     net_forward(n, &step);
     const void *y = net_output(n, &d);
-    compare_tensor(c, "out.y", d, y);
+    golden_compare_tensor(c, "out.y", d, y);
     float *dy = net_output_gradient(n, &d);
-    put_tensor(d, dy, golden_data(c, "up.y"));
+    golden_put_tensor(d, dy, golden_data(c, "up.y"));
     net_backward(n, &step);
     const float *dx = net_input_gradient(n, &d);
-    compare_tensor(c, "grad.x", d, dx);
+    golden_compare_tensor(c, "grad.x", d, dx);
     compare_params(c, n);
-    compare_tensor(c, "out.u_seq", &probe->u.desc, probe->u.data);
-    compare_tensor(c, "out.h_seq", &probe->u.desc, probe->u.data);
-    compare_tensor(c, "out.v_seq", &probe->v.desc, probe->v.data);
-    compare_tensor(c, "grad.v0", &probe->dv0.desc, probe->dv0.data);
+    golden_compare_tensor(c, "out.u_seq", &probe->u.desc, probe->u.data);
+    golden_compare_tensor(c, "out.h_seq", &probe->u.desc, probe->u.data);
+    golden_compare_tensor(c, "out.v_seq", &probe->v.desc, probe->v.data);
+    golden_compare_tensor(c, "grad.v0", &probe->dv0.desc, probe->dv0.data);
 }
 
-static void run_layer(struct golden_case *c, const struct spec_layer *l, struct dims d, bool bits,
-                      const struct step_probe *probe)
+static void run_layer(struct golden_case *c, const struct spec_layer *l, struct golden_dims d,
+                      bool bits, const struct step_probe *probe)
 {
     struct err e = { 0 };
     struct net *n = NULL;
@@ -347,14 +293,6 @@ static void run_layer(struct golden_case *c, const struct spec_layer *l, struct 
     c->variant = NULL;
 }
 
-static bool only_spikes(const struct safetensors_entry *x)
-{
-    const float *v = x->data;
-    for (size_t i = 0; i < x->elements; i++)
-        if (v[i] != 0.0f && v[i] != 1.0f) return false;
-    return true;
-}
-
 /* Inputs that are spikes run twice: as floats and as bits. */
 static void run_one_layer(struct golden_case *c, struct spec_layer *l)
 {
@@ -363,7 +301,7 @@ static void run_one_layer(struct golden_case *c, struct spec_layer *l)
         golden_fail(c, "", "no in.x or up.y");
         return;
     }
-    const struct dims d = dims_of(x);
+    const struct golden_dims d = golden_dims_of(x);
     struct step_probe probe = { 0 };
     bool ok = true;
     (void)snprintf(l->path, sizeof l->path, "0");
@@ -372,7 +310,7 @@ static void run_one_layer(struct golden_case *c, struct spec_layer *l)
     if (!ok) golden_fail(c, "", "no mask, or out of memory");
     else {
         run_layer(c, l, d, false, &probe);
-        if (only_spikes(x)) run_layer(c, l, d, true, &probe);
+        if (golden_only_spikes(x)) run_layer(c, l, d, true, &probe);
     }
     probe_free(&probe);
 }
@@ -420,7 +358,7 @@ void golden_run_surrogate(struct golden_case *c)
         golden_fail(c, "", "no in.x or up.y");
         return;
     }
-    const struct dims d = { .t = 1, .n = 1, .c = x->elements, .h = 1, .w = 1 };
+    const struct golden_dims d = { .t = 1, .n = 1, .c = x->elements, .h = 1, .w = 1 };
     const struct step_probe probe = { 0 };
     (void)snprintf(l.path, sizeof l.path, "0");
     run_layer(c, &l, d, false, &probe);
