@@ -177,13 +177,18 @@ struct spec_dataset {
     enum spec_encoder encoder;
 };
 
-enum spec_optimizer_type { SPEC_SGD, SPEC_ADAM };
+enum spec_optimizer_type { SPEC_SGD, SPEC_ADAM, SPEC_ADAMW, SPEC_RMSPROP };
 struct spec_optimizer {
     enum spec_optimizer_type type;
     double lr, weight_decay;
-    double momentum, dampening; /* sgd */
+    double momentum;            /* sgd, rmsprop */
+    double dampening;           /* sgd */
     bool nesterov;              /* sgd */
-    double beta1, beta2, eps;   /* adam: "betas": [b1, b2] */
+    double beta1, beta2;        /* adam, adamw: "betas": [b1, b2] */
+    double eps;                 /* all but sgd */
+    bool amsgrad;               /* adam, adamw */
+    double alpha;               /* rmsprop */
+    bool centered;              /* rmsprop */
 };
 enum spec_schedule_type { SPEC_SCHEDULE_CONSTANT, SPEC_SCHEDULE_COSINE, SPEC_SCHEDULE_STEP };
 struct spec_schedule {

@@ -6,26 +6,49 @@
 #define UNLIMITED 9007199254740992.0 /* 2^53: what JSON holds exactly */
 
 #define O(member) AT(spec_optimizer, member)
+#define WEIGHT_DECAY(fallback, text)                                                              \
+    { "weight_decay", FIELD_NUMBER, SPEC_RESULT, O(weight_decay), fallback, 0, 1, .meaning = text }
+#define ADDED_DECAY WEIGHT_DECAY(0, "added to the gradient, times the weight")
+#define EPS                                                                                       \
+    { "eps", FIELD_NUMBER, SPEC_RESULT, O(eps), 1e-8, 1e-30, 1,                                   \
+      .meaning = "added to the root; not below what float holds" }
+#define ADAM_FIELDS                                                                               \
+    { "betas", FIELD_NUMBERS, SPEC_RESULT, O(beta1), 0, 0, 0.9999999, .size = 2,                  \
+      .choices = "0.9|0.999", .meaning = "decay of the first and second moment" },                \
+    EPS,                                                                                          \
+    { "amsgrad", FIELD_BOOL, SPEC_RESULT, O(amsgrad), 0, .newer = true,                           \
+      .meaning = "divide by the root of the largest second moment so far" }
 static const struct spec_field sgd_fields[] = {
+    ADDED_DECAY,
     { "momentum", FIELD_NUMBER, SPEC_RESULT, O(momentum), 0, 0, 1, .meaning = "of the gradient" },
     { "dampening", FIELD_NUMBER, SPEC_RESULT, O(dampening), 0, 0, 1,
       .meaning = "of the new gradient" },
     { "nesterov", FIELD_BOOL, SPEC_RESULT, O(nesterov), 0, .meaning = "look ahead" },
 };
-static const struct spec_field adam_fields[] = {
-    { "betas", FIELD_NUMBERS, SPEC_RESULT, O(beta1), 0, 0, 0.9999999, .size = 2,
-      .choices = "0.9|0.999", .meaning = "decay of the first and second moment" },
-    { "eps", FIELD_NUMBER, SPEC_RESULT, O(eps), 1e-8, 1e-30, 1,
-      .meaning = "added to the root; not below what float holds" },
+static const struct spec_field adam_fields[] = { ADDED_DECAY, ADAM_FIELDS };
+static const struct spec_field adamw_fields[] = {
+    WEIGHT_DECAY(0.01, "the weight loses lr * weight_decay of itself before each update"),
+    ADAM_FIELDS,
+};
+static const struct spec_field rmsprop_fields[] = {
+    ADDED_DECAY,
+    { "alpha", FIELD_NUMBER, SPEC_RESULT, O(alpha), 0.99, 0, 0.9999999,
+      .meaning = "decay of the mean square" },
+    EPS,
+    { "momentum", FIELD_NUMBER, SPEC_RESULT, O(momentum), 0, 0, 1,
+      .meaning = "of the scaled gradient" },
+    { "centered", FIELD_BOOL, SPEC_RESULT, O(centered), 0,
+      .meaning = "divide by the deviation from the mean gradient" },
 };
 static const struct spec_field optimizer_fields[] = {
     { "lr", FIELD_NUMBER, SPEC_RESULT, O(lr), 1e-3, 0, 1000, true, .meaning = "learning rate" },
-    { "weight_decay", FIELD_NUMBER, SPEC_RESULT, O(weight_decay), 0, 0, 1,
-      .meaning = "added to the gradient, times the weight" },
 };
 static const struct spec_variant optimizer_variants[] = {
     [SPEC_SGD] = { "sgd", sgd_fields, LENGTH(sgd_fields), "stochastic gradient descent" },
     [SPEC_ADAM] = { "adam", adam_fields, LENGTH(adam_fields), "Adam" },
+    [SPEC_ADAMW] = { "adamw", adamw_fields, LENGTH(adamw_fields),
+                     "Adam with decoupled weight decay" },
+    [SPEC_RMSPROP] = { "rmsprop", rmsprop_fields, LENGTH(rmsprop_fields), "RMSprop" },
 };
 static const struct spec_object optimizer_object = {
     "train.optimizer", "type", O(type), SPEC_ADAM, optimizer_variants, LENGTH(optimizer_variants),

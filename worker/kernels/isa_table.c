@@ -167,52 +167,6 @@ static double sum_squares(const float *x, size_t n, bool *finite)
     return total;
 }
 
-/* PyTorch's SGD: g += wd*p; m = momentum*m + (1 - dampening)*g; p -= lr * (nesterov ? g +
- * momentum*m : m). */
-void LOOP(sgd)(const struct sgd_args *a, float *p, const float *g, float *m, size_t n)
-{
-    const float fresh = 1.0f - a->dampening;
-    for (size_t i = 0; i < n; i += LANES) {
-        const lanes_f w = lanes_load(p + i);
-        lanes_f d = lanes_load(g + i) * a->grad_scale;
-        if (a->weight_decay != 0.0f) d = lanes_fma(lanes_set(a->weight_decay), w, d);
-        if (m != NULL) {
-            lanes_f v = d;
-            if (!a->first) v = lanes_load(m + i) * a->momentum + d * fresh;
-            lanes_store(m + i, v);
-            d = a->nesterov ? d + v * a->momentum : v;
-        }
-        lanes_store(p + i, w - d * a->lr);
-    }
-}
-
-LANES_INLINE lanes_f root(lanes_f x)
-{
-#if defined(__AVX512F__)
-    return (lanes_f)_mm512_sqrt_ps((__m512)x);
-#else
-    for (int i = 0; i < LANES; i++) x[i] = sqrtf(x[i]);
-    return x;
-#endif
-}
-
-/* PyTorch's Adam: p -= lr/bias1 * m / (sqrt(v)/bias2_sqrt + eps). */
-void LOOP(adam)(const struct adam_args *a, float *p, const float *g, float *m, float *v, size_t n)
-{
-    const float step = a->lr / a->bias1;
-    for (size_t i = 0; i < n; i += LANES) {
-        const lanes_f w = lanes_load(p + i);
-        lanes_f d = lanes_load(g + i) * a->grad_scale;
-        if (a->weight_decay != 0.0f) d = lanes_fma(lanes_set(a->weight_decay), w, d);
-        const lanes_f first = lanes_load(m + i) * a->beta1 + d * a->fresh1;
-        const lanes_f second = lanes_load(v + i) * a->beta2 + (d * d) * a->fresh2;
-        lanes_store(m + i, first);
-        lanes_store(v + i, second);
-        const lanes_f under = root(second) / a->bias2_sqrt + a->eps;
-        lanes_store(p + i, w - first / under * step);
-    }
-}
-
 const struct kernels ISA_SYMBOL(kernels) = {
     .gather = LOOP(gather),
     .outer = LOOP(outer),
@@ -235,4 +189,5 @@ const struct kernels ISA_SYMBOL(kernels) = {
     .sum_squares = sum_squares,
     .sgd = LOOP(sgd),
     .adam = LOOP(adam),
+    .rmsprop = LOOP(rmsprop),
 };

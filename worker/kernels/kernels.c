@@ -67,10 +67,9 @@ void kernels_cpu(enum isa isa, char out[KERNELS_CPU_MAX])
 struct pieces {
     const struct kernels *k;
     size_t n;
-    float *y, *m, *v;
+    float *y;
     const float *x;
     float value;
-    const void *args;
     double *partial;
 };
 
@@ -131,38 +130,6 @@ bool f32_sum_squares(const struct kernel_ctx *kc, const float *x, size_t n, doub
     }
     *sum = total;
     return __builtin_isfinite(total);
-}
-
-/* ---- optimisers ------------------------------------------------------------------------------ */
-static void sgd_item(void *ctx, size_t item, size_t thread)
-{
-    (void)thread;
-    const struct pieces *p = ctx;
-    const size_t at = item * CHUNK_FLOATS;
-    p->k->sgd(p->args, p->y + at, p->x + at, p->m != NULL ? p->m + at : NULL,
-              piece(p, item, CHUNK_FLOATS));
-}
-
-void sgd_update(const struct kernel_ctx *kc, const struct sgd_args *a, float *p, const float *g,
-                float *m, size_t n)
-{
-    struct pieces j = { .k = kc->k, .n = n, .y = p, .x = g, .m = m, .args = a };
-    threads_run(kc->threads, ceil_div(n, CHUNK_FLOATS), sgd_item, &j);
-}
-
-static void adam_item(void *ctx, size_t item, size_t thread)
-{
-    (void)thread;
-    const struct pieces *p = ctx;
-    const size_t at = item * CHUNK_FLOATS;
-    p->k->adam(p->args, p->y + at, p->x + at, p->m + at, p->v + at, piece(p, item, CHUNK_FLOATS));
-}
-
-void adam_update(const struct kernel_ctx *kc, const struct adam_args *a, float *p, const float *g,
-                 float *m, float *v, size_t n)
-{
-    struct pieces j = { .k = kc->k, .n = n, .y = p, .x = g, .m = m, .v = v, .args = a };
-    threads_run(kc->threads, ceil_div(n, CHUNK_FLOATS), adam_item, &j);
 }
 
 /* ---- any kind to floats ---------------------------------------------------------------------- */

@@ -182,8 +182,17 @@ struct adam_args {
     float lr, beta1, beta2, eps, weight_decay, grad_scale;
     float fresh1, fresh2;    /* 1 - beta1, 1 - beta2, subtracted in double */
     float bias1, bias2_sqrt; /* 1 - beta1^t, sqrt(1 - beta2^t) */
+    float shrink;            /* of the weight before the update: 1, or AdamW's 1 - lr * decay */
 };
+/* top: the largest v so far (AMSGrad), or NULL. */
 void adam_update(const struct kernel_ctx *kc, const struct adam_args *a, float *p, const float *g,
-                 float *m, float *v, size_t n);
+                 float *m, float *v, float *top, size_t n);
+struct rmsprop_args {
+    float lr, alpha, eps, momentum, weight_decay, grad_scale;
+    float fresh; /* 1 - alpha, subtracted in double */
+};
+/* v: mean square. mean: mean gradient (centered), or NULL. m: momentum buffer, or NULL. */
+void rmsprop_update(const struct kernel_ctx *kc, const struct rmsprop_args *a, float *p,
+                    const float *g, float *v, float *mean, float *m, size_t n);
 
 #endif

@@ -62,7 +62,10 @@ struct kernels {
     void (*masked)(const float *x, uint64_t keep, float factor, float *y, size_t n); /* n <= 64 */
     double (*sum_squares)(const float *x, size_t n, bool *finite);
     void (*sgd)(const struct sgd_args *a, float *p, const float *g, float *m, size_t n);
-    void (*adam)(const struct adam_args *a, float *p, const float *g, float *m, float *v, size_t n);
+    void (*adam)(const struct adam_args *a, float *p, const float *g, float *m, float *v,
+                 float *top, size_t n);
+    void (*rmsprop)(const struct rmsprop_args *a, float *p, const float *g, float *v, float *mean,
+                    float *m, size_t n);
 };
 
 /* Channels [16*block, 16*block + 16) of one pixel of any kind as floats, times `one`. */

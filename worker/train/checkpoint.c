@@ -68,6 +68,7 @@ static void add_moments(struct tensor_list *l, const struct net *n, const struct
 {
     for (size_t k = 0; k < o->ops->n_slots; k++) {
         char prefix[PREFIX_MAX];
+        if (o->slot[k] == NULL) continue;
         (void)snprintf(prefix, sizeof prefix, "optimizer.%s.", o->ops->slots[k]);
         for (size_t i = 0; i < net_param_count(n); i++) {
             const struct net_param *p = net_param(n, i);
@@ -198,7 +199,7 @@ static bool complete(const struct safetensors *f, const struct net *n, const str
         if (part(f, "", p->name, p->logical) == NULL) return false;
         if (best && part(f, "best.", p->name, p->logical) == NULL) return false;
         for (size_t k = 0; p->role == NET_WEIGHT && k < o->ops->n_slots; k++)
-            if (moment(f, o, k, p) == NULL) return false;
+            if (o->slot[k] != NULL && moment(f, o, k, p) == NULL) return false;
     }
     return true;
 }
@@ -215,7 +216,7 @@ static void take_over(const struct safetensors *f, struct net *n, struct optimiz
             best += p->logical;
         }
         for (size_t k = 0; p->role == NET_WEIGHT && k < o->ops->n_slots; k++)
-            net_param_pack(n, i, moment(f, o, k, p), o->slot[k]);
+            if (o->slot[k] != NULL) net_param_pack(n, i, moment(f, o, k, p), o->slot[k]);
     }
 }
 

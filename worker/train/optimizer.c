@@ -4,7 +4,9 @@
 #include "common/mem.h"
 
 static const struct optimizer_ops *const table[] = { [SPEC_SGD] = &sgd_ops,
-                                                     [SPEC_ADAM] = &adam_ops };
+                                                     [SPEC_ADAM] = &adam_ops,
+                                                     [SPEC_ADAMW] = &adamw_ops,
+                                                     [SPEC_RMSPROP] = &rmsprop_ops };
 
 int optimizer_init(struct optimizer *o, const struct spec_optimizer *spec, size_t floats,
                    struct err *e)
@@ -13,7 +15,11 @@ int optimizer_init(struct optimizer *o, const struct spec_optimizer *spec, size_
     o->block = mem_calloc(o->ops->n_slots * floats + 16, sizeof o->block[0]);
     if (o->block == NULL) return err_set(e, ERR_NOMEM, "%zu optimiser values", floats);
     float *aligned = (float *)mem_align((size_t)o->block, 64);
-    for (size_t i = 0; i < o->ops->n_slots; i++) o->slot[i] = aligned + i * floats;
+    for (size_t i = 0; i < o->ops->n_slots; i++) {
+        if (o->ops->uses != NULL && !o->ops->uses(spec, i)) continue;
+        o->slot[i] = aligned;
+        aligned += floats;
+    }
     return 0;
 }
 
@@ -26,6 +32,6 @@ void optimizer_deinit(struct optimizer *o)
 void optimizer_update(struct optimizer *o, const struct kernel_ctx *kc, double lr,
                       double grad_scale, float *p, const float *g)
 {
-    o->ops->update(o, kc, (float)lr, (float)grad_scale, p, g);
+    o->ops->update(o, kc, lr, (float)grad_scale, p, g);
     o->updates++;
 }

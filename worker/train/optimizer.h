@@ -7,21 +7,22 @@
 #include "common/spec.h"
 #include "worker/kernels/kernels.h"
 
-#define OPTIMIZER_SLOTS_MAX 2
+#define OPTIMIZER_SLOTS_MAX 3
 
 struct optimizer;
 struct optimizer_ops {
     const char *name;
     size_t n_slots;
     const char *slots[OPTIMIZER_SLOTS_MAX]; /* names in checkpoints: PyTorch's state names */
-    void (*update)(struct optimizer *o, const struct kernel_ctx *kc, float lr, float grad_scale,
+    bool (*uses)(const struct spec_optimizer *s, size_t slot); /* NULL: every slot */
+    void (*update)(struct optimizer *o, const struct kernel_ctx *kc, double lr, float grad_scale,
                    float *p, const float *g);
 };
 struct optimizer {
     const struct optimizer_ops *ops;
     const struct spec_optimizer *spec; /* borrowed */
     size_t floats;                     /* multiple of 16 */
-    float *slot[OPTIMIZER_SLOTS_MAX];  /* owned, 64-byte aligned inside block */
+    float *slot[OPTIMIZER_SLOTS_MAX];  /* inside block, 64-byte aligned; NULL: not used */
     float *block;
     uint64_t updates;                  /* done so far */
 };
@@ -33,6 +34,6 @@ void optimizer_deinit(struct optimizer *o);
 void optimizer_update(struct optimizer *o, const struct kernel_ctx *kc, double lr,
                       double grad_scale, float *p, const float *g);
 
-extern const struct optimizer_ops sgd_ops, adam_ops;
+extern const struct optimizer_ops sgd_ops, adam_ops, adamw_ops, rmsprop_ops;
 
 #endif

@@ -1,12 +1,12 @@
 /* sgd: stochastic gradient descent with momentum and Nesterov (PyTorch's SGD). See optimizer.h. */
 #include "worker/train/optimizer.h"
 
-static void update(struct optimizer *o, const struct kernel_ctx *kc, float lr, float grad_scale,
+static void update(struct optimizer *o, const struct kernel_ctx *kc, double lr, float grad_scale,
                    float *p, const float *g)
 {
     const struct spec_optimizer *s = o->spec;
     const struct sgd_args a = {
-        .lr = lr, .momentum = (float)s->momentum, .dampening = (float)s->dampening,
+        .lr = (float)lr, .momentum = (float)s->momentum, .dampening = (float)s->dampening,
         .weight_decay = (float)s->weight_decay, .grad_scale = grad_scale,
         .nesterov = s->nesterov, .first = o->updates == 0,
     };

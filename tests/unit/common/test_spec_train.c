@@ -80,12 +80,18 @@ Test(spec_train, newer_fields_keep_older_hashes, .timeout = 10)
     static const char *const same[] = {
         SPEC(LAYERS, "\"loss\":{\"type\":\"mse\",\"per_step\":false}"),
         SPEC(LAYERS, "\"readout\":\"mean\""),
+        SPEC(LAYERS, "\"optimizer\":{\"amsgrad\":false}"),
     };
     for (size_t i = 0; i < sizeof same / sizeof same[0]; i++) {
         hash_of(same[i], got);
         cr_expect_str_eq(got, want, "%s", same[i]);
     }
     static const char *const other[] = {
+        SPEC(LAYERS, "\"optimizer\":{\"amsgrad\":true}"),
+        SPEC(LAYERS, "\"optimizer\":{\"type\":\"adamw\"}"),
+        SPEC(LAYERS, "\"optimizer\":{\"type\":\"adamw\",\"weight_decay\":0}"),
+        SPEC(LAYERS, "\"optimizer\":{\"type\":\"rmsprop\"}"),
+        SPEC(LAYERS, "\"optimizer\":{\"type\":\"rmsprop\",\"centered\":true}"),
         SPEC(LAYERS, "\"loss\":{\"per_step\":true}"),
         SPEC(LAYERS, "\"readout\":\"last\""),
         SPEC(LAYERS, "\"loss\":{\"type\":\"tet\"}"),
@@ -120,4 +126,24 @@ Test(spec_train, losses_and_readouts, .timeout = 5)
             "belongs to type 'tet'");
     refused(SPEC(LAYERS, "\"loss\":{\"type\":\"tet\",\"lambda\":1.5}"), "/train/loss/lambda",
             "<= 1");
+}
+
+/* Goal: optimisers with PyTorch's defaults; decay is AdamW's only without being asked. */
+Test(spec_train, optimizers, .timeout = 5)
+{
+    struct spec s = good(SPEC(LAYERS, "\"optimizer\":{\"type\":\"adamw\",\"lr\":0.5}"));
+    const struct spec_optimizer *o = &s.train.optimizer;
+    cr_expect(o->type == SPEC_ADAMW && o->lr == 0.5 && o->weight_decay == 0.01);
+    cr_expect(o->beta1 == 0.9 && o->beta2 == 0.999 && o->eps == 1e-8 && !o->amsgrad);
+    spec_deinit(&s);
+    s = good(SPEC(LAYERS, "\"optimizer\":{\"type\":\"rmsprop\"}"));
+    cr_expect(o->type == SPEC_RMSPROP && o->alpha == 0.99 && o->momentum == 0 && !o->centered &&
+              o->weight_decay == 0 && o->eps == 1e-8);
+    spec_deinit(&s);
+    refused(SPEC(LAYERS, "\"optimizer\":{\"type\":\"rmsprop\",\"alpha\":1}"),
+            "/train/optimizer/alpha", "<= 0.9999999");
+    refused(SPEC(LAYERS, "\"optimizer\":{\"type\":\"sgd\",\"amsgrad\":true}"),
+            "/train/optimizer/amsgrad", "belongs to type 'adam'");
+    refused(SPEC(LAYERS, "\"optimizer\":{\"type\":\"adamv\"}"), "/train/optimizer/type",
+            "did you mean 'adam");
 }

@@ -157,15 +157,17 @@ Test(trainer, bits_depend_on_the_result_fields_only, .timeout = 60)
     mem_free(one.weights);
 }
 
-/* Goal: a training cut at any step and taken up again ends with the same bits, for both optimisers.
- */
+/* Goal: a training cut at any step and taken up again ends with the same bits, for every
+ * optimiser. */
 Test(trainer, a_resumed_training_has_the_same_bits, .timeout = 60)
 {
     static const char *const optimizers[] = {
-        ADAM, "\"type\": \"sgd\", \"lr\": 0.05, \"momentum\": 0.9"
+        ADAM, "\"type\": \"sgd\", \"lr\": 0.05, \"momentum\": 0.9",
+        "\"type\": \"adamw\", \"amsgrad\": true",
+        "\"type\": \"rmsprop\", \"momentum\": 0.9, \"centered\": true"
     };
     static const uint64_t cuts[] = { 1, 5, 11, 12, 13, 23 }; /* 12 steps an epoch */
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < 4; k++) {
         const struct outcome whole = train("", optimizers[k], 1, NULL, 0);
         for (size_t i = 0; i < sizeof cuts / sizeof cuts[0]; i++) {
             char dir[] = "/tmp/spiked-resume-XXXXXX";
