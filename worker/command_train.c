@@ -115,12 +115,14 @@ int command_train(int argc, char **argv, struct err *e)
 
 static int print_evaluation(struct trainer *t, struct err *e)
 {
+    struct activity activity;
+    if (activity_init(&activity, t->net, e) != 0) return (int)e->code;
+    t->activity = &activity;
     const struct evaluation v = trainer_evaluate(t, &t->test);
-    cJSON *json = cJSON_CreateObject();
-    bool ok = json != NULL && json_add_number(json, "test_loss", v.loss) &&
-              json_add_number(json, "test_accuracy", v.accuracy) &&
-              json_add_int(json, "samples", (int64_t)v.samples) && summary_add_layers(json, t);
-    char *text = ok ? json_print_pretty(json, NULL) : NULL;
+    cJSON *json = summary_evaluation(t, &v);
+    t->activity = NULL;
+    activity_deinit(&activity);
+    char *text = json != NULL ? json_print_pretty(json, NULL) : NULL;
     cJSON_Delete(json);
     if (text == NULL) return err_set(e, ERR_NOMEM, "evaluation");
     (void)printf("%s\n", text);

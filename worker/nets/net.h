@@ -121,7 +121,13 @@ uint64_t net_spike_count(const struct net *n, size_t node);
 size_t net_last_samples(const struct net *n); /* of the last forward pass; 0 = there was none */
 /* Spikes a neuron and time-step in the last forward pass; NaN when there was none. */
 double net_firing_rate(const struct net *n, size_t node);
-/* The same for each neuron, summed over T and samples, [C][H][W]: dead and saturated shares. */
+/* Operations of a node in the last forward pass. A convolution or linear layer that is fed by
+ * spikes only adds up weights: one accumulate for each non-zero input element and each output it
+ * reaches (spikes times fan-out, exact at borders and strides). 0 for all other nodes, which are
+ * charged with net_node_info.macs. */
+bool net_spike_fed(const struct net *n, size_t node);
+uint64_t net_accumulates(const struct net *n, size_t node);
+/* Spikes of each neuron, summed over T and samples, [C][H][W]: dead and saturated shares. */
 void net_neuron_counts(const struct net *n, size_t node, uint32_t *counts);
 /* LIF tau, PLIF 1/sigmoid(w), in time-steps; NaN for everything else. */
 double net_time_constant(const struct net *n, size_t node);

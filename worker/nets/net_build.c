@@ -147,11 +147,12 @@ static bool feeds_neuron(const struct net *n, size_t i)
 }
 
 /* Training keeps every output to the end of the step: the backward pass and the monitors read them.
- * Evaluation keeps what monitors ask for: spikes, and what neurons are charged with. */
+ * Evaluation keeps what monitors ask for: spikes and counts, and what neurons are charged with. */
 static size_t output_dies(const struct net *n, size_t i)
 {
     const bool kept = n->options.training || n->nodes[i].out.kind == TENSOR_BITS ||
-                      i + 1 == n->n_nodes || feeds_neuron(n, i);
+                      n->nodes[i].out.kind == TENSOR_COUNT8 || i + 1 == n->n_nodes ||
+                      feeds_neuron(n, i);
     return kept ? 2 * n->n_nodes : n->nodes[i].readers.last;
 }
 

@@ -6,6 +6,12 @@
 #include <math.h>
 #include <stdio.h>
 
+/* Mean of one sample. */
+static double mean(const struct activity *a, uint64_t sum)
+{
+    return a->samples > 0 ? (double)sum / (double)a->samples : 0.0;
+}
+
 static bool add_layer(cJSON *list, const struct trainer *t, size_t i)
 {
     struct net_node_info n;
@@ -20,19 +26,44 @@ static bool add_layer(cJSON *list, const struct trainer *t, size_t i)
               cJSON_AddStringToObject(o, "type", n.type) != NULL &&
               cJSON_AddItemToObject(o, "shape", cJSON_CreateDoubleArray(shape, 3)) &&
               json_add_int(o, "parameters", (int64_t)n.parameters) &&
-              json_add_int(o, "macs", (int64_t)n.macs);
-    if (ok && n.spec != NULL && n.spec->type == SPEC_NEURON &&
-        net_last_samples(t->net) > 0)
-        ok = json_add_number(o, "firing_rate", net_firing_rate(t->net, i));
+              json_add_int(o, "dense_macs", (int64_t)n.macs);
+    if (ok && net_spike_fed(t->net, i))
+        ok = json_add_number(o, "accumulates", mean(t->activity, t->activity->accumulates[i]));
+    else if (ok) ok = json_add_int(o, "macs", (int64_t)n.macs);
+    if (ok && n.spec->type == SPEC_NEURON)
+        ok = json_add_number(o, "firing_rate", activity_rate(t->activity, t->net, i));
     return ok;
 }
 
-bool summary_add_layers(cJSON *object, const struct trainer *t)
+/* Dense layers multiply and accumulate; layers fed by spikes accumulate. dense_macs: all of it done
+ * densely. */
+static bool add_operations(cJSON *object, const struct trainer *t)
 {
-    cJSON *list = cJSON_AddArrayToObject(object, "layers");
-    bool ok = list != NULL;
+    uint64_t macs = 0, accumulates = 0;
+    for (size_t i = 0; i < net_node_count(t->net); i++) {
+        struct net_node_info n;
+        net_node(t->net, i, &n);
+        accumulates += t->activity->accumulates[i];
+        if (!net_spike_fed(t->net, i)) macs += n.macs;
+    }
+    cJSON *o = cJSON_AddObjectToObject(object, "operations_per_sample");
+    return o != NULL && json_add_int(o, "macs", (int64_t)macs) &&
+           json_add_number(o, "accumulates", mean(t->activity, accumulates)) &&
+           json_add_int(o, "dense_macs", (int64_t)net_plan(t->net)->macs);
+}
+
+cJSON *summary_evaluation(const struct trainer *t, const struct evaluation *v)
+{
+    cJSON *o = cJSON_CreateObject();
+    bool ok = o != NULL && json_add_number(o, "test_loss", v->loss) &&
+              json_add_number(o, "test_accuracy", v->accuracy) &&
+              json_add_int(o, "samples", (int64_t)v->samples) && add_operations(o, t);
+    cJSON *list = ok ? cJSON_AddArrayToObject(o, "layers") : NULL;
+    ok = list != NULL;
     for (size_t i = 0; ok && i < net_node_count(t->net); i++) ok = add_layer(list, t, i);
-    return ok;
+    if (ok) return o;
+    cJSON_Delete(o);
+    return NULL;
 }
 
 /* A number, or null where there was nothing to measure. */

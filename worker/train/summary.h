@@ -7,7 +7,9 @@
 
 /* Caller owns; NULL when out of memory. */
 cJSON *summary_json(const struct trainer *t, const struct trainer_result *r);
-/* "layers": path, type, output shape, parameters, firing rate of the last forward pass. */
-bool summary_add_layers(cJSON *object, const struct trainer *t);
+/* An evaluation of the test set during which t->activity was set: loss, accuracy, operations of one
+ * sample, and for each layer shape, parameters, operations and firing rate. Caller owns; NULL when
+ * out of memory. */
+cJSON *summary_evaluation(const struct trainer *t, const struct evaluation *v);
 
 #endif

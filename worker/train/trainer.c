@@ -179,6 +179,7 @@ struct evaluation trainer_evaluate(struct trainer *t, const struct sample_set *s
                                      .readout = t->spec->train.readout, .shards = 1, .samples = n,
                                      .labels = t->labels };
         const struct loss_result r = loss_compute(&a, yd, y, NULL, NULL);
+        if (t->activity != NULL) activity_add(t->activity, t->net);
         v.loss += r.loss * (double)n;
         correct += r.correct;
     }

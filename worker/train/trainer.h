@@ -8,6 +8,7 @@
 
 #include "worker/data/batcher.h"
 #include "worker/nets/net.h"
+#include "worker/train/activity.h"
 #include "worker/train/checkpoint.h"
 #include "worker/train/loss.h"
 #include "worker/train/output.h"
@@ -45,6 +46,7 @@ struct trainer {
     int64_t started_ms;
     uint64_t samples_seen;   /* trained on since trainer_run began */
     size_t batch;            /* samples of the last training batch */
+    struct activity *activity; /* borrowed: trainer_evaluate adds to it; NULL = not wanted */
     char warning[240];       /* of the run: dead layers; "" = none */
     struct err diverged_at;
 };

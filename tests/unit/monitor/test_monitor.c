@@ -5,7 +5,6 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
-#include "worker/train/summary.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>
@@ -162,7 +161,7 @@ static void let_all_fire(struct net *n)
 }
 
 /* Goal: a rate is of the samples of the pass it was counted in, be it the last and smaller batch of
- * an epoch, of a validation or of a test. */
+ * an epoch or of a validation. */
 Test(monitor, rates_are_of_the_samples_there_were, .timeout = 60)
 {
     static const char *const fields[] = {
@@ -175,7 +174,7 @@ Test(monitor, rates_are_of_the_samples_there_were, .timeout = 60)
         struct trainer_result r;
         struct err e = { 0 };
         const size_t train = w->t.train.count % 32, val = w->t.validation.count % 32;
-        cr_assert(train != 0 && val != 0 && train != val && 45 % 32 != train);
+        cr_assert(train != 0 && val != 0 && train != val);
         let_all_fire(w->t.net);
         cr_assert_eq(trainer_run(&w->t, &r, &e), 0, "%s", e.text);
         cr_assert_eq(count_of(h, "2/firing_rate"), k == 0 ? w->t.at.step : 2);
@@ -183,11 +182,6 @@ Test(monitor, rates_are_of_the_samples_there_were, .timeout = 60)
             if (strcmp(h->points[i].series, "2/firing_rate") == 0)
                 cr_assert_eq(h->points[i].value, 1.0, "step %d: %g", (int)h->points[i].step,
                              h->points[i].value);
-        cJSON *json = cJSON_CreateObject();
-        cr_assert(summary_add_layers(json, &w->t));
-        const cJSON *layer = cJSON_GetArrayItem(json_get(json, "layers"), 2);
-        cr_assert_eq(json_get_number(layer, "firing_rate", -1), 1.0);
-        cJSON_Delete(json);
         world_drop(w);
         mem_free(h);
     }

@@ -1,0 +1,19 @@
+/* activity: what neurons and synapses did over a whole set of samples: sums of every pass that
+ * trainer_evaluate makes. For `eval`; main thread. */
+#ifndef WORKER_ACTIVITY_H
+#define WORKER_ACTIVITY_H
+
+#include "worker/nets/net.h"
+
+struct activity {
+    uint64_t *spikes, *accumulates; /* of each node */
+    uint64_t samples;
+};
+/* Errors: ERR_NOMEM. */
+int activity_init(struct activity *a, const struct net *n, struct err *e);
+void activity_deinit(struct activity *a); /* safe on a zeroed one and when repeated */
+void activity_add(struct activity *a, const struct net *n); /* the last forward pass */
+/* Spikes a neuron and time-step; NaN when there were no samples. */
+double activity_rate(const struct activity *a, const struct net *n, size_t node);
+
+#endif
