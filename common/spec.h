@@ -85,6 +85,7 @@ enum spec_layer_type {
     SPEC_FLATTEN,
     SPEC_DROPOUT,
     SPEC_VOTING,
+    SPEC_ADAPTIVE_AVG_POOL2D,
     SPEC_RESIDUAL,      /* as a layer: where the two branches of a residual meet */
     SPEC_SEQUENTIAL,    /* from here on: groups of layers, never in spec.layers themselves */
     SPEC_SEW_BLOCK,
@@ -129,6 +130,9 @@ struct spec_layer {
         } batch_norm;
         struct spec_neuron neuron; /* network.neuron's defaults already merged in */
         struct spec_pool2d pool;
+        struct {
+            int64_t output_size[2];
+        } adaptive;
         struct {
             double p;
         } dropout;

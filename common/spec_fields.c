@@ -52,6 +52,10 @@ static const struct spec_field avg_pool_fields[] = {
     { "count_include_pad", FIELD_BOOL, SPEC_RESULT, L(pool.count_include_pad), 1,
       .meaning = "padding counts in the divisor" },
 };
+static const struct spec_field adaptive_fields[] = {
+    { "output_size", FIELD_PAIR, SPEC_RESULT, L(adaptive.output_size), 1, 1, 1024,
+      .meaning = "output; a number or [height, width]; 1 = the mean of the image" },
+};
 static const struct spec_field dropout_fields[] = {
     { "p", FIELD_NUMBER, SPEC_RESULT, L(dropout.p), 0.5, 0, 0.999,
       .meaning = "share of values set to zero; one mask for all time-steps" },
@@ -100,6 +104,9 @@ static const struct spec_variant layer_variants[] = {
     [SPEC_DROPOUT] = { "dropout", dropout_fields, LENGTH(dropout_fields), "dropout" },
     [SPEC_VOTING] = { "voting", voting_fields, LENGTH(voting_fields),
                       "mean over groups of outputs" },
+    [SPEC_ADAPTIVE_AVG_POOL2D] = { "adaptive_avg_pool2d", adaptive_fields,
+                                   LENGTH(adaptive_fields), "mean of windows that cover the "
+                                   "image evenly" },
     [SPEC_RESIDUAL] = { "residual", residual_fields, LENGTH(residual_fields),
                         "two branches and where they meet" },
     [SPEC_SEQUENTIAL] = { "sequential", sequential_fields, LENGTH(sequential_fields),

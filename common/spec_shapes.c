@@ -87,6 +87,10 @@ int spec_layer_shape(const struct spec_layer *l, struct spec_shape in, struct sp
         rc = pool_extent(&l->u.pool, 0, in.h, &s.h, e);
         if (rc == 0) rc = pool_extent(&l->u.pool, 1, in.w, &s.w, e);
         break;
+    case SPEC_ADAPTIVE_AVG_POOL2D:
+        s.h = l->u.adaptive.output_size[0];
+        s.w = l->u.adaptive.output_size[1];
+        break;
     case SPEC_FLATTEN: s = (struct spec_shape){ features(in), 1, 1 }; break;
     case SPEC_LINEAR:
         if (in.h != 1 || in.w != 1) {
@@ -157,7 +161,8 @@ static bool same_shape(struct spec_shape a, struct spec_shape b)
 
 static bool needs_image(const struct spec_layer *l)
 {
-    return l->type == SPEC_CONV2D || l->type == SPEC_MAX_POOL2D || l->type == SPEC_AVG_POOL2D;
+    return l->type == SPEC_CONV2D || l->type == SPEC_MAX_POOL2D || l->type == SPEC_AVG_POOL2D ||
+           l->type == SPEC_ADAPTIVE_AVG_POOL2D;
 }
 
 static int meet(const struct walk *body, const struct walk *shortcut, struct err *e)

@@ -213,6 +213,30 @@ void max_pool_backward(const struct kernel_ctx *kc, const struct pool_shape *ps,
 }
 
 /* ---- average --------------------------------------------------------------------------------- */
+/* Rows and columns of the image under one window. */
+struct window {
+    struct span y, x;
+};
+
+static struct span clipped(size_t first, size_t size, size_t pad, size_t end)
+{
+    const size_t last = first + size > pad ? first + size - pad : 0;
+    return (struct span){ first > pad ? first - pad : 0, last < end ? last : end };
+}
+
+static struct span share(size_t i, size_t in, size_t out)
+{
+    return (struct span){ i * in / out, ((i + 1) * in + out - 1) / out };
+}
+
+static struct window window_of(const struct pool_shape *p, size_t o)
+{
+    const size_t oy = o / p->ow, ox = o % p->ow;
+    if (p->adaptive) return (struct window){ share(oy, p->h, p->oh), share(ox, p->w, p->ow) };
+    return (struct window){ clipped(oy * p->stride_h, p->kh, p->pad_h, p->h),
+                            clipped(ox * p->stride_w, p->kw, p->pad_w, p->w) };
+}
+
 static void avg_store(const struct pool *p, size_t b, size_t t, size_t o, size_t block,
                       const float sum[16])
 {
@@ -237,12 +261,12 @@ static void avg_item(void *ctx, size_t item, size_t thread)
     for (size_t o = 0; o < p->ps->oh * p->ps->ow; o++)
         for (size_t block = 0; block < p->yd->c_stored / 16; block++) {
             float sum[16] __attribute__((aligned(64))) = { 0 }, v[16] __attribute__((aligned(64)));
-            for (size_t i = 0; i < p->ps->kh * p->ps->kw; i++) {
-                size_t y, x;
-                if (block * 16 >= p->xd->c_stored || !tap(p->ps, o, i, &y, &x)) continue;
-                kernels_load16(p->k, &in, b, t, y, x, block, 1.0f, v);
-                p->k->accumulate(sum, v, 1.0f, 16);
-            }
+            const struct window w = window_of(p->ps, o);
+            for (size_t y = w.y.begin; y < w.y.end && block * 16 < p->xd->c_stored; y++)
+                for (size_t x = w.x.begin; x < w.x.end; x++) {
+                    kernels_load16(p->k, &in, b, t, y, x, block, 1.0f, v);
+                    p->k->accumulate(sum, v, 1.0f, 16);
+                }
             avg_store(p, b, t, o, block, sum);
         }
 }
@@ -263,15 +287,14 @@ static void avg_back_item(void *ctx, size_t item, size_t thread)
     clear_image(p->yd, p->y, b, t);
     for (size_t o = 0; o < p->ps->oh * p->ps->ow; o++) {
         const size_t oy = o / p->ps->ow, ox = o % p->ps->ow;
-        const float share = 1.0f / (float)reference_pool_divisor(p->ps, oy, ox);
-        for (size_t i = 0; i < p->ps->kh * p->ps->kw; i++) {
-            size_t y, x;
-            if (!tap(p->ps, o, i, &y, &x)) continue;
-            for (size_t block = 0; block < channel_blocks(p->yd); block++)
-                p->k->accumulate((float *)p->y + tensor_at(p->yd, b, t, y, x, block),
-                                 (const float *)p->x + tensor_at(p->xd, b, t, oy, ox, block), share,
-                                 16);
-        }
+        const float part = 1.0f / (float)reference_pool_divisor(p->ps, oy, ox);
+        const struct window w = window_of(p->ps, o);
+        for (size_t y = w.y.begin; y < w.y.end; y++)
+            for (size_t x = w.x.begin; x < w.x.end; x++)
+                for (size_t block = 0; block < channel_blocks(p->yd); block++)
+                    p->k->accumulate((float *)p->y + tensor_at(p->yd, b, t, y, x, block),
+                                     (const float *)p->x + tensor_at(p->xd, b, t, oy, ox, block),
+                                     part, 16);
     }
 }
 

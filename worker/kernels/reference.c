@@ -280,8 +280,18 @@ void reference_max_pool_backward(const struct pool_shape *ps, const struct tenso
     }
 }
 
+/* First position of window i and the one behind its last, of an image cut into `out` windows. */
+static size_t adaptive_begin(size_t i, size_t in, size_t out) { return i * in / out; }
+static size_t adaptive_end(size_t i, size_t in, size_t out)
+{
+    return (i * in + in + out - 1) / out;
+}
+
 size_t reference_pool_divisor(const struct pool_shape *ps, size_t oy, size_t ox)
 {
+    if (ps->adaptive)
+        return (adaptive_end(oy, ps->h, ps->oh) - adaptive_begin(oy, ps->h, ps->oh)) *
+               (adaptive_end(ox, ps->w, ps->ow) - adaptive_begin(ox, ps->w, ps->ow));
     size_t rows = 0, cols = 0;
     for (size_t i = 0; i < ps->kh; i++) {
         const size_t y = oy * ps->stride_h + i; /* counted from the padding's first row */
@@ -296,16 +306,25 @@ size_t reference_pool_divisor(const struct pool_shape *ps, size_t oy, size_t ox)
     return rows * cols;
 }
 
+static bool adaptive_tap(const struct pool_shape *ps, size_t oy, size_t ox, size_t y, size_t x)
+{
+    return y >= adaptive_begin(oy, ps->h, ps->oh) && y < adaptive_end(oy, ps->h, ps->oh) &&
+           x >= adaptive_begin(ox, ps->w, ps->ow) && x < adaptive_end(ox, ps->w, ps->ow);
+}
+
 void reference_avg_pool(const struct pool_shape *ps, const struct tensor_desc *xd, const void *x,
                         const struct tensor_desc *yd, float *y)
 {
     EACH_OUTPUT(yd)
     {
         float sum = 0.0f;
-        for (size_t i = 0; i < ps->kh * ps->kw; i++) {
+        for (size_t i = 0; !ps->adaptive && i < ps->kh * ps->kw; i++) {
             size_t iy, ix;
             if (pool_tap(ps, oy, ox, i, &iy, &ix)) sum += element(xd, x, b, t, c, iy, ix);
         }
+        for (size_t i = 0; ps->adaptive && i < ps->h * ps->w; i++)
+            if (adaptive_tap(ps, oy, ox, i / ps->w, i % ps->w))
+                sum += element(xd, x, b, t, c, i / ps->w, i % ps->w);
         const float n = (float)reference_pool_divisor(ps, oy, ox);
         tensor_set(yd, y, b, t, c, oy, ox, sum * (xd->scale / n));
     }

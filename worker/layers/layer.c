@@ -17,6 +17,7 @@ const struct layer_ops *layer_ops_of(enum spec_layer_type type)
         [SPEC_NEURON] = &neuron_layer_ops,
         [SPEC_MAX_POOL2D] = &max_pool2d_ops,
         [SPEC_AVG_POOL2D] = &avg_pool2d_ops,
+        [SPEC_ADAPTIVE_AVG_POOL2D] = &adaptive_avg_pool2d_ops,
         [SPEC_FLATTEN] = &flatten_ops,
         [SPEC_DROPOUT] = &dropout_ops,
         [SPEC_VOTING] = &voting_ops,

@@ -6,7 +6,8 @@
 #include "worker/layers/layer.h"
 
 extern const struct layer_ops conv2d_ops, linear_ops, batch_norm_ops, neuron_layer_ops,
-    max_pool2d_ops, avg_pool2d_ops, flatten_ops, dropout_ops, voting_ops, residual_ops;
+    max_pool2d_ops, avg_pool2d_ops, adaptive_avg_pool2d_ops,
+    flatten_ops, dropout_ops, voting_ops, residual_ops;
 
 /* PyTorch's default for convolution and linear layers: weights and bias uniform in +-1/sqrt(fan in)
  * (kaiming_uniform with a = sqrt 5). Used by conv2d.c and linear.c. */

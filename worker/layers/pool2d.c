@@ -87,22 +87,51 @@ static float avg_pool_scale(const struct layer *l, float in, bool training)
     return in / (float)(l->u.pool.kh * l->u.pool.kw);
 }
 
+static void avg_describe(const struct layer *l, const struct tensor_desc *in,
+                         struct tensor_desc *out)
+{
+    const struct pool_shape *p = &l->u.pool;
+    enum tensor_kind kind = in->kind == TENSOR_REPEAT ? TENSOR_REPEAT : TENSOR_F32;
+    const size_t largest = in->largest * p->kh * p->kw;
+    const bool spikes = in->kind == TENSOR_BITS || (in->kind == TENSOR_COUNT8 && !in->scaled);
+    if (spikes && !p->adaptive && divisor_is_constant(p) && largest <= UINT8_MAX)
+        kind = TENSOR_COUNT8;
+    *out = tensor_make(kind, in->b, in->t, in->c, p->oh, p->ow);
+    if (kind != TENSOR_COUNT8) return;
+    out->scale = avg_pool_scale(l, in->scale, false);
+    out->largest = largest;
+    out->scaled = true;
+}
+
 static int avg_pool_reshape(struct layer *l, const struct tensor_desc *in, size_t n_in,
                             struct tensor_desc *out, struct layer_needs *needs, struct err *e)
 {
     assert(n_in == 1);
     struct spec_shape shape;
     if (pool_reshape(l, in, needs, &shape, e) != 0) return (int)e->code;
-    const struct pool_shape *p = &l->u.pool;
-    enum tensor_kind kind = in->kind == TENSOR_REPEAT ? TENSOR_REPEAT : TENSOR_F32;
-    const size_t largest = in->largest * p->kh * p->kw;
-    const bool spikes = in->kind == TENSOR_BITS || (in->kind == TENSOR_COUNT8 && !in->scaled);
-    if (spikes && divisor_is_constant(p) && largest <= UINT8_MAX) kind = TENSOR_COUNT8;
-    *out = tensor_make(kind, in->b, in->t, in->c, p->oh, p->ow);
-    if (kind != TENSOR_COUNT8) return 0;
-    out->scale = avg_pool_scale(l, in->scale, false);
-    out->largest = largest;
-    out->scaled = true;
+    avg_describe(l, in, out);
+    return 0;
+}
+
+/* Windows that cover the image evenly; where they are all of one size, plain average pooling. */
+static int adaptive_reshape(struct layer *l, const struct tensor_desc *in, size_t n_in,
+                            struct tensor_desc *out, struct layer_needs *needs, struct err *e)
+{
+    assert(n_in == 1);
+    struct spec_shape shape;
+    if (layer_shape(l, in, &shape, e) != 0) return (int)e->code;
+    if (in->flat_h * in->flat_w > 1)
+        return err_set(e, ERR_SPEC, "2-d pooling cannot follow flatten");
+    const size_t oh = (size_t)shape.h, ow = (size_t)shape.w;
+    const bool even = in->h % oh == 0 && in->w % ow == 0;
+    l->u.pool = (struct pool_shape){ .h = in->h, .w = in->w, .oh = oh, .ow = ow,
+                                     .adaptive = !even, .count_include_pad = true };
+    if (even) {
+        l->u.pool.kh = l->u.pool.stride_h = in->h / oh;
+        l->u.pool.kw = l->u.pool.stride_w = in->w / ow;
+    }
+    needs->macs = 0; /* additions only */
+    avg_describe(l, in, out);
     return 0;
 }
 
@@ -120,6 +149,14 @@ static void avg_pool_layer_backward(const struct layer *l, const struct step *s,
 const struct layer_ops avg_pool2d_ops = {
     .name = "avg_pool2d",
     .reshape = avg_pool_reshape,
+    .forward = avg_pool_layer_forward,
+    .backward_data = avg_pool_layer_backward,
+    .scale = avg_pool_scale,
+};
+
+const struct layer_ops adaptive_avg_pool2d_ops = {
+    .name = "adaptive_avg_pool2d",
+    .reshape = adaptive_reshape,
     .forward = avg_pool_layer_forward,
     .backward_data = avg_pool_layer_backward,
     .scale = avg_pool_scale,

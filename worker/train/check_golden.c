@@ -88,7 +88,7 @@ static const struct {
     { "loss", golden_run_loss },           { "optimizer", golden_run_optimizer },
     { "schedule", golden_run_schedule },   { "encoder", golden_run_encoder },
     { "trajectory", golden_run_trajectory },
-    { "block", golden_run_block }, { "event", golden_run_event },
+    { "block", golden_run_block }, { "net", golden_run_net }, { "event", golden_run_event },
 };
 
 struct golden_family {

@@ -138,6 +138,12 @@ static bool spec_pool(struct golden_case *c, struct spec_layer *l)
     return true;
 }
 
+static bool spec_adaptive(struct golden_case *c, struct spec_layer *l)
+{
+    pair_of(c, "output_size", 1, l->u.adaptive.output_size);
+    return true;
+}
+
 static bool spec_drop(struct golden_case *c, struct spec_layer *l)
 {
     l->u.dropout.p = json_get_number(c->hp, "p", 0.5);
@@ -165,6 +171,7 @@ static const struct {
     { "conv2d", SPEC_CONV2D, spec_conv },        { "linear", SPEC_LINEAR, spec_dense },
     { "batchnorm1d", SPEC_BATCH_NORM, spec_norm }, { "batchnorm2d", SPEC_BATCH_NORM, spec_norm },
     { "maxpool2d", SPEC_MAX_POOL2D, spec_pool }, { "avgpool2d", SPEC_AVG_POOL2D, spec_pool },
+    { "adaptive_avgpool2d", SPEC_ADAPTIVE_AVG_POOL2D, spec_adaptive },
     { "dropout", SPEC_DROPOUT, spec_drop },      { "dropout_mask", SPEC_DROPOUT, spec_drop },
     { "flatten", SPEC_FLATTEN, spec_none },      { "voting", SPEC_VOTING, spec_vote },
 };

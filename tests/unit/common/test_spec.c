@@ -348,6 +348,10 @@ Test(spec_shapes, impossible_shapes_are_refused, .timeout = 5)
           "\"kernel_size\":1}", "/network/layers/2", "follow flatten" },
         { "{\"type\":\"flatten\"},{\"type\":\"max_pool2d\",\"kernel_size\":1}" TAIL,
           "/network/layers/1", "follow flatten" },
+        { "{\"type\":\"flatten\"},{\"type\":\"adaptive_avg_pool2d\"}" TAIL, "/network/layers/1",
+          "follow flatten" },
+        { "{\"type\":\"adaptive_avg_pool2d\",\"output_size\":[2,1]},{\"type\":\"conv2d\","
+          "\"out_channels\":10,\"kernel_size\":1}", "/network/layers/1", "10x2x1, not" },
         { "{\"type\":\"conv2d\",\"out_channels\":65536,\"kernel_size\":1,\"padding\":64}" TAIL,
           "/network/layers/0", "too large" },
     };

@@ -2,12 +2,19 @@
 #include "tests/unit/kernels/kernel_fixture.h"
 
 static const struct pool_shape shapes[] = {
-    { 8, 6, 4, 3, 2, 2, 2, 2, 0, 0, true },
-    { 7, 7, 4, 4, 3, 3, 2, 2, 1, 1, true },
-    { 7, 9, 4, 5, 3, 3, 2, 2, 1, 1, false },
-    { 5, 5, 1, 1, 5, 5, 5, 5, 0, 0, true },
+    { 8, 6, 4, 3, 2, 2, 2, 2, 0, 0, true, false },
+    { 7, 7, 4, 4, 3, 3, 2, 2, 1, 1, true, false },
+    { 7, 9, 4, 5, 3, 3, 2, 2, 1, 1, false, false },
+    { 5, 5, 1, 1, 5, 5, 5, 5, 0, 0, true, false },
 };
 #define SHAPES (sizeof shapes / sizeof shapes[0])
+/* Averages only: windows that cover the image evenly, also more of them than pixels. */
+static const struct pool_shape adaptive[] = {
+    { .h = 7, .w = 9, .oh = 2, .ow = 4, .adaptive = true },
+    { .h = 5, .w = 5, .oh = 1, .ow = 3, .adaptive = true },
+    { .h = 3, .w = 4, .oh = 5, .ow = 6, .adaptive = true },
+};
+#define ADAPTIVE (sizeof adaptive / sizeof adaptive[0])
 static const enum tensor_kind kinds[] = { TENSOR_F32, TENSOR_REPEAT, TENSOR_BITS,
                                          TENSOR_COUNT8 };
 
@@ -78,8 +85,8 @@ Test(pool_kernel, nan_wins, .timeout = 60)
  */
 Test(pool_kernel, mean, .timeout = 60)
 {
-    for (size_t i = 0; i < SHAPES * 3; i++) {
-        const struct pool_shape *p = &shapes[i / 3];
+    for (size_t i = 0; i < (SHAPES + ADAPTIVE) * 3; i++) {
+        const struct pool_shape *p = i / 3 < SHAPES ? &shapes[i / 3] : &adaptive[i / 3 - SHAPES];
         struct tensor_view x = view_filled(input_of(p, kinds[i % 3]), 5, 0.4);
         const enum tensor_kind out = kinds[i % 3] == TENSOR_REPEAT ? TENSOR_REPEAT : TENSOR_F32;
         const struct tensor_desc yd = tensor_make(out, 2, 3, 70, p->oh, p->ow);

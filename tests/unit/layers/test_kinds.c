@@ -60,7 +60,7 @@ static void compare(const struct layers *s, double tolerance)
 /* Goal: each layer that reads spikes directly gives what it gives for the same values as floats. */
 Test(kinds, bits_into_every_layer, .timeout = 30)
 {
-    for (int kind = 0; kind < 9; kind++) {
+    for (int kind = 0; kind < 11; kind++) {
         struct layers s = { 0 };
         switch (kind) {
         case 0: add_conv(&s, 5, 3, 1, true); break;
@@ -70,6 +70,8 @@ Test(kinds, bits_into_every_layer, .timeout = 30)
         case 4: add_pool(&s, SPEC_MAX_POOL2D, 2); break;
         case 5: add_pool(&s, SPEC_AVG_POOL2D, 2); break;
         case 6: add_dropout(&s, 0.3); break;
+        case 9: add_adaptive(&s, 1, 1); break;
+        case 10: add_adaptive(&s, 5, 7); break;
         case 7:
             layers_add(&s, SPEC_FLATTEN);
             add_linear(&s, 7, true);

@@ -83,6 +83,13 @@ static inline void add_pool(struct layers *s, enum spec_layer_type type, int64_t
                               .count_include_pad = true };
 }
 
+static inline void add_adaptive(struct layers *s, int64_t h, int64_t w)
+{
+    struct spec_layer *l = layers_add(s, SPEC_ADAPTIVE_AVG_POOL2D);
+    l->u.adaptive.output_size[0] = h;
+    l->u.adaptive.output_size[1] = w;
+}
+
 static inline void add_linear(struct layers *s, int64_t out, bool bias)
 {
     struct spec_layer *l = layers_add(s, SPEC_LINEAR);
