@@ -250,7 +250,8 @@ static void log_beginning(const struct attempt *a, bool resumed)
              a->spec.dataset.name, a->trainer.train.count, a->trainer.validation.count,
              a->trainer.test.count);
     log_info("worker.attempt", "network: %zu layers, %zu parameters, %.1f MiB of memory",
-             a->spec.n_layers, plan->parameters, (double)plan->total_bytes / 1048576.0);
+             a->spec.n_layers, plan->parameters,
+             (double)a->trainer.footprint.total_bytes / 1048576.0);
     if (resumed) log_info("worker.attempt", "goes on after step %" PRIu64, a->resume_step);
 }
 

@@ -35,22 +35,46 @@ static int print_json(cJSON *json, struct err *e)
 }
 
 /* ---- plan ------------------------------------------------------------------------------------ */
-/* A net without data: known datasets give their shape, others are opened. */
-static int plan_net(const struct spec *s, const char *data_dir, struct net **out, struct err *e)
+/* Known datasets give shape and numbers without their files, others are opened. */
+static int plan_data(const struct spec *s, const char *data_dir, struct spec_shape *shape,
+                     size_t *classes, struct footprint_data *out, struct err *e)
 {
     const struct spec_dataset_info *info = spec_dataset_find(s->dataset.name);
-    struct spec_shape shape = info != NULL ? info->shape : (struct spec_shape){ 0 };
-    size_t classes = info != NULL ? (size_t)info->classes : 0;
-    if (info == NULL) {
+    size_t train, test;
+    if (info != NULL) {
+        *shape = info->shape;
+        *classes = (size_t)info->classes;
+        train = (size_t)info->train_count;
+        test = (size_t)info->test_count;
+        out->image = (size_t)(shape->c * shape->h * shape->w);
+        /* one byte a value and one for the label */
+        out->bytes = info->built_in ? 0 : (train + test) * (out->image + 1);
+    } else {
         struct dataset *d;
         const int rc = dataset_open(&d, s->dataset.name, data_dir, e);
         if (rc != 0) return rc;
-        shape = (struct spec_shape){ (int64_t)d->c, (int64_t)d->h, (int64_t)d->w };
-        classes = d->classes;
+        *shape = (struct spec_shape){ (int64_t)d->c, (int64_t)d->h, (int64_t)d->w };
+        *classes = d->classes;
+        train = d->count[DATASET_TRAIN];
+        test = d->count[DATASET_TEST];
+        out->image = d->c * d->h * d->w;
+        out->bytes = d->bytes;
         dataset_close(d);
     }
+    out->train = footprint_limited(train, s->dataset.train_limit);
+    out->test = footprint_limited(test, s->dataset.test_limit);
+    return 0;
+}
+
+static int plan_net(const struct spec *s, const char *data_dir, struct net **out,
+                    struct footprint *footprint, struct err *e)
+{
+    struct spec_shape shape = { 0 };
+    struct footprint_data data = { 0 };
+    size_t classes = 0;
     enum isa isa;
-    const int rc = kernels_choose(&isa, e);
+    int rc = plan_data(s, data_dir, &shape, &classes, &data, e);
+    if (rc == 0) rc = kernels_choose(&isa, e);
     if (rc != 0) return rc;
     const bool direct = s->dataset.encoder == SPEC_ENCODER_DIRECT;
     const struct net_options o = {
@@ -59,10 +83,12 @@ static int plan_net(const struct spec *s, const char *data_dir, struct net **out
         .training = true, .shards = (size_t)s->train.shards, .threads = (size_t)s->threads,
         .exact = s->train.numerics == SPEC_NUMERICS_EXACT, .isa = isa, .seed = s->seed,
     };
-    return net_build(out, s->layers, s->n_layers, classes, &o, e);
+    rc = net_build(out, s->layers, s->n_layers, classes, &o, e);
+    if (rc == 0) *footprint = footprint_of(*out, s, &data, (size_t)s->threads, true);
+    return rc;
 }
 
-static cJSON *plan_json(const struct net *n)
+static cJSON *plan_json(const struct net *n, const struct footprint *f)
 {
     const struct net_plan *p = net_plan(n);
     const struct {
@@ -73,7 +99,10 @@ static cJSON *plan_json(const struct net *n)
         { "gradients_bytes", p->gradients_bytes }, { "buffers_bytes", p->buffers_bytes },
         { "activations_bytes", p->activations_bytes }, { "saved_bytes", p->saved_bytes },
         { "scratch_bytes", p->scratch_bytes },     { "io_bytes", p->io_bytes },
-        { "total_bytes", p->total_bytes },         { "macs_per_sample", (size_t)p->macs },
+        { "network_bytes", f->net_bytes },         { "optimizer_bytes", f->optimizer_bytes },
+        { "best_bytes", f->best_bytes },           { "staging_bytes", f->staging_bytes },
+        { "dataset_bytes", f->dataset_bytes },     { "program_bytes", f->program_bytes },
+        { "total_bytes", f->total_bytes },         { "macs_per_sample", (size_t)p->macs },
     };
     cJSON *json = cJSON_CreateObject();
     bool ok = json != NULL;
@@ -100,7 +129,7 @@ static cJSON *plan_json(const struct net *n)
     return NULL;
 }
 
-static void plan_table(const struct net *n)
+static void plan_table(const struct net *n, const struct footprint *t)
 {
     (void)printf("%-16s %-12s %-16s %12s %14s %12s\n", "layer", "type", "output", "parameters",
                  "MACs/sample", "MiB");
@@ -114,8 +143,16 @@ static void plan_table(const struct net *n)
                      f.parameters, f.macs, (double)f.activation_bytes / 1048576.0);
     }
     const struct net_plan *p = net_plan(n);
+    const struct {
+        const char *name;
+        size_t bytes;
+    } kinds[] = { { "network", t->net_bytes },        { "optimiser", t->optimizer_bytes },
+                  { "best weights", t->best_bytes },  { "staging", t->staging_bytes },
+                  { "dataset", t->dataset_bytes },    { "program", t->program_bytes } };
+    for (size_t i = 0; i < LENGTH(kinds); i++)
+        (void)printf("%-74s %12.2f\n", kinds[i].name, (double)kinds[i].bytes / 1048576.0);
     (void)printf("%zu parameters, %" PRIu64 " MACs a sample, %.1f MiB\n", p->parameters, p->macs,
-                 (double)p->total_bytes / 1048576.0);
+                 (double)t->total_bytes / 1048576.0);
 }
 
 int command_plan(int argc, char **argv, struct err *e)
@@ -127,12 +164,13 @@ int command_plan(int argc, char **argv, struct err *e)
     struct plan_options o = { 0 };
     struct spec spec = { 0 };
     struct net *net = NULL;
+    struct footprint footprint = { 0 };
     int rc = config_load(rows, LENGTH(rows), NULL, NULL, &argc, argv, &o, e);
     if (rc == 0 && argc != 2) rc = err_set(e, ERR_INVALID, "usage: plan SPEC.json [--table]");
     if (rc == 0) rc = command_load_spec(argv[1], &spec, e);
-    if (rc == 0) rc = plan_net(&spec, o.data_dir, &net, e);
-    if (rc == 0 && o.table) plan_table(net);
-    else if (rc == 0) rc = print_json(plan_json(net), e);
+    if (rc == 0) rc = plan_net(&spec, o.data_dir, &net, &footprint, e);
+    if (rc == 0 && o.table) plan_table(net, &footprint);
+    else if (rc == 0) rc = print_json(plan_json(net, &footprint), e);
     net_destroy(net);
     spec_deinit(&spec);
     config_deinit(rows, LENGTH(rows), &o);

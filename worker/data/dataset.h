@@ -23,6 +23,7 @@ struct dataset {
     const struct dataset_ops *ops;
     size_t c, h, w, classes;
     size_t count[DATASET_PARTS];
+    size_t bytes;                 /* of the samples in memory */
     uint8_t digest[DIGEST_BYTES]; /* of the data: part of the result hash */
 };
 

@@ -156,6 +156,7 @@ static int take_shape(struct idx_dataset *s, const char *folder, struct err *e)
     s->base.w = a->dims[a->n_dims - 1];
     for (int p = 0; p < DATASET_PARTS; p++) {
         s->base.count[p] = s->images[p].dims[0];
+        s->base.bytes += s->images[p].count + s->labels[p].count;
         if (s->labels[p].count != s->base.count[p])
             return err_set(e, ERR_DATA, "%.120s: %s: byte 4: %zu labels for %zu images", folder,
                            label_names[p], s->labels[p].count, s->base.count[p]);

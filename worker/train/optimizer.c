@@ -12,7 +12,7 @@ int optimizer_init(struct optimizer *o, const struct spec_optimizer *spec, size_
                    struct err *e)
 {
     *o = (struct optimizer){ .ops = table[spec->type], .spec = spec, .floats = floats };
-    o->block = mem_calloc(o->ops->n_slots * floats + 16, sizeof o->block[0]);
+    o->block = mem_calloc(optimizer_slots(spec) * floats + 16, sizeof o->block[0]);
     if (o->block == NULL) return err_set(e, ERR_NOMEM, "%zu optimiser values", floats);
     float *aligned = (float *)mem_align((size_t)o->block, 64);
     for (size_t i = 0; i < o->ops->n_slots; i++) {
@@ -21,6 +21,14 @@ int optimizer_init(struct optimizer *o, const struct spec_optimizer *spec, size_
         aligned += floats;
     }
     return 0;
+}
+
+size_t optimizer_slots(const struct spec_optimizer *spec)
+{
+    const struct optimizer_ops *ops = table[spec->type];
+    size_t used = 0;
+    for (size_t i = 0; i < ops->n_slots; i++) used += ops->uses == NULL || ops->uses(spec, i);
+    return used;
 }
 
 void optimizer_deinit(struct optimizer *o)

@@ -29,6 +29,7 @@ struct optimizer {
 /* Errors: ERR_NOMEM. */
 int optimizer_init(struct optimizer *o, const struct spec_optimizer *spec, size_t floats,
                    struct err *e);
+size_t optimizer_slots(const struct spec_optimizer *spec); /* moments of a weight */
 void optimizer_deinit(struct optimizer *o);
 /* Gradients are multiplied by grad_scale (clipping) first. */
 void optimizer_update(struct optimizer *o, const struct kernel_ctx *kc, double lr,

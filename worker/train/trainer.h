@@ -10,6 +10,7 @@
 #include "worker/nets/net.h"
 #include "worker/train/activity.h"
 #include "worker/train/checkpoint.h"
+#include "worker/train/footprint.h"
 #include "worker/train/loss.h"
 #include "worker/train/output.h"
 
@@ -35,6 +36,7 @@ struct trainer {
     struct dataset *data;
     struct sample_set train, validation, test;
     struct net *net;
+    struct footprint footprint; /* planned memory of the process */
     struct threads *threads; /* borrowed from the net */
     struct optimizer optimizer;
     struct batcher batcher;

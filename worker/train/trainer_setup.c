@@ -19,6 +19,20 @@ static size_t memory_limit(const struct spec *s)
     return pages > 0 && bytes > 0 ? (size_t)pages * (size_t)bytes : 0;
 }
 
+static int check_footprint(struct trainer *t, size_t threads, size_t limit, struct err *e)
+{
+    const struct dataset *d = t->data;
+    const struct spec_dataset *s = &t->spec->dataset;
+    const struct footprint_data data = {
+        .image = d->c * d->h * d->w,
+        .train = footprint_limited(d->count[DATASET_TRAIN], s->train_limit),
+        .test = footprint_limited(d->count[DATASET_TEST], s->test_limit),
+        .bytes = d->bytes,
+    };
+    t->footprint = footprint_of(t->net, t->spec, &data, threads, t->o.training);
+    return footprint_check(&t->footprint, limit, e);
+}
+
 static int build_net(struct trainer *t, struct err *e)
 {
     const struct spec *s = t->spec;
@@ -38,6 +52,7 @@ static int build_net(struct trainer *t, struct err *e)
         .seed = s->seed,
     };
     rc = net_build(&t->net, s->layers, s->n_layers, t->data->classes, &o, e);
+    if (rc == 0) rc = check_footprint(t, o.threads, o.memory_bytes_max, e);
     if (rc == 0) rc = net_start(t->net, e);
     return rc;
 }
