@@ -56,6 +56,7 @@ int spec_parse(const cJSON *json, struct spec *out, struct json_faults *faults, 
     if (cJSON_IsObject(json)) {
         read_network(json_get(json, "network"), s, faults, &out_of_memory);
         if (json_get(json, "monitors") == NULL) spec_default_monitors(s);
+        spec_settle_frames(s, json);
         out_of_memory |= !spec_check_rules(s, json, faults);
     }
     int rc = 0;

@@ -179,6 +179,8 @@ struct spec_dataset {
     double mean[SPEC_CHANNELS_NORM_MAX], std[SPEC_CHANNELS_NORM_MAX]; /* pixel values in [0, 1] */
     size_t n_normalize; /* 0 = none, 1 = same for every channel, else one per channel */
     enum spec_encoder encoder;
+    struct spec_frames frames;
+    size_t n_frames; /* 0: not given, and the data are not known to be events */
 };
 
 enum spec_optimizer_type { SPEC_SGD, SPEC_ADAM, SPEC_ADAMW, SPEC_RMSPROP };
@@ -289,6 +291,8 @@ char *spec_docs(void);
 struct spec_shape {
     int64_t c, h, w; /* features: c with h = w = 1 */
 };
+/* What a sample is: one image, events that dataset.frames makes T frames of, or T steps. */
+enum spec_data_kind { SPEC_DATA_IMAGES, SPEC_DATA_EVENTS, SPEC_DATA_SEQUENCES };
 struct spec_dataset_info {
     const char *name;
     struct spec_shape shape;
@@ -296,6 +300,8 @@ struct spec_dataset_info {
     int64_t train_count, test_count; /* official or default numbers */
     bool built_in;                   /* generated, needs no files */
     const char *meaning;
+    enum spec_data_kind kind;
+    int64_t time_steps_min; /* 0 = any */
 };
 /* NULL for a user's folder: its shape is known only when it is opened. */
 const struct spec_dataset_info *spec_dataset_find(const char *name);

@@ -165,6 +165,26 @@ static const struct spec_object encoder_object = {
     "dataset.encoder", "type", AT(spec_dataset, encoder), SPEC_ENCODER_DIRECT, encoder_variants,
     LENGTH(encoder_variants), NULL, 0
 };
+static const struct spec_field duration_fields[] = {
+    { "duration_us", FIELD_INT, SPEC_RESULT, AT(spec_frames, duration_us), .min = 1, .max = 1e12,
+      .required = true, .meaning = "length of a frame in microseconds" },
+    { "gaps", FIELD_CHOICE, SPEC_RESULT, AT(spec_frames, gaps), SPEC_GAPS_KEEP,
+      .choices = "keep|skip",
+      .meaning = "keep: frames follow each other; skip: a frame begins at the next event" },
+};
+static const struct spec_variant frames_variants[] = {
+    [SPEC_SPLIT_NUMBER] = { "number", NULL, 0,
+                            "time_steps frames of equally many events, the rest in the last" },
+    [SPEC_SPLIT_TIME] = { "time", NULL, 0,
+                          "time_steps frames of equal time, the rest in the last one" },
+    [SPEC_SPLIT_DURATION] = { "duration", duration_fields, LENGTH(duration_fields),
+                              "the first time_steps frames of a fixed duration; frames after the "
+                              "last event are empty, events after the last frame are left out" },
+};
+static const struct spec_object frames_object = {
+    "dataset.frames", "split_by", AT(spec_frames, split_by), SPEC_SPLIT_NUMBER, frames_variants,
+    LENGTH(frames_variants), NULL, 0
+};
 static const struct spec_field dataset_fields[] = {
     { "name", FIELD_STRING, SPEC_RESULT, AT(spec_dataset, name), .required = true,
       .size = sizeof(((struct spec_dataset *)0)->name),
@@ -183,6 +203,9 @@ static const struct spec_field dataset_fields[] = {
       .count_at = AT(spec_dataset, n_normalize), .meaning = "(value - mean) / std; absent = none" },
     { "encoder", FIELD_OBJECT, SPEC_RESULT, 0, .object = &encoder_object,
       .meaning = "how an image becomes T time-steps" },
+    { "frames", FIELD_OBJECT, SPEC_RESULT, AT(spec_dataset, frames), .object = &frames_object,
+      .count_at = AT(spec_dataset, n_frames),
+      .meaning = "how events become time_steps frames of counts; event data only" },
 };
 static const struct spec_object dataset_object = {
     "dataset", NULL, 0, 0, NULL, 0, dataset_fields, LENGTH(dataset_fields)

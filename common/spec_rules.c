@@ -90,6 +90,33 @@ static bool dataset_name_valid(const char *name)
     return strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") == strlen(name);
 }
 
+void spec_settle_frames(struct spec *s, const cJSON *json)
+{
+    const struct spec_dataset_info *info = spec_dataset_find(s->dataset.name);
+    const bool events = info != NULL && info->kind == SPEC_DATA_EVENTS;
+    s->dataset.n_frames = events || json_get(json_get(json, "dataset"), "frames") != NULL;
+}
+
+/* Samples with a time of their own: one frame or step of them is one time-step. */
+static void check_time(const struct spec *s, struct json_faults *faults)
+{
+    const struct spec_dataset_info *info = spec_dataset_find(s->dataset.name);
+    if (info == NULL) return;
+    if (s->dataset.n_frames > 0 && info->kind != SPEC_DATA_EVENTS) {
+        json_fault_add(faults, "/dataset/frames", "not_allowed", "'%s' has no events",
+                       s->dataset.name);
+    }
+    if (s->dataset.encoder != SPEC_ENCODER_DIRECT && info->kind != SPEC_DATA_IMAGES) {
+        json_fault_add(faults, "/dataset/encoder/type", "not_allowed",
+                       "samples of '%s' have a time of their own: leave the encoder out",
+                       s->dataset.name);
+    }
+    if (s->time_steps < info->time_steps_min) {
+        json_fault_add(faults, "/time_steps", "out_of_range", "'%s' needs at least %lld, got %lld",
+                       s->dataset.name, (long long)info->time_steps_min, (long long)s->time_steps);
+    }
+}
+
 static void check_dataset(const struct spec *s, const cJSON *json, struct json_faults *faults)
 {
     const struct spec_dataset *d = &s->dataset;
@@ -144,6 +171,7 @@ static void check_train(const struct spec *s, struct json_faults *faults)
 bool spec_check_rules(const struct spec *s, const cJSON *json, struct json_faults *faults)
 {
     check_dataset(s, json, faults);
+    check_time(s, faults);
     check_train(s, faults);
     check_paths(s, faults);
     /* A layer that was not understood would only be reported a second time below. */

@@ -8,9 +8,15 @@
 
 static const struct spec_dataset_info datasets[] = {
     { "glyphs", { 1, 28, 28 }, 10, 8000, 2000, true,
-      "generated: ten glyphs, bent, shifted, with strokes of noise" },
-    { "mnist", { 1, 28, 28 }, 10, 60000, 10000, false, "handwritten digits (IDX files)" },
-    { "fashion-mnist", { 1, 28, 28 }, 10, 60000, 10000, false, "pieces of clothing (IDX files)" },
+      "generated: ten glyphs, bent, shifted, with strokes of noise", SPEC_DATA_IMAGES, 0 },
+    { "moving-glyphs", { 2, 28, 28 }, 10, 4000, 1000, true,
+      "generated: events of a camera that sees a glyph move", SPEC_DATA_EVENTS, 0 },
+    { "delayed-recall", { 10, 1, 1 }, 8, 6000, 1000, true,
+      "generated: of two symbols, name the one that a later cue asks for", SPEC_DATA_SEQUENCES, 4 },
+    { "mnist", { 1, 28, 28 }, 10, 60000, 10000, false, "handwritten digits (IDX files)",
+      SPEC_DATA_IMAGES, 0 },
+    { "fashion-mnist", { 1, 28, 28 }, 10, 60000, 10000, false, "pieces of clothing (IDX files)",
+      SPEC_DATA_IMAGES, 0 },
 };
 
 const struct spec_dataset_info *spec_datasets(size_t *count)

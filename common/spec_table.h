@@ -111,6 +111,8 @@ extern const size_t spec_serial_fields_count;
 /* Rules across fields (spec_rules.c); false: out of memory. */
 bool spec_check_rules(const struct spec *s, const cJSON *json, struct json_faults *faults);
 void spec_default_monitors(struct spec *s);
+/* Whether dataset.frames is part of this spec: it was given, or the data are events. */
+void spec_settle_frames(struct spec *s, const cJSON *json);
 /* Whether a monitor of this type can record a layer. */
 bool spec_monitor_fits(enum spec_monitor_type type, const struct spec_layer *l);
 

@@ -47,17 +47,20 @@ static int plan_data(const struct spec *s, const char *data_dir, struct spec_sha
         train = (size_t)info->train_count;
         test = (size_t)info->test_count;
         out->image = (size_t)(shape->c * shape->h * shape->w);
+        out->frames = info->kind == SPEC_DATA_IMAGES ? 1 : (size_t)s->time_steps;
         /* one byte a value and one for the label */
-        out->bytes = info->built_in ? 0 : (train + test) * (out->image + 1);
+        out->bytes = info->built_in ? 0 : (train + test) * (out->frames * out->image + 1);
     } else {
         struct dataset *d;
-        const int rc = dataset_open(&d, s->dataset.name, data_dir, e);
+        const struct dataset_request request = { &s->dataset, (size_t)s->time_steps, data_dir };
+        const int rc = dataset_open(&d, &request, e);
         if (rc != 0) return rc;
         *shape = (struct spec_shape){ (int64_t)d->c, (int64_t)d->h, (int64_t)d->w };
         *classes = d->classes;
         train = d->count[DATASET_TRAIN];
         test = d->count[DATASET_TEST];
         out->image = d->c * d->h * d->w;
+        out->frames = d->t;
         out->bytes = d->bytes;
         dataset_close(d);
     }
@@ -76,10 +79,11 @@ static int plan_net(const struct spec *s, const char *data_dir, struct net **out
     int rc = plan_data(s, data_dir, &shape, &classes, &data, e);
     if (rc == 0) rc = kernels_choose(&isa, e);
     if (rc != 0) return rc;
-    const bool direct = s->dataset.encoder == SPEC_ENCODER_DIRECT;
+    const bool spikes = s->dataset.encoder == SPEC_ENCODER_POISSON;
     const struct net_options o = {
         .input = { (size_t)s->train.batch_size, (size_t)s->time_steps, (size_t)shape.c,
-                   (size_t)shape.h, (size_t)shape.w, direct, !direct },
+                   (size_t)shape.h, (size_t)shape.w, !spikes && data.frames == 1,
+                   spikes },
         .training = true, .shards = (size_t)s->train.shards, .threads = (size_t)s->threads,
         .exact = s->train.numerics == SPEC_NUMERICS_EXACT, .isa = isa, .seed = s->seed,
     };

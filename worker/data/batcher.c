@@ -16,8 +16,9 @@ int batcher_init(struct batcher *b, const struct dataset *data, const struct spe
                            .encode = philox_key(seed, PHILOX_ENCODER),
                            .threads = threads,
                            .image = data->c * data->h * data->w,
+                           .frames = data->t,
                            .threads_count = threads_count(threads) };
-    b->pixels = mem_calloc(2 * b->image * b->threads_count, sizeof b->pixels[0]);
+    b->pixels = mem_calloc((b->frames + 1) * b->image * b->threads_count, sizeof b->pixels[0]);
     b->order = mem_calloc(samples_max + 1, sizeof b->order[0]);
     if (b->pixels != NULL && b->order != NULL) return 0;
     batcher_deinit(b);
@@ -60,14 +61,19 @@ static void fill_sample(void *ctx, size_t item, size_t thread)
     struct batcher *b = f->b;
     const struct dataset *data = f->set->data;
     const uint32_t index = f->set->index[b->order[f->first + item]];
-    float *pixels = b->pixels + 2 * b->image * thread, *spare = pixels + b->image;
+    float *pixels = b->pixels + (b->frames + 1) * b->image * thread;
+    float *spare = pixels + b->frames * b->image;
     data->ops->read(data, f->set->part, index, pixels);
     const struct sample_place place = { b->augment, index, (uint32_t)f->epoch, data->c, data->h,
                                         data->w };
-    if (f->augment) transforms_apply(b->spec, &place, pixels, spare);
-    transforms_normalize(b->spec, &place, pixels);
+    for (size_t t = 0; t < b->frames; t++) { /* all frames of a sample move alike */
+        float *frame = pixels + t * b->image;
+        if (f->augment) transforms_apply(b->spec, &place, frame, spare);
+        transforms_normalize(b->spec, &place, frame);
+    }
     const struct encode_place where = { b->encode, index, (uint32_t)f->epoch };
-    encode_sample(b->spec->encoder, &where, pixels, f->desc, f->input, item);
+    if (b->frames > 1) encode_frames(pixels, f->desc, f->input, item);
+    else encode_sample(b->spec->encoder, &where, pixels, f->desc, f->input, item);
     f->labels[item] = data->ops->label(data, f->set->part, index);
 }
 

@@ -27,8 +27,8 @@ struct batcher {
     const struct spec_dataset *spec;
     struct philox_key shuffle, augment, encode;
     struct threads *threads;
-    float *pixels;    /* scratch: one image and a padded one for each thread */
-    size_t image, threads_count;
+    float *pixels;    /* scratch: the frames of a sample and one more for each thread */
+    size_t image, frames, threads_count;
     uint32_t *order;  /* shuffled positions of the set in use */
     size_t order_count;
 };

@@ -7,9 +7,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
-int dataset_open(struct dataset **out, const char *name, const char *data_dir, struct err *e)
+int dataset_open(struct dataset **out, const struct dataset_request *r, struct err *e)
 {
+    const char *name = r->spec->name, *data_dir = r->data_dir;
     if (strcmp(name, "glyphs") == 0) return glyphs_open(out, e);
+    if (strcmp(name, "moving-glyphs") == 0) return moving_glyphs_open(out, r, e);
+    if (strcmp(name, "delayed-recall") == 0) return recall_open(out, r, e);
     if (data_dir == NULL) {
         return err_set(e, ERR_NOT_FOUND, "dataset '%s' needs a data directory (--data-dir)", name);
     }

@@ -14,26 +14,36 @@ enum dataset_part { DATASET_TRAIN, DATASET_TEST, DATASET_PARTS };
 
 struct dataset;
 struct dataset_ops {
-    /* Pixels of sample i in [0, 1], [C][H][W], shape.c * shape.h * shape.w floats. */
+    /* Sample i, t * c * h * w floats [T][C][H][W]. Images have pixels in [0, 1], events counts. */
     void (*read)(const struct dataset *d, enum dataset_part part, size_t i, float *out);
     uint32_t (*label)(const struct dataset *d, enum dataset_part part, size_t i);
     void (*close)(struct dataset *d);
 };
 struct dataset {
     const struct dataset_ops *ops;
+    enum spec_data_kind kind;
+    size_t t; /* time-steps of a sample; 1: an image, the same at every time-step */
     size_t c, h, w, classes;
     size_t count[DATASET_PARTS];
     size_t bytes;                 /* of the samples in memory */
     uint8_t digest[DIGEST_BYTES]; /* of the data: part of the result hash */
 };
 
-/* name: built-in, or a folder of data_dir in IDX form. data_dir may be NULL for built-in ones.
- * Errors: ERR_DATA (names file and byte offset), ERR_NOT_FOUND (no such folder), ERR_NOMEM. */
-int dataset_open(struct dataset **out, const char *name, const char *data_dir, struct err *e);
+/* What to open. Events become `time_steps` frames as spec->frames says. */
+struct dataset_request {
+    const struct spec_dataset *spec;
+    size_t time_steps;
+    const char *data_dir; /* may be NULL for built-in data */
+};
+/* spec->name: built-in, or a folder of data_dir. Errors: ERR_DATA (names file and byte offset),
+ * ERR_NOT_FOUND (no such folder), ERR_NOMEM. */
+int dataset_open(struct dataset **out, const struct dataset_request *r, struct err *e);
 void dataset_close(struct dataset *d); /* NULL is fine */
 
 /* The makers dataset_open chooses from. */
 int idx_dataset_open(struct dataset **out, const char *folder, struct err *e);
 int glyphs_open(struct dataset **out, struct err *e);
+int moving_glyphs_open(struct dataset **out, const struct dataset_request *r, struct err *e);
+int recall_open(struct dataset **out, const struct dataset_request *r, struct err *e);
 
 #endif

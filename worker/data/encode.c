@@ -19,3 +19,11 @@ void encode_sample(enum spec_encoder encoder, const struct encode_place *at, con
                     tensor_set(d, input, b, t, c, y, x, v);
                 }
 }
+
+void encode_frames(const float *frames, const struct tensor_desc *d, void *input, size_t b)
+{
+    for (size_t t = 0; t < d->t_stored; t++)
+        for (size_t c = 0; c < d->c; c++)
+            for (size_t y = 0; y < d->h; y++)
+                for (size_t x = 0; x < d->w; x++) tensor_set(d, input, b, t, c, y, x, *frames++);
+}

@@ -16,4 +16,7 @@ struct encode_place {
 void encode_sample(enum spec_encoder encoder, const struct encode_place *at, const float *pixels,
                    const struct tensor_desc *d, void *input, size_t b);
 
+/* A sample with a time of its own: frames [T][C][H][W] into sample b of an F32 tensor. */
+void encode_frames(const float *frames, const struct tensor_desc *d, void *input, size_t b);
+
 #endif

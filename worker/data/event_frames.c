@@ -1,6 +1,8 @@
 /* event_frames: see event_frames.h. Definitions: golden/README.md, section event. */
 #include "worker/data/event_frames.h"
 
+#include <string.h>
+
 static void split_number(size_t n, size_t frames, struct event_range *out)
 {
     const size_t each = n / frames;
@@ -95,6 +97,19 @@ int event_count(const struct event *events, struct event_range range, size_t h, 
             return err_set(e, ERR_DATA, "event %zu is at x %u, y %u, outside %zu x %zu pixels", i,
                            v->x, v->y, w, h);
         counts[((v->p != 0 ? h : 0) + v->y) * w + v->x]++;
+    }
+    return 0;
+}
+
+int event_frames_fill(const struct spec_frames *how, const struct event *events, size_t n,
+                      size_t frames, size_t h, size_t w, struct event_range *ranges,
+                      uint32_t *counts, float *out, struct err *e)
+{
+    const size_t cells = 2 * h * w, found = event_split(how, events, n, frames, ranges);
+    for (size_t f = 0; f < frames; f++) {
+        memset(counts, 0, cells * sizeof counts[0]);
+        if (f < found && event_count(events, ranges[f], h, w, counts, e) != 0) return (int)e->code;
+        for (size_t i = 0; i < cells; i++) out[f * cells + i] = (float)counts[i];
     }
     return 0;
 }

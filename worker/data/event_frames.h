@@ -39,5 +39,10 @@ size_t event_split_count(const struct spec_frames *how, const struct event *even
  * named by its number; counts are then undefined). */
 int event_count(const struct event *events, struct event_range range, size_t h, size_t w,
                 uint32_t *counts, struct err *e);
+/* A whole sample: `frames` frames as floats [frames][2][h][w], zeros where there are no events.
+ * scratch: `frames` ranges and 2 * h * w counts. Errors: ERR_DATA, see event_count. */
+int event_frames_fill(const struct spec_frames *how, const struct event *events, size_t n,
+                      size_t frames, size_t h, size_t w, struct event_range *ranges,
+                      uint32_t *counts, float *out, struct err *e);
 
 #endif

@@ -151,6 +151,7 @@ static int take_shape(struct idx_dataset *s, const char *folder, struct err *e)
         memcmp(a->dims + 1, b->dims + 1, (a->n_dims - 1) * sizeof a->dims[0]) != 0)
         return err_set(e, ERR_DATA, "%.120s: %s: byte %d: not the shape of the training images",
                        folder, image_names[DATASET_TEST], a->n_dims != b->n_dims ? 3 : 8);
+    s->base.t = 1;
     s->base.c = a->n_dims == 4 ? a->dims[1] : 1;
     s->base.h = a->dims[a->n_dims - 2];
     s->base.w = a->dims[a->n_dims - 1];

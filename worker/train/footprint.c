@@ -27,7 +27,7 @@ struct footprint footprint_of(const struct net *n, const struct spec *s,
         .net_bytes = net_plan(n)->total_bytes,
         .optimizer_bytes = slots * net_plan(n)->parameters_bytes,
         .best_bytes = training ? weights : 0,
-        .staging_bytes = weights + 2 * d->image * threads * sizeof(float),
+        .staging_bytes = weights + (d->frames + 1) * d->image * threads * sizeof(float),
         .dataset_bytes = d->bytes + list_bytes(d),
         .program_bytes = PROGRAM_BYTES,
     };

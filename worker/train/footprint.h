@@ -9,14 +9,15 @@ struct footprint {
     size_t net_bytes;       /* the arena: net_plan.total_bytes */
     size_t optimizer_bytes; /* moments */
     size_t best_bytes;      /* copy of the best weights so far */
-    size_t staging_bytes;   /* a checkpoint as it is read, which is more than as it is written; one
-                               image for each thread */
+    size_t staging_bytes;   /* a checkpoint as it is read, which is more than as it is written; the
+                               frames of a sample for each thread */
     size_t dataset_bytes;   /* samples in memory, and the lists of them */
     size_t program_bytes;   /* code, libraries, OpenBLAS's buffers, stacks: measured, not counted */
     size_t total_bytes;
 };
 struct footprint_data {
-    size_t image;       /* values of a sample */
+    size_t image;       /* values of an image or a frame */
+    size_t frames;      /* of a sample; 1: an image */
     size_t train, test; /* samples in use */
     size_t bytes;       /* of all samples in memory */
 };

@@ -25,6 +25,7 @@ static int check_footprint(struct trainer *t, size_t threads, size_t limit, stru
     const struct spec_dataset *s = &t->spec->dataset;
     const struct footprint_data data = {
         .image = d->c * d->h * d->w,
+        .frames = d->t,
         .train = footprint_limited(d->count[DATASET_TRAIN], s->train_limit),
         .test = footprint_limited(d->count[DATASET_TEST], s->test_limit),
         .bytes = d->bytes,
@@ -39,10 +40,11 @@ static int build_net(struct trainer *t, struct err *e)
     enum isa isa;
     int rc = kernels_choose(&isa, e);
     if (rc != 0) return rc;
-    const bool direct = s->dataset.encoder == SPEC_ENCODER_DIRECT;
+    const bool spikes = s->dataset.encoder == SPEC_ENCODER_POISSON;
     const struct net_options o = {
         .input = { .b = (size_t)s->train.batch_size, .t = (size_t)s->time_steps, .c = t->data->c,
-                   .h = t->data->h, .w = t->data->w, .repeat = direct, .bits = !direct },
+                   .h = t->data->h, .w = t->data->w, .repeat = !spikes && t->data->t == 1,
+                   .bits = spikes },
         .training = t->o.training,
         .shards = (size_t)s->train.shards,
         .threads = t->o.threads > 0 ? t->o.threads : (size_t)s->threads,
@@ -110,10 +112,16 @@ static void count_steps(struct trainer *t)
     if (limit > 0 && limit < t->steps_total) t->steps_total = limit;
 }
 
-/* Only the data tell how many channels there are; the parser cannot know. */
-static int check_normalize(const struct trainer *t, struct err *e)
+/* Only the data tell what a user's folder holds; the parser cannot know. */
+static int check_data(const struct trainer *t, struct err *e)
 {
-    const size_t n = t->spec->dataset.n_normalize;
+    const struct spec_dataset *d = &t->spec->dataset;
+    const size_t n = d->n_normalize;
+    if (d->n_frames > 0 && t->data->kind != SPEC_DATA_EVENTS)
+        return err_set(e, ERR_SPEC, "/dataset/frames: '%s' has no events", d->name);
+    if (d->encoder != SPEC_ENCODER_DIRECT && t->data->kind != SPEC_DATA_IMAGES)
+        return err_set(e, ERR_SPEC, "/dataset/encoder/type: samples of '%s' have a time of their "
+                       "own: leave the encoder out", d->name);
     if (n <= 1 || n == t->data->c) return 0;
     return err_set(e, ERR_SPEC,
                    "/dataset/normalize/mean: %zu values, but the data have %zu channels; "
@@ -125,8 +133,10 @@ int trainer_init(struct trainer *t, const struct spec *spec, const struct traine
 {
     *t = (struct trainer){ .spec = spec, .o = *o };
     t->at.best_accuracy = t->at.val_loss = t->at.val_accuracy = t->last_train_loss = NAN;
-    int rc = dataset_open(&t->data, spec->dataset.name, o->data_dir, e);
-    if (rc == 0) rc = check_normalize(t, e);
+    const struct dataset_request request = { &spec->dataset, (size_t)spec->time_steps,
+                                             o->data_dir };
+    int rc = dataset_open(&t->data, &request, e);
+    if (rc == 0) rc = check_data(t, e);
     if (rc == 0)
         rc = sample_sets_make(t->data, &spec->dataset, spec->seed, &t->train, &t->validation,
                               &t->test, e);

@@ -484,6 +484,40 @@ Test(spec_parse, rules_across_fields, .timeout = 5)
             "/network/layers/2/v_reset", "unknown_field", "model 'psn'");
 }
 
+/* Goal: frames belong to events: part of the normal form there, refused elsewhere. */
+Test(spec_parse, frames_belong_to_events, .timeout = 5)
+{
+    struct spec s = { 0 };
+    refused(changed("\"name\":\"glyphs\"", "\"name\":\"glyphs\",\"frames\":{}"),
+            "/dataset/frames", "not_allowed", "'glyphs' has no events");
+    refused(changed("\"name\":\"glyphs\"",
+                    "\"name\":\"somebodys\",\"frames\":{\"split_by\":\"duration\"}"),
+            "/dataset/frames/duration_us", "missing", "");
+    refused(changed("\"name\":\"glyphs\"",
+                    "\"name\":\"somebodys\",\"frames\":{\"split_by\":\"time\",\"gaps\":\"skip\"}"),
+            "/dataset/frames/gaps", "unknown_field", "belongs to split_by 'duration'");
+    refused(changed("\"name\":\"glyphs\"", "\"name\":\"moving-glyphs\",\"encoder\":"
+                                           "{\"type\":\"poisson\"}"),
+            "/dataset/encoder/type", "not_allowed", "time of their own");
+    cr_assert_eq(parse("{\"version\":1,\"time_steps\":3,\"dataset\":{\"name\":\"delayed-recall\"},"
+                       "\"network\":{\"layers\":[{\"type\":\"linear\",\"out_features\":8}]}}", &s),
+                 ERR_SPEC);
+    cr_assert_str_eq(faults.items[0].pointer, "/time_steps");
+    char *text = changed("\"name\":\"glyphs\"", "\"name\":\"moving-glyphs\"");
+    cr_assert_eq(parse(text, &s), 0);
+    mem_free(text);
+    cJSON *json = spec_normalize(&s);
+    const cJSON *frames = json_get(json_get(json, "dataset"), "frames");
+    cr_assert_str_eq(json_get_string(frames, "split_by", ""), "number");
+    cJSON_Delete(json);
+    spec_deinit(&s);
+    cr_assert_eq(parse(MINIMAL, &s), 0);
+    json = spec_normalize(&s);
+    cr_assert_null(json_get(json_get(json, "dataset"), "frames"));
+    cJSON_Delete(json);
+    spec_deinit(&s);
+}
+
 /* Goal: what is no object, no JSON or too long is refused with its own code. */
 Test(spec_parse, texts_that_are_no_spec, .timeout = 5)
 {

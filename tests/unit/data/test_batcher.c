@@ -1,7 +1,9 @@
 /* Sets and batches: disjoint, complete, and functions of seed, epoch and index alone. */
 #include "worker/data/batcher.h"
+#include "tests/unit/data/data_fixture.h"
 
 #include "common/mem.h"
+#include "worker/data/transforms.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -19,7 +21,7 @@ static struct world *make(size_t threads, enum spec_encoder encoder)
 {
     struct world *k = mem_calloc(1, sizeof *k);
     struct err e = { 0 };
-    cr_assert_eq(dataset_open(&k->data, "glyphs", NULL, &e), 0);
+    cr_assert_eq(open_named(&k->data, "glyphs", NULL, &e), 0);
     k->spec = (struct spec_dataset){ .validation_fraction = 0.1,
                                      .train_limit = 1000,
                                      .encoder = encoder,
@@ -188,4 +190,46 @@ Test(batcher, transforms_move_and_mirror)
     drop(k);
     mem_free(a);
     mem_free(plain);
+}
+
+/* Goal: every frame of a sample is cropped and mirrored alike and comes to its own time-step. */
+Test(batcher, frames_of_a_sample_move_together)
+{
+    enum { T = 3, N = 16, CELLS = 2 * 784 };
+    struct spec_dataset spec = { .transforms = { { .type = SPEC_RANDOM_CROP, .padding = 3 },
+                                                 { .type = SPEC_HORIZONTAL_FLIP, .p = 0.5 } },
+                                 .n_transforms = 2 };
+    struct sample_set train, validation, test;
+    struct dataset *d;
+    struct threads *threads;
+    struct batcher b;
+    struct err e = { 0 };
+    cr_assert_eq(open_steps(&d, "moving-glyphs", T, spec.frames, NULL, &e), 0);
+    cr_assert_eq(sample_sets_make(d, &spec, 3, &train, &validation, &test, &e), 0);
+    cr_assert_eq(threads_create(&threads, 2, &e), 0);
+    cr_assert_eq(batcher_init(&b, d, &spec, 3, train.count, threads, &e), 0);
+    const struct tensor_desc desc = tensor_make(TENSOR_F32, N, T, 2, 28, 28);
+    float *input = mem_calloc(desc.elements, sizeof input[0]), frames[T * CELLS], spare[CELLS];
+    uint32_t labels[N];
+    batcher_begin(&b, &train, 1, true);
+    batcher_fill(&b, &train, 1, 0, N, true, &desc, input, labels);
+    for (size_t n = 0; n < N; n++) {
+        const uint32_t index = train.index[b.order[n]];
+        const struct sample_place at = { b.augment, index, 1, 2, 28, 28 };
+        d->ops->read(d, DATASET_TRAIN, index, frames);
+        cr_assert_eq(labels[n], d->ops->label(d, DATASET_TRAIN, index));
+        for (size_t t = 0; t < T; t++) {
+            transforms_apply(&spec, &at, frames + t * CELLS, spare);
+            for (size_t k = 0; k < CELLS; k++)
+                cr_assert_eq(tensor_get(&desc, input, n, t, k / 784, k / 28 % 28, k % 28),
+                             frames[t * CELLS + k], "sample %zu step %zu", n, t);
+        }
+    }
+    batcher_deinit(&b);
+    threads_destroy(threads);
+    sample_set_deinit(&train);
+    sample_set_deinit(&validation);
+    sample_set_deinit(&test);
+    dataset_close(d);
+    mem_free(input);
 }

@@ -1,6 +1,7 @@
 /* The built-in dataset is a real learning problem: a linear classifier fails, labels carry the
  * information, training and test samples are different drawings. */
 #include "worker/data/dataset.h"
+#include "tests/unit/data/data_fixture.h"
 
 #include "common/mem.h"
 #include "common/philox.h"
@@ -27,7 +28,7 @@ static struct samples load(enum dataset_part part, size_t n)
 {
     struct dataset *d;
     struct err e = { 0 };
-    cr_assert_eq(dataset_open(&d, "glyphs", NULL, &e), 0, "%s", e.text);
+    cr_assert_eq(open_named(&d, "glyphs", NULL, &e), 0, "%s", e.text);
     cr_assert(d->count[part] >= n && d->c * d->h * d->w == PIXELS && d->classes == CLASSES);
     struct samples s = { mem_calloc(n * PIXELS, sizeof(float)), mem_calloc(n, sizeof(uint32_t)),
                          n };
@@ -173,4 +174,23 @@ Test(glyphs, samples_are_balanced_and_fixed, .timeout = 60)
     for (size_t i = 0; i < a.n * PIXELS; i++) cr_assert(a.pixels[i] >= 0 && a.pixels[i] <= 1);
     unload(&a);
     unload(&b);
+}
+
+/* Goal: samples keep their bits: their version says that they are the first. */
+Test(glyphs, samples_keep_their_bits, .timeout = 20)
+{
+    struct samples train = load(DATASET_TRAIN, 100), test = load(DATASET_TEST, 100);
+    float *all = mem_calloc(200 * PIXELS, sizeof(float));
+    for (size_t i = 0; i < 100; i++) {
+        memcpy(all + i * PIXELS, train.pixels + i * PIXELS, PIXELS * sizeof(float));
+        memcpy(all + (100 + i) * PIXELS, test.pixels + i * PIXELS, PIXELS * sizeof(float));
+    }
+    uint8_t digest[DIGEST_BYTES];
+    char hex[DIGEST_HEX_MAX];
+    digest_bytes(all, 200 * PIXELS * sizeof(float), digest);
+    digest_hex(digest, hex);
+    cr_assert_str_eq(hex, "b4a66bcfcc1520320e32e6191ee4f56acd18acf270d3b0d75cb8c3c5b2a7e353");
+    mem_free(all);
+    unload(&train);
+    unload(&test);
 }

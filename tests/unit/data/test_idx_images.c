@@ -1,5 +1,6 @@
 /* IDX files: exact values from good files, file and offset named for bad ones. */
 #include "worker/data/dataset.h"
+#include "tests/unit/data/data_fixture.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -191,7 +192,7 @@ Test(idx_images, real_files, .timeout = 60)
         return;
     }
     size_t count[10] = { 0 };
-    cr_assert_eq(dataset_open(&d, "fashion-mnist", dir, &e), 0, "%s", e.text);
+    cr_assert_eq(open_named(&d, "fashion-mnist", dir, &e), 0, "%s", e.text);
     cr_assert(d->count[DATASET_TRAIN] == 60000 && d->count[DATASET_TEST] == 10000);
     cr_assert(d->c == 1 && d->h == 28 && d->w == 28 && d->classes == 10);
     for (size_t i = 0; i < 60000; i++) count[d->ops->label(d, DATASET_TRAIN, i)]++;

@@ -1,6 +1,7 @@
 /* Training, validation and test sets: limits, shares of every class, and what a split depends
  * on. */
 #include "worker/data/batcher.h"
+#include "tests/unit/data/data_fixture.h"
 
 #include "common/mem.h"
 
@@ -35,7 +36,7 @@ static struct dataset *glyphs(void)
 {
     struct dataset *d;
     struct err e = { 0 };
-    cr_assert_eq(dataset_open(&d, "glyphs", NULL, &e), 0);
+    cr_assert_eq(open_named(&d, "glyphs", NULL, &e), 0);
     return d;
 }
 
