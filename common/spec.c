@@ -3,34 +3,28 @@
 #include "common/spec.h"
 
 #include "common/mem.h"
-#include "common/spec_build.h"
+#include "common/spec_presets.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static void read_network(const cJSON *json, struct spec *s, struct json_faults *faults,
-                         bool *out_of_memory)
+static void read_list(struct spec_builder *b, const cJSON *json)
 {
-    static const char *const names[] = { "layers", "neuron" };
-    if (!cJSON_IsObject(json)) {
-        json_fault_add(faults, "/network", json == NULL ? "missing" : "wrong_type",
-                       "'network' must be an object with 'layers'");
-        return;
-    }
+    static const char *const names[] = { "layers", "neuron", "preset" };
+    struct json_faults *faults = b->faults;
     for (const cJSON *item = json->child; item != NULL; item = item->next) {
         char here[200];
         spec_pointer(here, sizeof here, "/network", item->string);
         if (strcmp(item->string, "layers") != 0 && strcmp(item->string, "neuron") != 0) {
-            spec_unknown_field(item->string, names, 2, here, faults);
+            spec_unknown_field(item->string, names, 3, here, faults);
         }
     }
-    struct spec_builder b = { .s = s, .faults = faults };
     struct spec_neuron given;
-    spec_default_neuron(&b.neuron, 1); /* lif */
+    spec_default_neuron(&b->neuron, 1); /* lif */
     const cJSON *defaults = json_get(json, "neuron");
     if (defaults != NULL) {
-        spec_read_neuron(defaults, "/network/neuron", &b.neuron, NULL, 0, &given, faults);
-        b.neuron = given;
+        spec_read_neuron(defaults, "/network/neuron", &b->neuron, NULL, 0, &given, faults);
+        b->neuron = given;
     }
     const cJSON *layers = json_get(json, "layers");
     int count = cJSON_IsArray(layers) ? cJSON_GetArraySize(layers) : 0;
@@ -39,9 +33,20 @@ static void read_network(const cJSON *json, struct spec *s, struct json_faults *
                        SPEC_LAYERS_MAX);
         return;
     }
-    struct spec_place at = spec_build_begin(s);
-    spec_read_layers(&b, layers, "/network/layers", "", &at);
-    *out_of_memory = b.out_of_memory;
+    struct spec_place at = spec_build_begin(b->s);
+    spec_read_layers(b, layers, "/network/layers", "", &at);
+}
+
+/* A list of layers, or a preset. false: out of memory. */
+static bool read_network(const cJSON *json, struct spec *s, struct json_faults *faults)
+{
+    struct spec_builder b = { .s = s, .faults = faults };
+    if (!cJSON_IsObject(json))
+        json_fault_add(faults, "/network", json == NULL ? "missing" : "wrong_type",
+                       "'network' must be an object with 'layers' or 'preset'");
+    else if (json_get(json, "preset") != NULL) spec_read_preset(&b, json);
+    else read_list(&b, json);
+    return !b.out_of_memory;
 }
 
 int spec_parse(const cJSON *json, struct spec *out, struct json_faults *faults, struct err *e)
@@ -54,7 +59,7 @@ int spec_parse(const cJSON *json, struct spec *out, struct json_faults *faults, 
     spec_default_object(&spec_object_top, s);
     spec_read_object(&spec_object_top, json, "", own, 1, s, faults);
     if (cJSON_IsObject(json)) {
-        read_network(json_get(json, "network"), s, faults, &out_of_memory);
+        out_of_memory = !read_network(json_get(json, "network"), s, faults);
         if (json_get(json, "monitors") == NULL) spec_default_monitors(s);
         spec_settle_frames(s, json);
         out_of_memory |= !spec_check_rules(s, json, faults);

@@ -1,6 +1,6 @@
 /* spec_docs: the tables of docs/spec.md, made from the field tables. Any thread. */
 #include "common/mem.h"
-#include "common/spec_table.h"
+#include "common/spec_presets.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -158,6 +158,22 @@ static void add_neurons(struct text *t)
     }
 }
 
+/* The table that says whose names the paths are, then the fields of every preset. */
+static void add_presets(struct text *t)
+{
+    const struct spec_object *o = &spec_object_preset;
+    add(t, "\n## Presets\n\n"
+           "`\"network\": {\"preset\": ..., \"neuron\": {...}}` stands for a list of layers; the\n"
+           "normalised spec (`spiked-worker plan SPEC.json --expand`) has that list. Paths, and\n"
+           "so the names of parameters, are those of the class. `neuron` lies on top of the\n"
+           "preset's own (`v_reset` 0, `detach_reset`, `atan` with `alpha` 2).\n\n"
+           "| `preset` | class | paths | neuron |\n|---|---|---|---|\n");
+    for (size_t i = 0; i < o->n_variants; i++)
+        add(t, "| `%s` | %s | %s | `%s` |\n", o->variants[i].name, spec_preset_infos[i].class_name,
+            spec_preset_infos[i].paths, spec_preset_infos[i].neuron);
+    add_object(t, o);
+}
+
 char *spec_docs(void)
 {
     struct text t = { 0 };
@@ -177,6 +193,7 @@ char *spec_docs(void)
             "`downsample_sn`. Where two branches meet has the group's own path.\n");
     add_object(&t, &spec_object_top);
     add_object(&t, &spec_object_layer);
+    add_presets(&t);
     add_neurons(&t);
     if (!t.failed) return t.data;
     mem_free(t.data);

@@ -1,6 +1,6 @@
 /* spec_schema: the JSON Schema (2020-12) of a spec, made from the field tables. Any thread. */
 #include "common/mem.h"
-#include "common/spec_table.h"
+#include "common/spec_presets.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -79,6 +79,7 @@ static cJSON *string_schema(size_t size)
     return o;
 }
 
+#define NEURON_POINTER "/properties/network/oneOf/0/properties/neuron"
 /* The schema at a pointer of this document. */
 static cJSON *reference_schema(const char *pointer)
 {
@@ -109,9 +110,9 @@ static cJSON *field_schema(const struct spec_field *f)
     case FIELD_OBJECTS: return list_schema(object_schema(f->object), 0, (size_t)f->max);
     case FIELD_SURROGATE: return spec_schema_surrogate();
     case FIELD_LAYERS:
-        return list_schema(reference_schema("/properties/network/properties/layers/items"),
+        return list_schema(reference_schema("/properties/network/oneOf/0/properties/layers/items"),
                            f->required ? 1 : 0, SPEC_LAYERS_MAX);
-    case FIELD_NEURON: return reference_schema("/properties/network/properties/neuron");
+    case FIELD_NEURON: return reference_schema(NEURON_POINTER);
     case FIELD_ONLY:
         if (f->max > 0) return list_schema(choice_schema(f->choices), 1, 1);
         return choice_schema(f->choices);
@@ -181,6 +182,8 @@ static cJSON *variant_schema(const struct spec_object *o, const struct spec_vari
     }
     ok = ok && put_fields(p.properties, p.required, o->fields, o->n_fields);
     if (v != NULL) ok = ok && put_fields(p.properties, p.required, v->fields, v->n_fields);
+    if (ok && o == &spec_object_preset)
+        ok = put(p.properties, "neuron", reference_schema(NEURON_POINTER));
     if (ok && o == &spec_object_layer) ok = put(p.properties, "name", string_schema(SPEC_PATH_MAX));
     if (ok) return p.object;
     cJSON_Delete(p.object);
@@ -283,7 +286,7 @@ cJSON *spec_schema_neuron(bool layer)
 }
 
 /* ---- the whole ------------------------------------------------------------------------------- */
-static cJSON *network_schema(void)
+static cJSON *list_network_schema(void)
 {
     struct parts p = begin_object("network", "layers from input to output");
     const bool ok = p.required != NULL &&
@@ -293,6 +296,17 @@ static cJSON *network_schema(void)
                     cJSON_AddItemToArray(p.required, cJSON_CreateString("layers"));
     if (ok) return p.object;
     cJSON_Delete(p.object);
+    return NULL;
+}
+
+/* A list of layers first: references point there; then the presets. */
+static cJSON *network_schema(void)
+{
+    cJSON *presets = object_schema(&spec_object_preset), *list = list_network_schema();
+    cJSON *one_of = cJSON_GetObjectItemCaseSensitive(presets, "oneOf");
+    if (one_of != NULL && list != NULL && cJSON_InsertItemInArray(one_of, 0, list)) return presets;
+    cJSON_Delete(list);
+    cJSON_Delete(presets);
     return NULL;
 }
 

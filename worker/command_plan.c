@@ -18,7 +18,7 @@
 
 struct plan_options {
     char *data_dir;
-    bool table, random_data, json;
+    bool table, expand, random_data, json;
     int64_t steps, warmup, threads;
     char *only;
 };
@@ -135,7 +135,7 @@ static cJSON *plan_json(const struct net *n, const struct footprint *f)
 
 static void plan_table(const struct net *n, const struct footprint *t)
 {
-    (void)printf("%-16s %-12s %-16s %12s %14s %12s\n", "layer", "type", "output", "parameters",
+    (void)printf("%-24s %-20s %-16s %12s %14s %12s\n", "layer", "type", "output", "parameters",
                  "MACs/sample", "MiB");
     for (size_t i = 0; i < net_node_count(n); i++) {
         struct net_node_info f;
@@ -143,7 +143,7 @@ static void plan_table(const struct net *n, const struct footprint *t)
         char shape[40];
         (void)snprintf(shape, sizeof shape, "%zux%zux%zu%s", f.out.c, f.out.h, f.out.w,
                        f.repeat ? " once" : "");
-        (void)printf("%-16s %-12s %-16s %12zu %14" PRIu64 " %12.2f\n", f.path, f.type, shape,
+        (void)printf("%-24s %-20s %-16s %12zu %14" PRIu64 " %12.2f\n", f.path, f.type, shape,
                      f.parameters, f.macs, (double)f.activation_bytes / 1048576.0);
     }
     const struct net_plan *p = net_plan(n);
@@ -164,16 +164,20 @@ int command_plan(int argc, char **argv, struct err *e)
     static const struct config_row rows[] = {
         { "data-dir", CONFIG_STRING, AT(data_dir), .metavar = "DIR", .help = "folder of datasets" },
         { "table", CONFIG_BOOL, AT(table), "false", .help = "for people" },
+        { "expand", CONFIG_BOOL, AT(expand), "false",
+          .help = "print the normalised spec: presets as lists, every default" },
     };
     struct plan_options o = { 0 };
     struct spec spec = { 0 };
     struct net *net = NULL;
     struct footprint footprint = { 0 };
     int rc = config_load(rows, LENGTH(rows), NULL, NULL, &argc, argv, &o, e);
-    if (rc == 0 && argc != 2) rc = err_set(e, ERR_INVALID, "usage: plan SPEC.json [--table]");
+    if (rc == 0 && argc != 2)
+        rc = err_set(e, ERR_INVALID, "usage: plan SPEC.json [--table | --expand]");
     if (rc == 0) rc = command_load_spec(argv[1], &spec, e);
-    if (rc == 0) rc = plan_net(&spec, o.data_dir, &net, &footprint, e);
-    if (rc == 0 && o.table) plan_table(net, &footprint);
+    if (rc == 0 && !o.expand) rc = plan_net(&spec, o.data_dir, &net, &footprint, e);
+    if (rc == 0 && o.expand) rc = print_json(spec_normalize(&spec), e);
+    else if (rc == 0 && o.table) plan_table(net, &footprint);
     else if (rc == 0) rc = print_json(plan_json(net, &footprint), e);
     net_destroy(net);
     spec_deinit(&spec);

@@ -152,9 +152,9 @@ Test(spec_schema, parser_accepts_what_it_offers, .timeout = 20)
 /* The neuron's schema among the layers'. */
 static const cJSON *neuron_schema(const cJSON *schema)
 {
-    static const char *const way[] = { "properties", "network", "properties",
-                                       "layers",     "items",   "oneOf" };
-    const cJSON *at = schema, *one;
+    static const char *const way[] = { "properties", "layers", "items", "oneOf" };
+    const cJSON *at = json_get(json_get(json_get(schema, "properties"), "network"), "oneOf"), *one;
+    at = cJSON_GetArrayItem(at, 0); /* the list; presets follow */
     for (size_t i = 0; i < sizeof way / sizeof way[0]; i++) at = json_get(at, way[i]);
     cJSON_ArrayForEach (one, at) {
         if (strcmp(json_get_string(one, "title", ""), "neuron") == 0) return one;
