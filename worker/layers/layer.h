@@ -81,6 +81,8 @@ struct layer_ops {
     /* First values of parameter i in PyTorch's order, from (key, number). */
     void (*init)(const struct layer *l, size_t i, struct philox_key key, uint32_t number,
                  float *values);
+    /* New values of buffers at the start of an epoch (0-based); NULL: none. */
+    void (*schedule)(const struct layer *l, float *buffers, uint64_t epoch, uint64_t epochs);
     /* PyTorch's order <-> packed; NULL: the same order, padded at the end. */
     void (*pack)(const struct layer *l, size_t i, const float *values, float *packed);
     void (*unpack)(const struct layer *l, size_t i, const float *packed, float *values);

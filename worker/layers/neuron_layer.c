@@ -22,7 +22,8 @@ static int neuron_layer_reshape(struct layer *l, const struct tensor_desc *in, s
     struct neuron_param params[NEURON_PARAMS_MAX];
     const size_t count = n->ops->params == NULL ? 0 : n->ops->params(n, params);
     for (size_t i = 0; i < count; i++) {
-        struct layer_param p = { .name = params[i].name, .n_dims = params[i].n_dims, .floats = 1 };
+        struct layer_param p = { .name = params[i].name, .n_dims = params[i].n_dims, .floats = 1,
+                                 .buffer = params[i].buffer };
         for (size_t d = 0; d < p.n_dims; d++) {
             p.dims[d] = params[i].dims[d];
             p.floats *= p.dims[d];
@@ -39,7 +40,8 @@ static int neuron_layer_reshape(struct layer *l, const struct tensor_desc *in, s
 
 static void set_weights(const struct layer *l, const struct step *s, struct neuron_io *io)
 {
-    for (size_t i = 0; i < l->n_params; i++) io->w[i] = s->w + l->params[i].offset;
+    for (size_t i = 0; i < l->n_params; i++)
+        io->w[i] = (l->params[i].buffer ? s->buffers : s->w) + l->params[i].offset;
 }
 
 static void neuron_layer_forward(const struct layer *l, const struct step *s, struct span t)
@@ -79,8 +81,20 @@ static void neuron_layer_backward_weights(const struct layer *l, const struct st
     const struct neuron_run r = neuron_run_make(&l->u.neuron, io.w, NULL);
     const double *totals = (const double *)(void *)s->scratch;
     for (size_t i = 0; i < l->n_params; i++)
-        l->u.neuron.ops->gradient(&r, totals + s->shard * neuron_sums(&l->u.neuron), i,
-                                  s->dw + l->params[i].offset);
+        if (!l->params[i].buffer)
+            l->u.neuron.ops->gradient(&r, totals + s->shard * neuron_sums(&l->u.neuron), i,
+                                      s->dw + l->params[i].offset);
+}
+
+static void neuron_layer_schedule(const struct layer *l, float *buffers, uint64_t epoch,
+                                  uint64_t epochs)
+{
+    const struct neuron *n = &l->u.neuron;
+    if (n->ops->schedule == NULL) return;
+    float *own[NEURON_PARAMS_MAX] = { 0 };
+    for (size_t i = 0; i < l->n_params; i++)
+        if (l->params[i].buffer) own[i] = buffers + l->params[i].offset;
+    n->ops->schedule(n, epoch, epochs, own);
 }
 
 static void neuron_layer_init(const struct layer *l, size_t i, struct philox_key key,
@@ -104,5 +118,6 @@ const struct layer_ops neuron_layer_ops = {
     .backward_data = neuron_layer_backward_data,
     .backward_weights = neuron_layer_backward_weights,
     .init = neuron_layer_init,
+    .schedule = neuron_layer_schedule,
     .scale = neuron_layer_scale,
 };

@@ -20,7 +20,9 @@ static struct neuron_run neuron_run_of(const struct net *n, size_t node)
     const struct net_node *at = &n->nodes[node];
     const float *w[NEURON_PARAMS_MAX] = { 0 };
     for (size_t i = 0; i < at->layer.n_params; i++)
-        w[i] = n->weights + at->weight_offset + at->layer.params[i].offset;
+        w[i] = (at->layer.params[i].buffer ? n->buffers + at->buffer_offset
+                                           : n->weights + at->weight_offset) +
+               at->layer.params[i].offset;
     return neuron_run_make(&at->layer.u.neuron, w, (float *)(void *)n->kc.scratch);
 }
 

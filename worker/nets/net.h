@@ -88,6 +88,9 @@ void net_gradient_read(const struct net *n, size_t i, float *out);
 /* The same for any block with the layout of net_weights (an optimiser's moments); NET_WEIGHT. */
 void net_param_unpack(const struct net *n, size_t i, const float *block, float *out);
 void net_param_pack(const struct net *n, size_t i, const float *in, float *block);
+/* Buffers that follow a schedule (lambda of masked PSN) take their values of this epoch; both
+ * count from 0. They are parameters of role NET_BUFFER, so checkpoints and files hold them. */
+void net_begin_epoch(struct net *n, uint64_t epoch, uint64_t epochs);
 /* 2-norm of a node's weight gradients, in double. */
 double net_grad_norm(const struct net *n, size_t node);
 

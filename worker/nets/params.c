@@ -65,6 +65,16 @@ void net_param_write(struct net *n, size_t i, const float *in)
     net_param_pack(n, i, in, n->params[i].role == NET_BUFFER ? n->buffers : n->weights);
 }
 
+void net_begin_epoch(struct net *n, uint64_t epoch, uint64_t epochs)
+{
+    for (size_t i = 0; i < n->n_nodes; i++) {
+        const struct net_node *node = &n->nodes[i];
+        if (node->layer.ops->schedule != NULL)
+            node->layer.ops->schedule(&node->layer, n->buffers + node->buffer_offset, epoch,
+                                      epochs);
+    }
+}
+
 double net_grad_norm(const struct net *n, size_t node)
 {
     assert(node < n->n_nodes);

@@ -16,7 +16,7 @@
 #include "worker/neurons/surrogate.h"
 #include "worker/tensor/tensor.h"
 
-#define NEURON_PARAMS_MAX 2     /* learned tensors of one layer: PSN has weight and bias */
+#define NEURON_PARAMS_MAX 3     /* tensors of one layer: masked PSN has weight, bias, lambda */
 #define NEURON_CONSTANTS_MAX 8
 #define NEURON_COLUMN 64        /* channels of a column = bits of a word */
 
@@ -43,7 +43,7 @@ struct neuron_cells {
 struct neuron;
 struct neuron_run {
     const struct neuron *n;
-    const float *w[NEURON_PARAMS_MAX]; /* packed parameters */
+    const float *w[NEURON_PARAMS_MAX]; /* packed parameters, buffers too */
     float k[NEURON_CONSTANTS_MAX];     /* ops->prepare */
     float *scratch;                    /* this thread's, neuron_scratch_bytes */
 };
@@ -52,6 +52,7 @@ struct neuron_run {
 struct neuron_param {
     const char *name; /* PyTorch's: "w", "weight", "bias" */
     size_t dims[2], n_dims;
+    bool buffer; /* not learned: kept with the running statistics */
 };
 struct neuron_ops {
     /* Learned parameters; returns how many. */
@@ -64,6 +65,9 @@ struct neuron_ops {
     size_t (*sums)(const struct neuron *n); /* doubles a sample adds up for the parameters */
     void (*forward)(const struct neuron_run *r, const struct neuron_cells *c);
     void (*backward)(const struct neuron_run *r, const struct neuron_cells *c);
+    /* New values of the buffers (by parameter number) at the start of an epoch; NULL: none. */
+    void (*schedule)(const struct neuron *n, uint64_t epoch, uint64_t epochs,
+                     float *const buffers[]);
     /* dL/d(parameter i) from the sums over all samples of a shard; NULL without parameters. */
     void (*gradient)(const struct neuron_run *r, const double *sums, size_t i, float *dw);
     double (*time_constant)(const struct neuron_run *r); /* in time-steps; NULL: none */

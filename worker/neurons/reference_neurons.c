@@ -270,6 +270,15 @@ static bool psn_element(const struct reference_neuron *r, size_t t, size_t j, si
     return j <= t && t < j + k;
 }
 
+/* What a masked PSN multiplies W(t, j) with. */
+static double psn_mask(const struct reference_neuron *r, size_t t, size_t j)
+{
+    if (!is_model(r, "masked_psn")) return 1.0;
+    const double k = spec_neuron_param(r->spec, "k");
+    const bool inside = j <= t && (double)(t - j) < k;
+    return inside ? 1.0 : 1.0 - r->lambda;
+}
+
 static size_t psn_bias(const struct reference_neuron *r, size_t t)
 {
     return is_model(r, "sliding_psn") ? 0 : t;
@@ -281,7 +290,8 @@ static void psn_forward(const struct reference_neuron *r)
         for (size_t i = 0; i < r->n; i++) {
             double h = r->w[1][psn_bias(r, t)];
             for (size_t j = 0, at; j < r->t; j++)
-                if (psn_element(r, t, j, &at)) h += r->w[0][at] * r->x[j * r->n + i];
+                if (psn_element(r, t, j, &at))
+                    h += psn_mask(r, t, j) * r->w[0][at] * r->x[j * r->n + i];
             r->u[t * r->n + i] = r->v[t * r->n + i] = h;
             r->s[t * r->n + i] = fire(r, h);
         }
@@ -302,8 +312,9 @@ static void psn_backward(const struct reference_neuron *r)
             r->dw[1][psn_bias(r, t)] += dh;
             for (size_t j = 0, at; j < r->t; j++) {
                 if (!psn_element(r, t, j, &at)) continue;
-                r->dw[0][at] += dh * r->x[j * r->n + i];
-                r->dx[j * r->n + i] += dh * r->w[0][at];
+                const double mask = psn_mask(r, t, j);
+                r->dw[0][at] += mask * dh * r->x[j * r->n + i];
+                r->dx[j * r->n + i] += mask * dh * r->w[0][at];
             }
         }
 }

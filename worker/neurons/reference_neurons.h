@@ -13,11 +13,13 @@ double reference_surrogate(const struct spec_surrogate *s, double x); /* g(x) */
 /* G(x) with G' = g; NaN for surrogates that have none. */
 double reference_primitive(const struct spec_surrogate *s, double x);
 
-/* n cells, T steps, arrays [T][n] unless stated. w: PLIF {w}, PSN {weight [T][T], bias [T]},
- * sliding PSN {weight [k], bias}. Taps that no step reaches (k > T) keep the dw they had. */
+/* n cells, T steps, arrays [T][n] unless stated. w: PLIF {w}; PSN and masked PSN {weight [T][T],
+ * bias [T]}; sliding PSN {weight [k], bias}. Taps that no step reaches (k > T) keep the dw they
+ * had. */
 struct reference_neuron {
     const struct spec_neuron *spec;
     size_t t, n;
+    double lambda;  /* of a masked PSN */
     bool primitive; /* spikes are G(u), a smooth function: for finite differences */
     const double *w[2];
     const double *x, *v0; /* v0 [n] or NULL */

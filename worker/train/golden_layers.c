@@ -15,7 +15,7 @@ static const struct {
     const char *golden, *model;
 } model_names[] = {
     { "IF", "if" }, { "LIF", "lif" }, { "PLIF", "plif" }, { "PSN", "psn" },
-    { "SlidingPSN", "sliding_psn" },
+    { "MaskedPSN", "masked_psn" }, { "SlidingPSN", "sliding_psn" },
 };
 
 /* piecewise_leaky_relu's slope inside is given in words. */
@@ -258,6 +258,17 @@ static void compare_params(struct golden_case *c, const struct net *n)
     }
 }
 
+static void compare_masked_weight(struct golden_case *c, const struct net *n, size_t t)
+{
+    if (!golden_expects(c, "out.masked_weight")) return;
+    struct err e = { 0 };
+    float *w = mem_calloc(t * t, sizeof w[0]);
+    if (w == NULL || net_psn_weight(n, 0, w, &e) != 0)
+        golden_fail(c, "out.masked_weight", "%s", w == NULL ? "out of memory" : e.text);
+    else golden_compare(c, "out.masked_weight", w, t * t);
+    mem_free(w);
+}
+
 static void run_net(struct golden_case *c, struct net *n, const struct step_probe *probe,
                     bool train)
 {
@@ -276,6 +287,7 @@ static void run_net(struct golden_case *c, struct net *n, const struct step_prob
     const float *dx = net_input_gradient(n, &d);
     golden_compare_tensor(c, "grad.x", d, dx);
     compare_params(c, n);
+    compare_masked_weight(c, n, d->t);
     golden_compare_tensor(c, "out.u_seq", &probe->u.desc, probe->u.data);
     golden_compare_tensor(c, "out.h_seq", &probe->u.desc, probe->u.data);
     golden_compare_tensor(c, "out.v_seq", &probe->v.desc, probe->v.data);

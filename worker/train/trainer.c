@@ -281,6 +281,7 @@ static bool saves_now(const struct trainer *t)
 static int run_epoch(struct trainer *t, struct trainer_result *r, bool *stop, struct err *e)
 {
     batcher_begin(&t->batcher, &t->train, t->at.epoch, true);
+    net_begin_epoch(t->net, t->at.epoch, (uint64_t)t->spec->train.epochs);
     bool over = epoch_done(t);
     int rc = 0;
     while (rc == 0 && !over && !*stop) {

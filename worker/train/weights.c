@@ -66,12 +66,17 @@ static bool same_shape(const struct net_param *p, const struct safetensors_entry
            memcmp(t->dims, p->dims, p->n_dims * sizeof p->dims[0]) == 0;
 }
 
-/* num_batches_tracked is PyTorch's counter of batches: it has no meaning here. */
+/* What PyTorch's files hold and has no meaning here: the counter of batches, and the constant masks
+ * of masked PSN. */
 static bool ignored(const char *name)
 {
-    static const char counter[] = "num_batches_tracked";
-    const size_t n = strlen(name), k = sizeof counter - 1;
-    return n >= k && strcmp(name + n - k, counter) == 0;
+    static const char *const ends[] = { "num_batches_tracked", ".mask0", ".mask1" };
+    const size_t n = strlen(name);
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        const size_t k = strlen(ends[i]);
+        if (n >= k && strcmp(name + n - k, ends[i]) == 0) return true;
+    }
+    return false;
 }
 
 static bool is_param(const struct net *n, const char *name)

@@ -16,7 +16,7 @@ struct world {
     struct threads *threads;
     struct kernel_ctx kc;
     struct neuron_io io;
-    float w[2][64 * 64 + 16];
+    float w[3][64 * 64 + 16];
     double *total, *partial;
 };
 
@@ -36,7 +36,8 @@ static struct spec_neuron spec_of(const char *name)
                              .decay_input = true };
     s.surrogate.params[0] = 2.0;
     s.params[0] = 1.7;
-    if (strcmp(name, "sliding_psn") == 0) s.params[0] = 3.0; /* k */
+    if (strcmp(name, "sliding_psn") == 0 || strcmp(name, "masked_psn") == 0)
+        s.params[0] = 3.0; /* k */
     return s;
 }
 
@@ -102,8 +103,9 @@ static struct world *world_make(struct spec_neuron spec, size_t t, size_t c, boo
         .spikes = view(TENSOR_BITS, 3, t, c, 2, 3), .v0 = view(TENSOR_F32, 3, 1, c, 2, 3),
         .u = view(TENSOR_F32, 3, t, c, 2, 3),     .v = view(TENSOR_F32, 3, t, c, 2, 3),
         .ds = view(TENSOR_F32, 3, t, c, 2, 3),    .dv = view(TENSOR_F32, 3, t, c, 2, 3),
-        .dv0 = view(TENSOR_F32, 3, 1, c, 2, 3),   .w = { k->w[0], k->w[1] },
+        .dv0 = view(TENSOR_F32, 3, 1, c, 2, 3),   .w = { k->w[0], k->w[1], k->w[2] },
     };
+    k->w[2][0] = 0.4f; /* lambda */
     fill(&k->io.x, 1, 1.2, 0.4);
     fill(&k->io.v0, 2, 0.4, 0.0);
     fill(&k->io.ds, 3, 1.0, 0.0);
@@ -167,6 +169,7 @@ static struct twin twin_run(const struct world *k)
     const bool learns = neuron_sums(&k->n) > 0;
     tw.r = (struct reference_neuron){
         .spec = &k->spec, .t = t, .n = n, .w = { learns ? w0 : NULL, w1 },
+        .lambda = (double)k->w[2][0],
         .x = gather(&k->io.x, a), .v0 = gather(&k->io.v0, a + t * n),
         .s = a + 2 * t * n, .u = a + 3 * t * n, .v = a + 4 * t * n,
         .ds = gather(&k->io.ds, a + 5 * t * n),
@@ -191,9 +194,10 @@ static void close_to(const char *what, const double *want, const struct tensor_v
     free(values);
 }
 
-static void check_against_twin(struct spec_neuron spec, size_t t, size_t c)
+static void check_with_lambda(struct spec_neuron spec, size_t t, size_t c, float lambda)
 {
     struct world *k = world_make(spec, t, c, false, 2, ISA_GENERIC);
+    k->w[2][0] = lambda;
     world_run(k);
     struct twin tw = twin_run(k);
     close_to("s", tw.r.s, &k->io.spikes, 0.0);
@@ -204,11 +208,12 @@ static void check_against_twin(struct spec_neuron spec, size_t t, size_t c)
         close_to("dv0", tw.r.dv0, &k->io.dv0, 2e-5);
     }
     float dw[64 * 64];
-    const float *w[2] = { k->w[0], k->w[1] };
+    const float *w[3] = { k->w[0], k->w[1], k->w[2] };
     const struct neuron_run r = neuron_run_make(&k->n, w, NULL);
     struct neuron_param p[NEURON_PARAMS_MAX];
     const size_t params = k->n.ops->params == NULL ? 0 : k->n.ops->params(&k->n, p);
     for (size_t i = 0; i < params; i++) {
+        if (p[i].buffer) continue;
         size_t size = 1;
         for (size_t d = 0; d < p[i].n_dims; d++) size *= p[i].dims[d];
         k->n.ops->gradient(&r, k->total, i, dw);
@@ -218,6 +223,11 @@ static void check_against_twin(struct spec_neuron spec, size_t t, size_t c)
     }
     free(tw.memory);
     world_free(k);
+}
+
+static void check_against_twin(struct spec_neuron spec, size_t t, size_t c)
+{
+    check_with_lambda(spec, t, c, 0.4f);
 }
 
 /* Goal: every reset, detach and decay variant of the serial models computes what the twin does, for
@@ -256,6 +266,47 @@ Test(neuron, sliding_psn_matches_the_double_twin, .timeout = 60)
             s.params[0] = (double)k;
             check_against_twin(s, steps[i], channels[i]);
         }
+}
+
+/* Goal: masked PSN computes what the twin does while its mask fades in and as a band, of any order
+ * and with T that is no multiple of the tile. */
+Test(neuron, masked_psn_matches_the_double_twin, .timeout = 60)
+{
+    static const size_t steps[] = { 1, 4, 7, 16 };
+    static const float lambdas[] = { 0.0f, 0.3f, 1.0f };
+    for (size_t i = 0; i < 4; i++)
+        for (size_t k = 1; k <= 9; k += 2)
+            for (size_t j = 0; j < 3; j++) {
+                struct spec_neuron s = spec_of("masked_psn");
+                s.params[0] = (double)k;
+                check_with_lambda(s, steps[i], 37, lambdas[j]);
+            }
+}
+
+/* Goal: lambda follows the paper's code: epoch/(epochs - 1) times the rate, up to 1; a rate of 0 or
+ * a single epoch leaves it where it began. */
+Test(neuron, lambda_grows_over_the_epochs, .timeout = 5)
+{
+    static const struct {
+        double start, rate;
+        uint64_t epoch, epochs;
+        float want;
+    } cases[] = {
+        { 0, 8, 0, 100, 0 },      { 0, 8, 1, 100, (float)(8.0 / 99.0) },
+        { 0, 8, 13, 100, 1 },     { 0, 8, 12, 100, (float)(96.0 / 99.0) },
+        { 0, 8, 99, 100, 1 },     { 0, 8, 0, 1, 0 },
+        { 0.5, 1, 5, 11, 0.75f }, { 0.25, 0, 9, 10, 0.25f },
+        { 1, 8, 0, 10, 1 },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct spec_neuron s = spec_of("masked_psn");
+        s.params[1] = cases[i].start;
+        s.params[2] = cases[i].rate;
+        const struct neuron n = neuron_make(&s, 4, ISA_GENERIC);
+        float lambda = -1.0f, *const buffers[NEURON_PARAMS_MAX] = { NULL, NULL, &lambda };
+        n.ops->schedule(&n, cases[i].epoch, cases[i].epochs, buffers);
+        cr_expect_eq(lambda, cases[i].want, "case %zu: %g", i, (double)lambda);
+    }
 }
 
 /* Goal: sums over many cells are taken in double: float ones drift by some 2e-4 here, where every
@@ -319,8 +370,8 @@ static void same_bits(const struct world *a, const struct world *b)
 /* Goal: instruction set and thread count change no bit of any output of any model. */
 Test(neuron, isa_and_threads_change_no_bit, .timeout = 60)
 {
-    static const char *const names[] = { "if", "lif", "plif", "psn", "sliding_psn" };
-    for (size_t m = 0; m < 5; m++)
+    static const char *const names[] = { "if", "lif", "plif", "psn", "sliding_psn", "masked_psn" };
+    for (size_t m = 0; m < 6; m++)
         for (int repeat = 0; repeat < 2; repeat++) {
             struct world *plain = world_make(spec_of(names[m]), 7, 70, repeat, 1, ISA_GENERIC);
             world_run(plain);
@@ -339,8 +390,8 @@ Test(neuron, isa_and_threads_change_no_bit, .timeout = 60)
  * over t. */
 Test(neuron, repeat_input_equals_its_twin, .timeout = 30)
 {
-    static const char *const names[] = { "if", "lif", "plif", "psn", "sliding_psn" };
-    for (size_t m = 0; m < 5; m++) {
+    static const char *const names[] = { "if", "lif", "plif", "psn", "sliding_psn", "masked_psn" };
+    for (size_t m = 0; m < 6; m++) {
         struct world *once = world_make(spec_of(names[m]), 5, 20, true, 1, ISA_GENERIC);
         struct world *each = world_make(spec_of(names[m]), 5, 20, false, 1, ISA_GENERIC);
         const struct tensor_desc *d = &each->io.x.desc, *r = &once->io.x.desc;
@@ -368,8 +419,8 @@ Test(neuron, repeat_input_equals_its_twin, .timeout = 30)
 /* Goal: padding channels never spike, even where their potential is above the threshold. */
 Test(neuron, padding_channels_stay_silent, .timeout = 10)
 {
-    static const char *const names[] = { "if", "lif", "plif", "psn", "sliding_psn" };
-    for (size_t m = 0; m < 5; m++) {
+    static const char *const names[] = { "if", "lif", "plif", "psn", "sliding_psn", "masked_psn" };
+    for (size_t m = 0; m < 6; m++) {
         struct spec_neuron s = spec_of(names[m]);
         s.v_reset = 50.0; /* fires at every step */
         struct world *k = world_make(s, 4, 5, false, 1, best_isa());
@@ -389,7 +440,7 @@ Test(neuron, cell_has_the_bits_of_the_layer, .timeout = 10)
     mem_free(k->io.v0.data);
     k->io.v0.data = NULL; /* a monitor knows no initial state */
     neuron_forward(&k->kc, &k->n, &k->io);
-    const float *w[2] = { k->w[0], k->w[1] };
+    const float *w[3] = { k->w[0], k->w[1], k->w[2] };
     const struct neuron_run r = neuron_run_make(&k->n, w, (float *)(void *)k->kc.scratch);
     float x[6], u[6], v[6];
     for (size_t t = 0; t < 6; t++) x[t] = tensor_get(&k->io.x.desc, k->io.x.data, 2, t, 17, 1, 2);
@@ -430,9 +481,9 @@ static void check_slope(struct reference_neuron *r, double *value, double gradie
  * reset not detached. */
 Test(reference_neurons, gradients_match_finite_differences, .timeout = 30)
 {
-    static const char *const names[] = { "if", "lif", "plif", "psn", "sliding_psn" };
+    static const char *const names[] = { "if", "lif", "plif", "psn", "sliding_psn", "masked_psn" };
     enum { T = 5, N = 3 };
-    for (size_t m = 0; m < 5; m++)
+    for (size_t m = 0; m < 6; m++)
         for (unsigned variant = 0; variant < 4; variant++) {
             struct spec_neuron spec = spec_of(names[m]);
             spec.soft_reset = variant & 1;
@@ -448,9 +499,10 @@ Test(reference_neurons, gradients_match_finite_differences, .timeout = 30)
             for (size_t i = 0; i < T * T; i++) w0[i] = 0.5 * number(800 + i);
             for (size_t i = 0; i < T; i++) w1[i] = 0.1 * number(900 + i);
             const bool learns = m >= 2, serial = is_serial(&spec);
-            const size_t weights = serial ? 1 : m == 3 ? T * T : 3, biases = m == 3 ? T : 1;
+            const size_t weights = serial ? 1 : m == 4 ? 3 : T * T, biases = m == 4 ? 1 : T;
             struct reference_neuron r = {
                 .spec = &spec, .t = T, .n = N, .primitive = true, .w = { learns ? w0 : NULL, w1 },
+                .lambda = 0.3,
                 .x = x, .v0 = v0, .s = s, .u = u, .v = v, .ds = ds, .dv = serial ? dv : NULL,
                 .dx = dx, .dv0 = dv0, .dw = { dw0, dw1 },
             };
