@@ -16,7 +16,7 @@ STRICT = -Wall -Wextra -Wshadow -Wconversion -Werror
 BASE = -std=gnu11 -D_GNU_SOURCE -I. -I$(BUILD)/gen -ffp-contract=off -fno-math-errno -MMD -MP $(SANITIZE)
 PKG = pkg-config
 COMMON_LIBS = -lcjson -lsodium -lzstd -lpthread -lm
-WORKER_LIBS = -lopenblas -lcurl -lz $(COMMON_LIBS)
+WORKER_LIBS = -larchive -lopenblas -lcurl -lz $(COMMON_LIBS)
 SERVER_LIBS = -lmicrohttpd -luv -lsqlite3 $(COMMON_LIBS)
 TEST_LIBS = -lcriterion -lcurl -lz
 

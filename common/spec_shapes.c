@@ -9,6 +9,9 @@
 static const struct spec_dataset_info datasets[] = {
     { "glyphs", { 1, 28, 28 }, 10, 8000, 2000, true,
       "generated: ten glyphs, bent, shifted, with strokes of noise", SPEC_DATA_IMAGES, 0 },
+    { "n-mnist", { 2, 34, 34 }, 10, 60000, 10000, false,
+      "events of a camera that moves before MNIST digits (.bin files, also in archives)",
+      SPEC_DATA_EVENTS, 0 },
     { "moving-glyphs", { 2, 28, 28 }, 10, 4000, 1000, true,
       "generated: events of a camera that sees a glyph move", SPEC_DATA_EVENTS, 0 },
     { "delayed-recall", { 10, 1, 1 }, 8, 6000, 1000, true,

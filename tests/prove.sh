@@ -59,5 +59,6 @@ if [ -n "${SPIKED_TEST_DATA:-}" ]; then
     train fashion-mnist-psn test/accuracy 0.85 0
     train fashion-mnist-plif test/accuracy 0.85 0
     train mnist-lif test/accuracy 0.98 0
+    train n-mnist-plif test/accuracy 0.9 0
 else row 'accuracy on real data' 'skipped: SPIKED_TEST_DATA names no folder'; fi
 exit "$((failed > 0))"

@@ -22,6 +22,7 @@ int dataset_open(struct dataset **out, const struct dataset_request *r, struct e
         stat(folder, &st) != 0 || !S_ISDIR(st.st_mode)) {
         return err_set(e, ERR_DATA, "there is no dataset folder '%.150s/%.60s'", data_dir, name);
     }
+    if (event_files_know(name)) return event_files_open(out, folder, r, e);
     return idx_dataset_open(out, folder, e);
 }
 

@@ -42,6 +42,9 @@ void dataset_close(struct dataset *d); /* NULL is fine */
 
 /* The makers dataset_open chooses from. */
 int idx_dataset_open(struct dataset **out, const char *folder, struct err *e);
+bool event_files_know(const char *name); /* n-mnist */
+int event_files_open(struct dataset **out, const char *folder, const struct dataset_request *r,
+                     struct err *e);
 int glyphs_open(struct dataset **out, struct err *e);
 int moving_glyphs_open(struct dataset **out, const struct dataset_request *r, struct err *e);
 int recall_open(struct dataset **out, const struct dataset_request *r, struct err *e);

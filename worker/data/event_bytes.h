@@ -1,0 +1,30 @@
+/* event_bytes: files of address events, from bytes to events. Outside bytes: every length and
+ * address is checked, and a fault names the byte. Pure but for the growing list; any thread. */
+#ifndef WORKER_EVENT_BYTES_H
+#define WORKER_EVENT_BYTES_H
+
+#include "worker/data/event_frames.h"
+
+#define EVENT_LIST_MAX ((size_t)1 << 26) /* events of one recording: 1 GiB of them */
+
+/* Events of one recording; reused from one to the next. Zeroed: empty. */
+struct event_list {
+    struct event *at;
+    size_t count, capacity;
+};
+void event_list_deinit(struct event_list *l);
+/* By time; events of one time keep their order. Errors: ERR_NOMEM. */
+int event_list_sort(struct event_list *l, struct err *e);
+
+struct event_sensor {
+    size_t h, w;
+};
+/* A parser fills the list anew. Errors: ERR_DATA ("byte N: what"), ERR_NOMEM. */
+typedef int event_parse_fn(const uint8_t *bytes, size_t n, struct event_sensor sensor,
+                           struct event_list *out, struct err *e);
+/* N-MNIST, N-Caltech101: 5 bytes an event: x, y, then polarity in bit 23 and microseconds in bits
+ * 22 to 0, big-endian. y = 240 is no event but an overflow of the sensor's clock: 2^13 us are added
+ * to all later times (Orchard et al. 2015, Read_Ndataset.m). Order: by time. */
+event_parse_fn event_parse_atis;
+
+#endif
