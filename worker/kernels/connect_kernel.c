@@ -47,31 +47,55 @@ static void bits_sample(const struct connect *j, size_t b)
     }
 }
 
-/* 64 channels of a pixel as bytes. */
-static void load_bytes(const struct tensor_view *v, size_t at, size_t channel, uint8_t out[64])
+#define ONES UINT64_C(0x0101010101010101)
+
+/* Eight channels from `c` of a pixel as the bytes of a word, the first one lowest. */
+static uint64_t load_bytes(const struct tensor_view *v, size_t at, size_t c)
 {
+    uint64_t word;
     if (v->desc.kind == TENSOR_COUNT8) {
-        memcpy(out, (const uint8_t *)v->data + at + channel, 64);
-        return;
+        memcpy(&word, (const uint8_t *)v->data + at + c, sizeof word);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+        word = __builtin_bswap64(word);
+#endif
+        return word;
     }
-    const uint64_t word = ((const uint64_t *)v->data)[at + channel / 64];
-    for (size_t i = 0; i < 64; i++) out[i] = (uint8_t)(word >> i & 1);
+    const uint64_t bits = ((const uint64_t *)v->data)[at + c / 64] >> c % 64 & 0xff;
+    const uint64_t spread = bits * ONES & UINT64_C(0x8040201008040201); /* bit i of byte i */
+    return (spread + UINT64_C(0x7f7f7f7f7f7f7f7f)) >> 7 & ONES;
+}
+
+static void store_bytes(uint8_t *to, uint64_t word)
+{
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    word = __builtin_bswap64(word);
+#endif
+    memcpy(to, &word, sizeof word);
+}
+
+/* Byte by byte; no byte of a sum or product passes 255, so none carries into the next. */
+static uint64_t combine(enum connect_kind kind, uint64_t a, uint64_t b, bool b_is_bits)
+{
+    if (kind == CONNECT_ADD) return a + b;
+    if (kind == CONNECT_IAND) return a & ~(b * 0xff); /* b is bits: 255 where it is 1 */
+    if (b_is_bits) return a & b * 0xff;
+    uint64_t product = 0;
+    for (int i = 0; i < 64; i += 8) product |= (a >> i & 0xff) * (b >> i & 0xff) << i;
+    return product;
 }
 
 static void counts_sample(const struct connect *j, size_t b)
 {
     const struct tensor_desc *yd = &j->y.desc;
+    const bool b_is_bits = j->b.desc.kind == TENSOR_BITS;
     EACH_PIXEL(yd, j->t)
-    for (size_t c = 0; c < yd->c_stored; c += 64) {
-        uint8_t from[64], with[64];
-        uint8_t *to = (uint8_t *)j->y.data + pixel_at(yd, b, t, y, x) + c;
-        load_bytes(&j->a, pixel_at(&j->a.desc, b, t, y, x), c, from);
-        load_bytes(&j->b, pixel_at(&j->b.desc, b, t, y, x), c, with);
-        for (size_t i = 0; i < 64; i++) {
-            if (j->kind == CONNECT_ADD) to[i] = (uint8_t)(from[i] + with[i]);
-            else if (j->kind == CONNECT_AND) to[i] = (uint8_t)(from[i] * with[i]);
-            else to[i] = (uint8_t)(from[i] * (1 - with[i]));
-        }
+    {
+        const size_t from = pixel_at(&j->a.desc, b, t, y, x);
+        const size_t with = pixel_at(&j->b.desc, b, t, y, x);
+        uint8_t *to = (uint8_t *)j->y.data + pixel_at(yd, b, t, y, x);
+        for (size_t c = 0; c < yd->c_stored; c += 8)
+            store_bytes(to + c, combine(j->kind, load_bytes(&j->a, from, c),
+                                        load_bytes(&j->b, with, c), b_is_bits));
     }
 }
 
