@@ -9,6 +9,10 @@
 static const struct spec_dataset_info datasets[] = {
     { "glyphs", { 1, 28, 28 }, 10, 8000, 2000, true,
       "generated: ten glyphs, bent, shifted, with strokes of noise", SPEC_DATA_IMAGES, 0 },
+    { "cifar10", { 3, 32, 32 }, 10, 50000, 10000, false,
+      "photographs of ten kinds of things (CIFAR binary files)", SPEC_DATA_IMAGES, 0 },
+    { "cifar100", { 3, 32, 32 }, 100, 50000, 10000, false,
+      "photographs of a hundred kinds of things (CIFAR binary files)", SPEC_DATA_IMAGES, 0 },
     { "n-mnist", { 2, 34, 34 }, 10, 60000, 10000, false,
       "events of a camera that moves before MNIST digits (.bin files, also in archives)",
       SPEC_DATA_EVENTS, 0 },

@@ -6,6 +6,17 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
+
+/* Whether a user's folder has this file, or its .gz. */
+static bool holds(const char *folder, const char *name)
+{
+    char path[PATH_MAX];
+    int n = snprintf(path, sizeof path, "%s/%s", folder, name);
+    if (n < (int)sizeof path && access(path, R_OK) == 0) return true;
+    n = snprintf(path, sizeof path, "%s/%s.gz", folder, name);
+    return n < (int)sizeof path && access(path, R_OK) == 0;
+}
 
 int dataset_open(struct dataset **out, const struct dataset_request *r, struct err *e)
 {
@@ -23,6 +34,9 @@ int dataset_open(struct dataset **out, const struct dataset_request *r, struct e
         return err_set(e, ERR_DATA, "there is no dataset folder '%.150s/%.60s'", data_dir, name);
     }
     if (event_files_know(name)) return event_files_open(out, folder, r, e);
+    if (strcmp(name, "cifar10") == 0 || strcmp(name, "cifar100") == 0 ||
+        holds(folder, "data_batch_1.bin"))
+        return cifar_open(out, folder, name, e);
     return idx_dataset_open(out, folder, e);
 }
 

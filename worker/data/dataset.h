@@ -35,12 +35,13 @@ struct dataset_request {
     size_t time_steps;
     const char *data_dir; /* may be NULL for built-in data */
 };
-/* spec->name: built-in, or a folder of data_dir. Errors: ERR_DATA (names file and byte offset),
- * ERR_NOT_FOUND (no such folder), ERR_NOMEM. */
+/* spec->name: built-in, or a folder of data_dir in a published form (IDX, CIFAR binary, ...).
+ * Errors: ERR_DATA (names file and byte offset), ERR_NOT_FOUND (no such folder), ERR_NOMEM. */
 int dataset_open(struct dataset **out, const struct dataset_request *r, struct err *e);
 void dataset_close(struct dataset *d); /* NULL is fine */
 
 /* The makers dataset_open chooses from. */
+int cifar_open(struct dataset **out, const char *folder, const char *name, struct err *e);
 int idx_dataset_open(struct dataset **out, const char *folder, struct err *e);
 bool event_files_know(const char *name); /* n-mnist */
 int event_files_open(struct dataset **out, const char *folder, const struct dataset_request *r,

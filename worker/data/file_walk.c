@@ -12,8 +12,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <zlib.h>
 
-#define ARCHIVE_BLOCK ((size_t)1 << 16)
+#define ARCHIVE_BLOCK (1u << 16)
 
 struct file_walk_entry {
     const char *path;        /* of a plain file; NULL: in an archive */
@@ -46,17 +47,21 @@ static int reserve(struct file_bytes *b, size_t more, struct err *e)
     return 0;
 }
 
+/* zlib hands out the bytes of a file that is not compressed as they are. */
 static int read_plain(const char *path, struct file_bytes *out, struct err *e)
 {
-    FILE *f = fopen(path, "rbe");
+    gzFile f = gzopen(path, "rbe");
     if (f == NULL) return err_errno(e, errno, "open");
-    int rc = 0;
-    for (size_t got = 1; rc == 0 && got > 0; out->count += got) {
+    int rc = 0, got = 1;
+    for (; rc == 0 && got > 0; out->count += (size_t)(got > 0 ? got : 0)) {
         rc = reserve(out, ARCHIVE_BLOCK, e);
-        got = rc == 0 ? fread(out->at + out->count, 1, ARCHIVE_BLOCK, f) : 0;
+        got = rc == 0 ? gzread(f, out->at + out->count, ARCHIVE_BLOCK) : 0;
     }
-    if (rc == 0 && ferror(f)) rc = err_errno(e, errno, "read");
-    (void)fclose(f);
+    int code = 0;
+    const char *why = gzerror(f, &code);
+    if (rc == 0 && code != Z_OK && code != Z_STREAM_END)
+        rc = err_set(e, ERR_DATA, "byte %zu: %s", out->count, why);
+    if (gzclose(f) != Z_OK && rc == 0) rc = err_set(e, ERR_DATA, "byte %zu: cut off", out->count);
     return rc;
 }
 
@@ -186,8 +191,11 @@ int file_walk(const char *folder, file_walk_fn *each, void *ctx, struct err *e)
     DIR *dir = opendir(folder);
     if (dir == NULL) return err_errno(e, errno, "%.180s", folder);
     int rc = 0;
-    for (struct dirent *d; rc == 0 && (d = readdir(dir)) != NULL;)
-        if (d->d_name[0] != '.' && is_archive(d->d_name)) rc = walk_archive(&w, d->d_name, e);
+    for (struct dirent *d; rc == 0 && (d = readdir(dir)) != NULL;) {
+        if (d->d_name[0] == '.') continue;
+        rc = is_archive(d->d_name) ? walk_archive(&w, d->d_name, e)
+                                   : walk_name(&w, "", d->d_name, 0, e);
+    }
     (void)closedir(dir);
     return rc;
 }

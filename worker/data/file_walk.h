@@ -23,10 +23,12 @@ struct file_walk_entry;
  * call. A value other than 0 ends the walk and is its result. */
 typedef int file_walk_fn(void *ctx, const char *path, struct file_walk_entry *entry, struct err *e);
 /* Calls `each` for every regular file, in no order that means anything. When the folder has
- * folders, these are walked, and its archives otherwise (.zip, .tar, also compressed). Hidden names
- * are left out. Errors: ERR_DATA names the archive; ERR_IO, ERR_NOMEM. */
+ * folders, all are walked and archives are files like others; else the folder's archives are walked
+ * too (.zip, .tar, also compressed). Hidden names are left out. Errors: ERR_DATA names the archive;
+ * ERR_IO, ERR_NOMEM. */
 int file_walk(const char *folder, file_walk_fn *each, void *ctx, struct err *e);
-/* The file's bytes; only inside `each`, once. Errors: ERR_DATA (too long, damaged), ERR_NOMEM. */
+/* The file's bytes, those of a gzip file unpacked; only inside `each`, once. Errors: ERR_DATA (too
+ * long, damaged), ERR_NOMEM. */
 int file_walk_read(struct file_walk_entry *entry, struct file_bytes *out, struct err *e);
 
 #endif
