@@ -86,6 +86,10 @@ enum spec_layer_type {
     SPEC_DROPOUT,
     SPEC_VOTING,
     SPEC_ADAPTIVE_AVG_POOL2D,
+    SPEC_UPSAMPLE,
+    SPEC_GROUP_NORM,
+    SPEC_THRESHOLD_BATCH_NORM,
+    SPEC_TEMPORAL_BATCH_NORM,
     SPEC_RESIDUAL,      /* as a layer: where the two branches of a residual meet */
     SPEC_SEQUENTIAL,    /* from here on: groups of layers, never in spec.layers themselves */
     SPEC_SEW_BLOCK,
@@ -100,6 +104,7 @@ struct spec_conv2d {
 };
 struct spec_pool2d {
     int64_t kernel_size[2], stride[2], padding[2]; /* stride defaults to kernel_size */
+    int64_t dilation[2];                           /* maximum only */
     bool ceil_mode, count_include_pad;
 };
 /* How two branches meet (Fang et al., NeurIPS 2021): identity + out, identity * out,
@@ -126,8 +131,15 @@ struct spec_layer {
             bool bias;
         } linear;
         struct {
-            double eps, momentum;
+            double eps, momentum, alpha, v_threshold; /* the last two: threshold_batch_norm */
         } batch_norm;
+        struct {
+            int64_t groups;
+            double eps;
+        } group_norm;
+        struct {
+            int64_t scale_factor[2];
+        } upsample;
         struct spec_neuron neuron; /* network.neuron's defaults already merged in */
         struct spec_pool2d pool;
         struct {

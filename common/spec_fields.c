@@ -33,6 +33,26 @@ static const struct spec_field batch_norm_fields[] = {
     { "momentum", FIELD_NUMBER, SPEC_RESULT, L(batch_norm.momentum), 0.1, 0, 1,
       .meaning = "share of the batch in the running statistics" },
 };
+static const struct spec_field threshold_norm_fields[] = {
+    { "eps", FIELD_NUMBER, SPEC_RESULT, L(batch_norm.eps), 1e-5, 0, 1, true,
+      .meaning = "added to the variance" },
+    { "momentum", FIELD_NUMBER, SPEC_RESULT, L(batch_norm.momentum), 0.1, 0, 1,
+      .meaning = "share of the batch in the running statistics" },
+    { "alpha", FIELD_NUMBER, SPEC_RESULT, L(batch_norm.alpha), 1, 0, 1000, true,
+      .meaning = "weights begin at alpha * v_threshold" },
+    { "v_threshold", FIELD_NUMBER, SPEC_RESULT, L(batch_norm.v_threshold), 1, 0, 1e6, true,
+      .meaning = "threshold of the neurons that follow" },
+};
+static const struct spec_field group_norm_fields[] = {
+    { "groups", FIELD_INT, SPEC_RESULT, L(group_norm.groups), .min = 1, .max = 65536,
+      .required = true, .meaning = "groups of channels that are normalised together" },
+    { "eps", FIELD_NUMBER, SPEC_RESULT, L(group_norm.eps), 1e-5, 0, 1, true,
+      .meaning = "added to the variance" },
+};
+static const struct spec_field upsample_fields[] = {
+    { "scale_factor", FIELD_PAIR, SPEC_RESULT, L(upsample.scale_factor), 2, 1, 64,
+      .meaning = "copies of a pixel; a number or [height, width]" },
+};
 static const struct spec_field max_pool_fields[] = {
     { "kernel_size", FIELD_PAIR, SPEC_RESULT, L(pool.kernel_size), .min = 1, .max = 256,
       .required = true, .meaning = "window; a number or [height, width]" },
@@ -41,6 +61,8 @@ static const struct spec_field max_pool_fields[] = {
     { "padding", FIELD_PAIR, SPEC_RESULT, L(pool.padding), 0, 0, 128,
       .meaning = "border that never wins" },
     { "ceil_mode", FIELD_BOOL, SPEC_RESULT, L(pool.ceil_mode), 0, .meaning = "keep cut windows" },
+    { "dilation", FIELD_PAIR, SPEC_RESULT, L(pool.dilation), 1, 1, 64, .newer = true,
+      .meaning = "distance of a window's pixels" },
 };
 static const struct spec_field avg_pool_fields[] = {
     { "kernel_size", FIELD_PAIR, SPEC_RESULT, L(pool.kernel_size), .min = 1, .max = 256,
@@ -107,6 +129,16 @@ static const struct spec_variant layer_variants[] = {
     [SPEC_ADAPTIVE_AVG_POOL2D] = { "adaptive_avg_pool2d", adaptive_fields,
                                    LENGTH(adaptive_fields), "mean of windows that cover the "
                                    "image evenly" },
+    [SPEC_UPSAMPLE] = { "upsample", upsample_fields, LENGTH(upsample_fields),
+                        "every pixel repeated (nearest)" },
+    [SPEC_GROUP_NORM] = { "group_norm", group_norm_fields, LENGTH(group_norm_fields),
+                          "normalisation of every image in groups of channels" },
+    [SPEC_THRESHOLD_BATCH_NORM] = { "threshold_batch_norm", threshold_norm_fields,
+                                    LENGTH(threshold_norm_fields), "tdBN: batch norm whose weights "
+                                    "begin at alpha times the threshold" },
+    [SPEC_TEMPORAL_BATCH_NORM] = { "temporal_batch_norm", batch_norm_fields,
+                                   LENGTH(batch_norm_fields), "TEBN: batch norm, then a learned "
+                                   "factor for each time-step" },
     [SPEC_RESIDUAL] = { "residual", residual_fields, LENGTH(residual_fields),
                         "two branches and where they meet" },
     [SPEC_SEQUENTIAL] = { "sequential", sequential_fields, LENGTH(sequential_fields),

@@ -74,15 +74,16 @@ static int pool_extent(const struct spec_pool2d *p, int axis, int64_t in, int64_
 {
     int64_t k = p->kernel_size[axis], stride = p->stride[axis] == 0 ? k : p->stride[axis];
     int64_t padded = in + 2 * p->padding[axis];
+    const int64_t reach = p->dilation[axis] > 1 ? p->dilation[axis] * (k - 1) + 1 : k;
     if (2 * p->padding[axis] > k) {
         return err_set(e, ERR_SPEC, "padding %lld must be at most half the window %lld",
                        (long long)p->padding[axis], (long long)k);
     }
-    if (padded < k) {
-        return err_set(e, ERR_SPEC, "window %lld does not fit a padded %s of %lld", (long long)k,
-                       axis == 0 ? "height" : "width", (long long)padded);
+    if (padded < reach) {
+        return err_set(e, ERR_SPEC, "window %lld does not fit a padded %s of %lld",
+                       (long long)reach, axis == 0 ? "height" : "width", (long long)padded);
     }
-    *out = (padded - k + (p->ceil_mode ? stride - 1 : 0)) / stride + 1;
+    *out = (padded - reach + (p->ceil_mode ? stride - 1 : 0)) / stride + 1;
     /* PyTorch: the last window must begin inside the image or its left padding. */
     if (p->ceil_mode && (*out - 1) * stride >= in + p->padding[axis]) *out -= 1;
     return 0;
@@ -120,7 +121,18 @@ int spec_layer_shape(const struct spec_layer *l, struct spec_shape in, struct sp
         }
         s.c = in.c / l->u.voting.size;
         break;
+    case SPEC_UPSAMPLE:
+        s.h *= l->u.upsample.scale_factor[0];
+        s.w *= l->u.upsample.scale_factor[1];
+        break;
+    case SPEC_GROUP_NORM:
+        if (in.c % l->u.group_norm.groups != 0)
+            return err_set(e, ERR_SPEC, "groups %lld must divide the %lld channels",
+                           (long long)l->u.group_norm.groups, (long long)in.c);
+        break;
     case SPEC_BATCH_NORM:
+    case SPEC_THRESHOLD_BATCH_NORM:
+    case SPEC_TEMPORAL_BATCH_NORM:
     case SPEC_NEURON:
     case SPEC_DROPOUT:
     case SPEC_RESIDUAL: /* the caller compares the branches */
@@ -146,7 +158,10 @@ int64_t spec_layer_parameters(const struct spec_layer *l, struct spec_shape in, 
         return p->out_channels *
                (in.c / p->groups * p->kernel_size[0] * p->kernel_size[1] + p->bias);
     case SPEC_LINEAR: return l->u.linear.out_features * (in.c + l->u.linear.bias);
-    case SPEC_BATCH_NORM: return 2 * in.c;
+    case SPEC_BATCH_NORM:
+    case SPEC_THRESHOLD_BATCH_NORM:
+    case SPEC_GROUP_NORM: return 2 * in.c;
+    case SPEC_TEMPORAL_BATCH_NORM: return 2 * in.c + time_steps;
     case SPEC_NEURON: {
         size_t n;
         const struct spec_neuron_model *m = &spec_neuron_models(&n)[l->u.neuron.model];
@@ -175,7 +190,8 @@ static bool same_shape(struct spec_shape a, struct spec_shape b)
 static bool needs_image(const struct spec_layer *l)
 {
     return l->type == SPEC_CONV2D || l->type == SPEC_MAX_POOL2D || l->type == SPEC_AVG_POOL2D ||
-           l->type == SPEC_ADAPTIVE_AVG_POOL2D;
+           l->type == SPEC_ADAPTIVE_AVG_POOL2D || l->type == SPEC_UPSAMPLE ||
+           l->type == SPEC_GROUP_NORM || l->type == SPEC_TEMPORAL_BATCH_NORM;
 }
 
 static int meet(const struct walk *body, const struct walk *shortcut, struct err *e)

@@ -123,6 +123,10 @@ static bool is_default(const struct spec_field *f, const void *base)
     case FIELD_NUMBER: return *(const double *)at == f->fallback;
     case FIELD_BOOL: return *(const bool *)at == (f->fallback != 0);
     case FIELD_CHOICE: return *(const int *)at == (int)f->fallback;
+    case FIELD_PAIR: {
+        const int64_t *pair = at;
+        return pair[0] == (int64_t)f->fallback && pair[1] == (int64_t)f->fallback;
+    }
     case FIELD_STRINGS:
     case FIELD_OBJECTS:
         return *(const size_t *)(const void *)((const char *)base + f->count_at) == 0;

@@ -117,6 +117,7 @@ struct pool_shape {
     size_t kh, kw, stride_h, stride_w, pad_h, pad_w;
     bool count_include_pad;
     bool adaptive; /* averages: window i is [i*h/oh, ceil((i+1)*h/oh)); kh ... pad_w unused */
+    size_t dil_h, dil_w; /* maximum only: distance of taps; 0 = 1 */
 };
 /* x BITS -> y BITS (or of the window), COUNT8 | F32 | REPEAT -> same kind. A NaN is the maximum. */
 void max_pool_forward(const struct kernel_ctx *kc, const struct pool_shape *ps,

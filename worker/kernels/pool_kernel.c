@@ -47,8 +47,9 @@ static size_t image_at(const struct tensor_desc *d, size_t b, size_t t)
 /* Input position of tap i of output pixel o; false outside the image. */
 static bool tap(const struct pool_shape *ps, size_t o, size_t i, size_t *y, size_t *x)
 {
-    *y = o / ps->ow * ps->stride_h + i / ps->kw - ps->pad_h;
-    *x = o % ps->ow * ps->stride_w + i % ps->kw - ps->pad_w;
+    const size_t dil_h = ps->dil_h > 0 ? ps->dil_h : 1, dil_w = ps->dil_w > 0 ? ps->dil_w : 1;
+    *y = o / ps->ow * ps->stride_h + i / ps->kw * dil_h - ps->pad_h;
+    *x = o % ps->ow * ps->stride_w + i % ps->kw * dil_w - ps->pad_w;
     return *y < ps->h && *x < ps->w;
 }
 

@@ -226,8 +226,9 @@ void reference_bn_statistics(const struct tensor_desc *xd, const float *x, doubl
 static bool pool_tap(const struct pool_shape *ps, size_t oy, size_t ox, size_t i, size_t *y,
                      size_t *x)
 {
-    *y = oy * ps->stride_h + i / ps->kw - ps->pad_h;
-    *x = ox * ps->stride_w + i % ps->kw - ps->pad_w;
+    const size_t dil_h = ps->dil_h > 0 ? ps->dil_h : 1, dil_w = ps->dil_w > 0 ? ps->dil_w : 1;
+    *y = oy * ps->stride_h + i / ps->kw * dil_h - ps->pad_h;
+    *x = ox * ps->stride_w + i % ps->kw * dil_w - ps->pad_w;
     return *y < ps->h && *x < ps->w;
 }
 

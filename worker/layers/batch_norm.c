@@ -205,6 +205,28 @@ static void bn_unpack(const struct layer *l, size_t i, const float *packed, floa
     for (size_t j = 0; j < l->params[i].logical; j++) values[j] = packed[layer_feature(x, j)];
 }
 
+/* Threshold-dependent batch norm (Zheng et al., AAAI 2021): as above, weights begin at
+ * alpha * v_threshold. */
+static void threshold_init(const struct layer *l, size_t i, struct philox_key key, uint32_t number,
+                           float *values)
+{
+    bn_init(l, i, key, number, values);
+    const double first = l->spec->u.batch_norm.alpha * l->spec->u.batch_norm.v_threshold;
+    for (size_t j = 0; i == BN_WEIGHT && j < l->params[i].logical; j++) values[j] = (float)first;
+}
+
+const struct layer_ops threshold_batch_norm_ops = {
+    .name = "threshold_batch_norm",
+    .reshape = bn_reshape,
+    .forward = bn_forward,
+    .commit = bn_commit,
+    .backward_data = bn_backward_data_layer,
+    .backward_weights = bn_backward_weights,
+    .init = threshold_init,
+    .pack = bn_pack,
+    .unpack = bn_unpack,
+};
+
 const struct layer_ops batch_norm_ops = {
     .name = "batch_norm",
     .reshape = bn_reshape,

@@ -22,6 +22,10 @@ const struct layer_ops *layer_ops_of(enum spec_layer_type type)
         [SPEC_DROPOUT] = &dropout_ops,
         [SPEC_VOTING] = &voting_ops,
         [SPEC_RESIDUAL] = &residual_ops,
+        [SPEC_UPSAMPLE] = &upsample_ops,
+        [SPEC_GROUP_NORM] = &group_norm_ops,
+        [SPEC_THRESHOLD_BATCH_NORM] = &threshold_batch_norm_ops,
+        [SPEC_TEMPORAL_BATCH_NORM] = &temporal_batch_norm_ops,
     };
     assert(type < SPEC_LAYER_TYPE_COUNT && table[type] != NULL);
     return table[type];
@@ -104,6 +108,16 @@ void layer_pack_plain(const struct layer *l, size_t i, const float *values, floa
 void layer_unpack_plain(const struct layer *l, size_t i, const float *packed, float *values)
 {
     memcpy(values, packed, l->params[i].logical * sizeof packed[0]);
+}
+
+void layer_chain(const double *partial, size_t stride, size_t n, struct span b, float *out)
+{
+    memset(out, 0, mem_align(n, 16) * sizeof out[0]);
+    for (size_t i = 0; i < n; i++) {
+        double sum = 0.0;
+        for (size_t k = b.begin; k < b.end; k++) sum += partial[k * stride + i];
+        out[i] = (float)sum;
+    }
 }
 
 double layer_tree(const double *first, size_t shards, size_t stride)

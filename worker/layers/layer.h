@@ -17,7 +17,7 @@
 #include "worker/neurons/neuron.h"
 #include "worker/tensor/tensor.h"
 
-#define LAYER_PARAMS_MAX 4
+#define LAYER_PARAMS_MAX 8
 #define LAYER_INPUTS_MAX 2
 #define LAYER_DIMS_MAX 4
 
@@ -105,6 +105,9 @@ struct layer {
     union {
         struct conv_shape conv;
         struct pool_shape pool;
+        struct {
+            size_t saved_bytes, scratch_bytes; /* of batch_norm, below what wraps it */
+        } norm;
         struct neuron neuron;
     } u;
 };

@@ -7,7 +7,8 @@
 
 extern const struct layer_ops conv2d_ops, linear_ops, batch_norm_ops, neuron_layer_ops,
     max_pool2d_ops, avg_pool2d_ops, adaptive_avg_pool2d_ops,
-    flatten_ops, dropout_ops, voting_ops, residual_ops;
+    flatten_ops, dropout_ops, voting_ops, residual_ops, upsample_ops, group_norm_ops,
+    threshold_batch_norm_ops, temporal_batch_norm_ops;
 
 /* PyTorch's default for convolution and linear layers: weights and bias uniform in +-1/sqrt(fan in)
  * (kaiming_uniform with a = sqrt 5). Used by conv2d.c and linear.c. */
@@ -17,6 +18,17 @@ void layer_init_uniform(size_t fan_in, struct philox_key key, uint32_t number, f
 /* Packing of one value a channel or feature, and of parameters that keep PyTorch's order. */
 void layer_pack_plain(const struct layer *l, size_t i, const float *values, float *packed);
 void layer_unpack_plain(const struct layer *l, size_t i, const float *packed, float *values);
+
+/* Sixteen channels of one pixel: F32 and REPEAT, any layout. */
+static inline float *layer_block(const struct tensor_view *v, size_t b, size_t t, size_t y,
+                                 size_t x, size_t block)
+{
+    return (float *)v->data + tensor_at(&v->desc, b, t, y, x, block);
+}
+
+/* out[i] = sum over the samples of b, in order, of partial[sample*stride + i], i < n; zeros up to
+ * a multiple of 16. */
+void layer_chain(const double *partial, size_t stride, size_t n, struct span b, float *out);
 
 /* Binary tree over shards of doubles that lie `stride` apart; shards is a power of two. */
 double layer_tree(const double *first, size_t shards, size_t stride);

@@ -19,6 +19,7 @@ static struct pool_shape shape_of(const struct spec_pool2d *p, const struct tens
         .kh = (size_t)p->kernel_size[0], .kw = (size_t)p->kernel_size[1],
         .stride_h = stride_of(p, 0), .stride_w = stride_of(p, 1),
         .pad_h = (size_t)p->padding[0], .pad_w = (size_t)p->padding[1],
+        .dil_h = (size_t)p->dilation[0], .dil_w = (size_t)p->dilation[1],
         .count_include_pad = p->count_include_pad,
     };
 }

@@ -51,9 +51,12 @@ void tensor_list_add_counters(struct tensor_list *l, const struct net *n, const 
     for (size_t i = 0; i < net_node_count(n); i++) {
         struct net_node_info info;
         net_node(n, i, &info);
-        if (info.spec->type != SPEC_BATCH_NORM) continue;
+        const enum spec_layer_type type = info.spec->type;
+        const bool inner = type == SPEC_TEMPORAL_BATCH_NORM; /* keeps a module of its own inside */
+        if (type != SPEC_BATCH_NORM && type != SPEC_THRESHOLD_BATCH_NORM && !inner) continue;
         struct safetensors_entry *t = next(l);
         *t = (struct safetensors_entry){ .type = SAFETENSORS_I64, .elements = 1, .data = batches };
-        (void)snprintf(t->name, sizeof t->name, "%s%s.num_batches_tracked", prefix, info.path);
+        (void)snprintf(t->name, sizeof t->name, "%s%s%s.num_batches_tracked", prefix, info.path,
+                       inner ? ".bn" : "");
     }
 }

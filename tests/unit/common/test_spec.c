@@ -383,6 +383,35 @@ Test(spec_shapes, sizes_by_hand, .timeout = 5)
     mem_free(text);
 }
 
+/* Goal: shapes and learned numbers of normalisations, upsampling and dilated maxima, by hand. */
+Test(spec_shapes, later_layers_by_hand, .timeout = 5)
+{
+    char *text = with_layers("{\"type\":\"upsample\",\"scale_factor\":[1,2]},{\"type\":"
+                             "\"group_norm\",\"groups\":1},{\"type\":\"threshold_batch_norm\"},"
+                             "{\"type\":\"temporal_batch_norm\"},{\"type\":\"max_pool2d\","
+                             "\"kernel_size\":3,\"stride\":4,\"dilation\":2}" TAIL);
+    static const struct spec_shape want[] = { { 1, 28, 56 }, { 1, 28, 56 }, { 1, 28, 56 },
+                                              { 1, 28, 56 }, { 1, 6, 13 } };
+    static const int64_t parameters[] = { 0, 2, 2, 2 + 4, 0 };
+    struct spec *s = good(text);
+    struct spec_shape shapes[7], in = { 1, 28, 28 };
+    spec_shapes(s, in, 10, shapes, &faults);
+    cr_assert_eq(faults.total, 0);
+    for (size_t i = 0; i < 5; i++) {
+        cr_expect_arr_eq(&shapes[i], &want[i], sizeof want[i], "layer %zu: %d x %d x %d", i,
+                         (int)shapes[i].c, (int)shapes[i].h, (int)shapes[i].w);
+        cr_expect_eq(spec_layer_parameters(&s->layers[i], in, 4), parameters[i], "layer %zu", i);
+    }
+    drop(s);
+    mem_free(text);
+    refused(with_layers("{\"type\":\"group_norm\",\"groups\":2}" TAIL), "/network/layers/0",
+            "bad_shape", "groups 2 must divide the 1 channels");
+    refused(with_layers("{\"type\":\"max_pool2d\",\"kernel_size\":3,\"dilation\":14}" TAIL),
+            "/network/layers/0", "bad_shape", "window 29 does not fit");
+    refused(with_layers("{\"type\":\"flatten\"},{\"type\":\"upsample\"}" TAIL),
+            "/network/layers/1", "bad_shape", "cannot follow flatten");
+}
+
 /* Goal: parameters of a neuron that are counts or switches are taken as such, come back in the
  * normal form and make the learned numbers. */
 Test(spec_parse, counts_and_switches_of_neurons, .timeout = 5)

@@ -2,12 +2,14 @@
 #include "tests/unit/kernels/kernel_fixture.h"
 
 static const struct pool_shape shapes[] = {
-    { 8, 6, 4, 3, 2, 2, 2, 2, 0, 0, true, false },
-    { 7, 7, 4, 4, 3, 3, 2, 2, 1, 1, true, false },
-    { 7, 9, 4, 5, 3, 3, 2, 2, 1, 1, false, false },
-    { 5, 5, 1, 1, 5, 5, 5, 5, 0, 0, true, false },
+    { 8, 6, 4, 3, 2, 2, 2, 2, 0, 0, true, false, 1, 1 },
+    { 7, 7, 4, 4, 3, 3, 2, 2, 1, 1, true, false, 1, 1 },
+    { 7, 9, 4, 5, 3, 3, 2, 2, 1, 1, false, false, 1, 1 },
+    { 5, 5, 1, 1, 5, 5, 5, 5, 0, 0, true, false, 1, 1 },
 };
 #define SHAPES (sizeof shapes / sizeof shapes[0])
+/* Maxima only: a window of 3 x 2 pixels that lie 2 and 3 apart. */
+static const struct pool_shape dilated = { 9, 8, 4, 5, 3, 2, 2, 1, 1, 0, true, false, 2, 3 };
 /* Averages only: windows that cover the image evenly, also more of them than pixels. */
 static const struct pool_shape adaptive[] = {
     { .h = 7, .w = 9, .oh = 2, .ow = 4, .adaptive = true },
@@ -26,8 +28,8 @@ static struct tensor_desc input_of(const struct pool_shape *p, enum tensor_kind 
 /* Goal: maxima and the place their gradient goes to are those of the plain loop, bit by bit. */
 Test(pool_kernel, maximum, .timeout = 60)
 {
-    for (size_t i = 0; i < SHAPES * 4; i++) {
-        const struct pool_shape *p = &shapes[i / 4];
+    for (size_t i = 0; i < (SHAPES + 1) * 4; i++) {
+        const struct pool_shape *p = i / 4 < SHAPES ? &shapes[i / 4] : &dilated;
         struct tensor_view x = view_filled(input_of(p, kinds[i % 4]), 5, 0.4);
         const struct tensor_desc yd = tensor_make(kinds[i % 4], 2, 3, 70, p->oh, p->ow);
         struct tensor_view y = view_make(yd), want = view_make(yd);
