@@ -15,7 +15,7 @@ void event_list_deinit(struct event_list *l)
     *l = (struct event_list){ 0 };
 }
 
-static int reserve(struct event_list *l, size_t count, struct err *e)
+int event_list_reserve(struct event_list *l, size_t count, struct err *e)
 {
     if (count > EVENT_LIST_MAX)
         return err_set(e, ERR_DATA, "%zu events, at most %zu", count, EVENT_LIST_MAX);
@@ -67,7 +67,7 @@ int event_parse_atis(const uint8_t *bytes, size_t n, struct event_sensor sensor,
     if (n % ATIS_BYTES != 0)
         return err_set(e, ERR_DATA, "byte %zu: an event of 5 bytes is cut off",
                        n - n % ATIS_BYTES);
-    if (reserve(out, n / ATIS_BYTES, e) != 0) return (int)e->code;
+    if (event_list_reserve(out, n / ATIS_BYTES, e) != 0) return (int)e->code;
     int64_t overflow = 0;
     for (size_t i = 0; i < n; i += ATIS_BYTES) {
         const uint8_t *b = bytes + i;

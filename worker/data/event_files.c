@@ -1,13 +1,15 @@
-/* event_files: published event data with one file a sample. Opened on the main thread, read on any.
+/* event_files: published event data. Opened on the main thread, read on any.
  *
- * The folder's files, unpacked or in archives, are walked twice: once for their names, which give
- * part, class and number, and once for the bytes of those that are wanted. Samples are ordered by
- * part, number and class, so that neither the file system nor an archive decides anything. Events
- * become frames when they are read; recordings are not kept. */
+ * The folder's files, unpacked or in archives, are walked twice: once for their names, or for files
+ * of labels, which give part, class and number of the samples, and once for the bytes of the
+ * recordings that are wanted. Samples are ordered by part, number and class, so that neither the
+ * file system nor an archive decides anything. Events become frames when they are read; recordings
+ * are not kept. event_places.c knows how each data set names its files. */
 #include "worker/data/dataset.h"
 
 #include "common/mem.h"
 #include "worker/data/event_bytes.h"
+#include "worker/data/event_places.h"
 #include "worker/data/file_walk.h"
 #include "worker/data/frame_store.h"
 
@@ -16,25 +18,13 @@
 #include <string.h>
 
 #define FILES_MAX ((size_t)1 << 20)
-#define DIGITS_MAX 9
 
-/* What a path says about the sample in it. */
-struct place {
-    enum dataset_part part;
-    uint32_t class, number;
-};
-/* 1: a sample; 0: no file of ours; else an error code. */
-typedef int place_fn(const char *path, struct place *out, struct err *e);
-
-struct format {
-    const char *name; /* of the data set */
-    event_parse_fn *parse;
-    place_fn *place;
-};
+/* One sample. */
 struct file {
-    char *path;
-    struct place place;
-    size_t sample; /* in the part; SIZE_MAX: not wanted */
+    char *path; /* of the recording */
+    struct event_place place;
+    int64_t begin, end; /* its time in the recording */
+    size_t sample;      /* in the part; SIZE_MAX: not wanted */
     bool read;
     uint8_t digest[DIGEST_BYTES];
 };
@@ -46,7 +36,7 @@ struct event_dataset {
 /* While it is opened. */
 struct loading {
     struct event_dataset *d;
-    const struct format *format;
+    const struct event_places *places;
     const struct dataset_request *request;
     struct file *files; /* by part, number and class after list_files */
     struct file **by_path;
@@ -58,78 +48,13 @@ struct loading {
     float *values;
 };
 
-/* ---- names ----------------------------------------------------------------------------------- */
-/* The last three parts of a path; false when there are fewer. */
-static bool last_three(const char *path, const char *part[3], size_t length[3])
-{
-    const char *end = path + strlen(path);
-    for (int k = 2; k >= 0; k--) {
-        const char *begin = end;
-        while (begin > path && begin[-1] != '/') begin--;
-        part[k] = begin;
-        length[k] = (size_t)(end - begin);
-        if (k > 0 && begin == path) return false;
-        end = begin - 1;
-    }
-    return true;
-}
-
-static bool is(const char *part, size_t length, const char *word)
-{
-    return strlen(word) == length && memcmp(part, word, length) == 0;
-}
-
-/* Digits up to the end of a name or its dot. */
-static bool number_of(const char *digits, size_t length, uint32_t *out)
-{
-    if (length == 0 || length > DIGITS_MAX) return false;
-    *out = 0;
-    for (size_t i = 0; i < length; i++) {
-        if (digits[i] < '0' || digits[i] > '9') return false;
-        *out = *out * 10 + (uint32_t)(digits[i] - '0');
-    }
-    return true;
-}
-
-/* .../Train/3/00012.bin */
-static int place_n_mnist(const char *path, struct place *out, struct err *e)
-{
-    const char *part[3];
-    size_t length[3];
-    if (!last_three(path, part, length)) return 0;
-    const bool train = is(part[0], length[0], "Train"), test = is(part[0], length[0], "Test");
-    if (!train && !test) return 0;
-    out->part = train ? DATASET_TRAIN : DATASET_TEST;
-    if (length[2] < 5 || !is(part[2] + length[2] - 4, 4, ".bin") ||
-        !number_of(part[2], length[2] - 4, &out->number))
-        return err_set(e, ERR_DATA, "%.150s: a recording is called NUMBER.bin", path);
-    if (length[1] != 1 || !number_of(part[1], 1, &out->class))
-        return err_set(e, ERR_DATA, "%.150s: its folder is no digit", path);
-    return 1;
-}
-
-static const struct format formats[] = {
-    { "n-mnist", event_parse_atis, place_n_mnist },
-};
-
-static const struct format *format_find(const char *name)
-{
-    for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
-        if (strcmp(formats[i].name, name) == 0) return &formats[i];
-    return NULL;
-}
-
-bool event_files_know(const char *name) { return format_find(name) != NULL; }
+bool event_files_know(const char *name) { return event_places_find(name) != NULL; }
 
 /* ---- first walk: names ----------------------------------------------------------------------- */
-static int note_file(void *ctx, const char *path, struct file_walk_entry *entry, struct err *e)
+static int add_sample(struct loading *l, const char *path, const struct event_place *place,
+                      int64_t begin, int64_t end, struct err *e)
 {
-    struct loading *l = ctx;
-    struct place place;
-    (void)entry;
-    const int found = l->format->place(path, &place, e);
-    if (found != 1) return found;
-    if (l->n == FILES_MAX) return err_set(e, ERR_DATA, "more than %zu files", FILES_MAX);
+    if (l->n == FILES_MAX) return err_set(e, ERR_DATA, "more than %zu samples", FILES_MAX);
     if (l->n == l->capacity) {
         const size_t capacity = l->capacity > 0 ? 2 * l->capacity : 1024;
         struct file *more = mem_realloc_array(l->files, capacity, sizeof more[0]);
@@ -137,13 +62,47 @@ static int note_file(void *ctx, const char *path, struct file_walk_entry *entry,
         l->files = more;
         l->capacity = capacity;
     }
-    l->files[l->n] = (struct file){ .path = mem_strdup(path), .place = place, .sample = SIZE_MAX };
+    l->files[l->n] = (struct file){ .path = mem_strdup(path), .place = *place, .begin = begin,
+                                    .end = end, .sample = SIZE_MAX };
     if (l->files[l->n].path == NULL) return err_set(e, ERR_NOMEM, "file name");
     l->n++;
     return 0;
 }
 
-static int compare_place(const struct place *a, const struct place *b)
+/* A file of labels: a sample a row, all in the recording that is called like the file. */
+static int add_segments(struct loading *l, const char *path, struct event_place place,
+                        struct file_walk_entry *entry, struct err *e)
+{
+    struct event_segment segments[EVENT_SEGMENTS_MAX];
+    size_t n = 0;
+    int rc = file_walk_read(entry, &l->bytes, e);
+    if (rc == 0)
+        rc = event_parse_segments(l->bytes.at, l->bytes.count, (uint32_t)l->d->base.classes,
+                                  segments, &n, e);
+    if (rc != 0) return err_wrap(e, "%.150s", path);
+    char *recording = mem_printf("%.*s%s", (int)(strlen(path) - strlen(l->places->labels)), path,
+                                 l->places->recording);
+    if (recording == NULL) return err_set(e, ERR_NOMEM, "file name");
+    place.number *= EVENT_SEGMENTS_MAX;
+    for (size_t i = 0; rc == 0 && i < n; i++, place.number++) {
+        place.class = segments[i].class;
+        rc = add_sample(l, recording, &place, segments[i].begin, segments[i].end, e);
+    }
+    mem_free(recording);
+    return rc;
+}
+
+static int note_file(void *ctx, const char *path, struct file_walk_entry *entry, struct err *e)
+{
+    struct loading *l = ctx;
+    struct event_place place = { 0 };
+    const int found = l->places->find(path, &place, e);
+    if (found != 1) return found;
+    if (l->places->labels != NULL) return add_segments(l, path, place, entry, e);
+    return add_sample(l, path, &place, INT64_MIN, INT64_MAX, e);
+}
+
+static int compare_place(const struct event_place *a, const struct event_place *b)
 {
     if (a->part != b->part) return a->part < b->part ? -1 : 1;
     if (a->number != b->number) return a->number < b->number ? -1 : 1;
@@ -187,33 +146,64 @@ static int list_files(struct loading *l, const char *folder, struct err *e)
 }
 
 /* ---- second walk: bytes ---------------------------------------------------------------------- */
-static int load_file(void *ctx, const char *path, struct file_walk_entry *entry, struct err *e)
+/* The events of one sample become its frames. They are ordered by time. */
+static int take_sample(struct loading *l, struct file *f, struct err *e)
 {
-    struct loading *l = ctx;
-    struct dataset *d = &l->d->base;
-    const struct event_sensor sensor = { d->h, d->w };
-    const struct file key = { .path = (char *)(uintptr_t)path }, *at = &key;
-    struct file **found = bsearch(&at, l->by_path, l->n, sizeof l->by_path[0], by_path);
-    if (found == NULL || (*found)->sample == SIZE_MAX) return 0;
-    struct file *f = *found;
+    const struct dataset *d = &l->d->base;
+    const struct event *events = l->events.at;
     const enum dataset_part part = f->place.part;
-    int rc = file_walk_read(entry, &l->bytes, e);
-    if (rc == 0) rc = l->format->parse(l->bytes.at, l->bytes.count, sensor, &l->events, e);
-    if (rc == 0)
-        rc = event_frames_fill(&l->request->spec->frames, l->events.at, l->events.count, d->t, d->h,
+    size_t begin = 0, end = l->events.count;
+    while (begin < end && events[begin].t < f->begin) begin++;
+    while (end > begin && events[end - 1].t >= f->end) end--;
+    if (begin == end) return err_set(e, ERR_DATA, "no event of %lld to %lld us",
+                                     (long long)f->begin, (long long)f->end);
+    int rc = event_frames_fill(&l->request->spec->frames, events + begin, end - begin, d->t, d->h,
                                d->w, l->ranges, l->counts, l->values, e);
     if (rc == 0) rc = frame_store_put(&l->d->frames[part], f->sample, l->values, e);
-    if (rc != 0) return err_wrap(e, "%.150s", path);
-    digest_bytes(l->bytes.at, l->bytes.count, f->digest);
+    if (rc != 0) return rc;
     l->d->labels[part][f->sample] = (uint8_t)f->place.class;
     f->read = true;
     return 0;
 }
 
-/* Of the samples in their order: class and bytes. */
+/* First sample of a recording in by_path. */
+static size_t first_of(const struct loading *l, const char *path)
+{
+    size_t low = 0, high = l->n;
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+        if (strcmp(l->by_path[middle]->path, path) < 0) low = middle + 1;
+        else high = middle;
+    }
+    return low;
+}
+
+static int load_file(void *ctx, const char *path, struct file_walk_entry *entry, struct err *e)
+{
+    struct loading *l = ctx;
+    const struct event_sensor sensor = { l->d->base.h, l->d->base.w };
+    uint8_t digest[DIGEST_BYTES];
+    bool parsed = false;
+    for (size_t i = first_of(l, path); i < l->n && strcmp(l->by_path[i]->path, path) == 0; i++) {
+        struct file *f = l->by_path[i];
+        if (f->sample == SIZE_MAX) continue;
+        int rc = parsed ? 0 : file_walk_read(entry, &l->bytes, e);
+        if (rc == 0 && !parsed)
+            rc = l->places->parse(l->bytes.at, l->bytes.count, sensor, &l->events, e);
+        if (rc == 0 && !parsed) digest_bytes(l->bytes.at, l->bytes.count, digest);
+        parsed = true;
+        if (rc == 0) rc = take_sample(l, f, e);
+        if (rc != 0) return err_wrap(e, "%.150s", path);
+        memcpy(f->digest, digest, sizeof digest);
+    }
+    return 0;
+}
+
+/* Of the samples in their order: part, class, time and the bytes of the recording. */
 static int digest_all(struct loading *l, struct err *e)
 {
-    uint8_t *all = mem_calloc(l->n, DIGEST_BYTES + 2);
+    enum { PLACE = 2 + sizeof(int64_t) * 2 };
+    uint8_t *all = mem_calloc(l->n, DIGEST_BYTES + PLACE);
     size_t used = 0;
     if (all == NULL) return err_set(e, ERR_NOMEM, "digests");
     for (size_t i = 0; i < l->n; i++) {
@@ -221,6 +211,9 @@ static int digest_all(struct loading *l, struct err *e)
         if (f->sample == SIZE_MAX) continue;
         all[used++] = (uint8_t)f->place.part;
         all[used++] = (uint8_t)f->place.class;
+        memcpy(all + used, &f->begin, sizeof f->begin);
+        memcpy(all + used + sizeof f->begin, &f->end, sizeof f->end);
+        used += 2 * sizeof f->begin;
         memcpy(all + used, f->digest, DIGEST_BYTES);
         used += DIGEST_BYTES;
     }
@@ -247,7 +240,7 @@ static int load_files(struct loading *l, const char *folder, struct err *e)
     if (rc == 0) rc = file_walk(folder, load_file, l, e);
     for (size_t i = 0; rc == 0 && i < l->n; i++)
         if (l->files[i].sample != SIZE_MAX && !l->files[i].read)
-            rc = err_set(e, ERR_DATA, "%.150s: is gone", l->files[i].path);
+            rc = err_set(e, ERR_DATA, "%.150s: there is no such recording", l->files[i].path);
     for (int part = 0; part < DATASET_PARTS; part++)
         d->bytes += frame_store_bytes(&l->d->frames[part]) + d->count[part];
     return rc == 0 ? digest_all(l, e) : rc;
@@ -297,7 +290,7 @@ int event_files_open(struct dataset **out, const char *folder, const struct data
     d->base = (struct dataset){ .ops = &event_ops, .kind = SPEC_DATA_EVENTS, .t = r->time_steps,
                                 .c = (size_t)info->shape.c, .h = (size_t)info->shape.h,
                                 .w = (size_t)info->shape.w, .classes = (size_t)info->classes };
-    struct loading l = { .d = d, .format = format_find(r->spec->name), .request = r };
+    struct loading l = { .d = d, .places = event_places_find(r->spec->name), .request = r };
     int rc = list_files(&l, folder, e);
     if (rc == 0) rc = load_files(&l, folder, e);
     if (rc != 0) (void)err_wrap(e, "%.100s", folder);
