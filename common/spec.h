@@ -86,6 +86,8 @@ enum spec_layer_type {
     SPEC_DROPOUT,
     SPEC_VOTING,
     SPEC_ADAPTIVE_AVG_POOL2D,
+    SPEC_CONV1D,
+    SPEC_CONV_TRANSPOSE2D,
     SPEC_UPSAMPLE,
     SPEC_GROUP_NORM,
     SPEC_THRESHOLD_BATCH_NORM,
@@ -100,6 +102,15 @@ const char *spec_layer_type_name(enum spec_layer_type t); /* "conv2d" */
 
 struct spec_conv2d {
     int64_t out_channels, kernel_size[2], stride[2], padding[2], dilation[2], groups; /* [h, w] */
+    bool bias, weight_standardization;
+};
+struct spec_conv1d {
+    int64_t out_channels, kernel_size, stride, padding, dilation, groups;
+    bool bias;
+};
+struct spec_conv_transpose2d {
+    int64_t out_channels, kernel_size[2], stride[2], padding[2], output_padding[2], dilation[2],
+        groups;
     bool bias;
 };
 struct spec_pool2d {
@@ -126,6 +137,8 @@ struct spec_layer {
     size_t inputs[SPEC_INPUTS_MAX], n_inputs; /* layers before this one; 0: the one before it */
     union {
         struct spec_conv2d conv2d;
+        struct spec_conv1d conv1d; /* of an image of height 1 */
+        struct spec_conv_transpose2d conv_transpose2d;
         struct {
             int64_t out_features;
             bool bias;
@@ -327,6 +340,8 @@ static inline size_t spec_layer_input(const struct spec_layer *layers, size_t i,
 /* Output shape of one layer; 0, or ERR_SPEC with what is wrong ("kernel 5 does not fit ..."). */
 int spec_layer_shape(const struct spec_layer *l, struct spec_shape in, struct spec_shape *out,
                      struct err *e);
+/* A conv2d as it is; a conv1d as the conv2d of height 1 that it is. */
+struct spec_conv2d spec_conv_of(const struct spec_layer *l);
 /* Learned numbers of one layer (without running statistics). */
 int64_t spec_layer_parameters(const struct spec_layer *l, struct spec_shape in, int64_t time_steps);
 /* Walks all layers from `in`; adds a fault at the first layer that does not fit and one when the

@@ -21,6 +21,39 @@ static const struct spec_field conv2d_fields[] = {
     { "groups", FIELD_INT, SPEC_RESULT, L(conv2d.groups), 1, 1, 65536,
       .meaning = "independent groups of channels" },
     { "bias", FIELD_BOOL, SPEC_RESULT, L(conv2d.bias), 1, .meaning = "learned offset per channel" },
+    { "weight_standardization", FIELD_BOOL, SPEC_RESULT, L(conv2d.weight_standardization), 0,
+      .newer = true, .meaning = "weights of a channel with mean 0 and one variance, times a gain" },
+};
+static const struct spec_field conv1d_fields[] = {
+    { "out_channels", FIELD_INT, SPEC_RESULT, L(conv1d.out_channels), .min = 1, .max = 65536,
+      .required = true, .meaning = "output channels" },
+    { "kernel_size", FIELD_INT, SPEC_RESULT, L(conv1d.kernel_size), .min = 1, .max = 64,
+      .required = true, .meaning = "taps" },
+    { "stride", FIELD_INT, SPEC_RESULT, L(conv1d.stride), 1, 1, 64,
+      .meaning = "step of the window" },
+    { "padding", FIELD_INT, SPEC_RESULT, L(conv1d.padding), 0, 0, 64, .meaning = "zeros around" },
+    { "dilation", FIELD_INT, SPEC_RESULT, L(conv1d.dilation), 1, 1, 64,
+      .meaning = "distance of taps" },
+    { "groups", FIELD_INT, SPEC_RESULT, L(conv1d.groups), 1, 1, 65536,
+      .meaning = "independent groups of channels" },
+    { "bias", FIELD_BOOL, SPEC_RESULT, L(conv1d.bias), 1, .meaning = "learned offset per channel" },
+};
+#define UP(member) L(conv_transpose2d.member)
+static const struct spec_field conv_transpose2d_fields[] = {
+    { "out_channels", FIELD_INT, SPEC_RESULT, UP(out_channels), .min = 1, .max = 65536,
+      .required = true, .meaning = "output channels" },
+    { "kernel_size", FIELD_PAIR, SPEC_RESULT, UP(kernel_size), .min = 1, .max = 64,
+      .required = true, .meaning = "taps; a number or [height, width]" },
+    { "stride", FIELD_PAIR, SPEC_RESULT, UP(stride), 1, 1, 64,
+      .meaning = "pixels of the output for one of the input" },
+    { "padding", FIELD_PAIR, SPEC_RESULT, UP(padding), 0, 0, 64,
+      .meaning = "pixels cut from every side of the output" },
+    { "output_padding", FIELD_PAIR, SPEC_RESULT, UP(output_padding), 0, 0, 63,
+      .meaning = "pixels more at the lower and right end; less than the stride" },
+    { "dilation", FIELD_PAIR, SPEC_RESULT, UP(dilation), 1, 1, 64, .meaning = "distance of taps" },
+    { "groups", FIELD_INT, SPEC_RESULT, UP(groups), 1, 1, 65536,
+      .meaning = "independent groups of channels" },
+    { "bias", FIELD_BOOL, SPEC_RESULT, UP(bias), 1, .meaning = "learned offset per channel" },
 };
 static const struct spec_field linear_fields[] = {
     { "out_features", FIELD_INT, SPEC_RESULT, L(linear.out_features), .min = 1, .max = 1048576,
@@ -129,6 +162,10 @@ static const struct spec_variant layer_variants[] = {
     [SPEC_ADAPTIVE_AVG_POOL2D] = { "adaptive_avg_pool2d", adaptive_fields,
                                    LENGTH(adaptive_fields), "mean of windows that cover the "
                                    "image evenly" },
+    [SPEC_CONV1D] = { "conv1d", conv1d_fields, LENGTH(conv1d_fields),
+                      "1-d convolution of an image of height 1" },
+    [SPEC_CONV_TRANSPOSE2D] = { "conv_transpose2d", conv_transpose2d_fields,
+                                LENGTH(conv_transpose2d_fields), "transposed 2-d convolution" },
     [SPEC_UPSAMPLE] = { "upsample", upsample_fields, LENGTH(upsample_fields),
                         "every pixel repeated (nearest)" },
     [SPEC_GROUP_NORM] = { "group_norm", group_norm_fields, LENGTH(group_norm_fields),

@@ -75,6 +75,58 @@ static int conv_shape(const struct spec_conv2d *p, struct spec_shape in, struct 
                        p->dilation[1], &out->w, e);
 }
 
+struct spec_conv2d spec_conv_of(const struct spec_layer *l)
+{
+    if (l->type == SPEC_CONV2D) return l->u.conv2d;
+    const struct spec_conv1d *p = &l->u.conv1d;
+    return (struct spec_conv2d){ .out_channels = p->out_channels,
+                                 .kernel_size = { 1, p->kernel_size },
+                                 .stride = { 1, p->stride },
+                                 .padding = { 0, p->padding },
+                                 .dilation = { 1, p->dilation },
+                                 .groups = p->groups,
+                                 .bias = p->bias };
+}
+
+static int conv1d_shape(const struct spec_layer *l, struct spec_shape in, struct spec_shape *out,
+                        struct err *e)
+{
+    if (in.h != 1)
+        return err_set(e, ERR_SPEC, "needs a height of 1, got an image of %lldx%lldx%lld",
+                       (long long)in.c, (long long)in.h, (long long)in.w);
+    const struct spec_conv2d p = spec_conv_of(l);
+    return conv_shape(&p, in, out, e);
+}
+
+/* Outputs = (in - 1) * stride - 2 * padding + dilation * (kernel - 1) + output_padding + 1. */
+static int transpose_extent(const struct spec_conv_transpose2d *p, int axis, int64_t in,
+                            int64_t *out, struct err *e)
+{
+    const int64_t reach = p->dilation[axis] * (p->kernel_size[axis] - 1);
+    if (p->padding[axis] > reach)
+        return err_set(e, ERR_SPEC,
+                       "padding %lld must be at most dilation * (kernel_size - 1), %lld",
+                       (long long)p->padding[axis], (long long)reach);
+    if (p->output_padding[axis] >= p->stride[axis])
+        return err_set(e, ERR_SPEC, "output_padding %lld must be less than the stride %lld",
+                       (long long)p->output_padding[axis], (long long)p->stride[axis]);
+    *out = (in - 1) * p->stride[axis] - 2 * p->padding[axis] + reach + p->output_padding[axis] + 1;
+    if (*out >= 1) return 0;
+    return err_set(e, ERR_SPEC, "padding %lld leaves nothing of the output",
+                   (long long)p->padding[axis]);
+}
+
+static int transpose_shape(const struct spec_conv_transpose2d *p, struct spec_shape in,
+                           struct spec_shape *out, struct err *e)
+{
+    if (in.c % p->groups != 0 || p->out_channels % p->groups != 0)
+        return err_set(e, ERR_SPEC, "groups %lld must divide %lld input and %lld output channels",
+                       (long long)p->groups, (long long)in.c, (long long)p->out_channels);
+    out->c = p->out_channels;
+    const int rc = transpose_extent(p, 0, in.h, &out->h, e);
+    return rc != 0 ? rc : transpose_extent(p, 1, in.w, &out->w, e);
+}
+
 static int pool_extent(const struct spec_pool2d *p, int axis, int64_t in, int64_t *out,
                        struct err *e)
 {
@@ -102,6 +154,8 @@ int spec_layer_shape(const struct spec_layer *l, struct spec_shape in, struct sp
     int rc = 0;
     switch (l->type) {
     case SPEC_CONV2D: rc = conv_shape(&l->u.conv2d, in, &s, e); break;
+    case SPEC_CONV1D: rc = conv1d_shape(l, in, &s, e); break;
+    case SPEC_CONV_TRANSPOSE2D: rc = transpose_shape(&l->u.conv_transpose2d, in, &s, e); break;
     case SPEC_MAX_POOL2D:
     case SPEC_AVG_POOL2D:
         rc = pool_extent(&l->u.pool, 0, in.h, &s.h, e);
@@ -158,11 +212,17 @@ int spec_layer_shape(const struct spec_layer *l, struct spec_shape in, struct sp
 
 int64_t spec_layer_parameters(const struct spec_layer *l, struct spec_shape in, int64_t time_steps)
 {
-    const struct spec_conv2d *p = &l->u.conv2d;
+    const struct spec_conv_transpose2d *up = &l->u.conv_transpose2d;
     switch (l->type) {
     case SPEC_CONV2D:
-        return p->out_channels *
-               (in.c / p->groups * p->kernel_size[0] * p->kernel_size[1] + p->bias);
+    case SPEC_CONV1D: {
+        const struct spec_conv2d p = spec_conv_of(l);
+        const int64_t taps = p.kernel_size[0] * p.kernel_size[1];
+        return p.out_channels * (in.c / p.groups * taps + p.bias + p.weight_standardization);
+    }
+    case SPEC_CONV_TRANSPOSE2D:
+        return in.c * (up->out_channels / up->groups) * up->kernel_size[0] * up->kernel_size[1] +
+               (up->bias ? up->out_channels : 0);
     case SPEC_LINEAR: return l->u.linear.out_features * (in.c + l->u.linear.bias);
     case SPEC_BATCH_NORM:
     case SPEC_THRESHOLD_BATCH_NORM:
@@ -196,6 +256,7 @@ static bool same_shape(struct spec_shape a, struct spec_shape b)
 static bool needs_image(const struct spec_layer *l)
 {
     return l->type == SPEC_CONV2D || l->type == SPEC_MAX_POOL2D || l->type == SPEC_AVG_POOL2D ||
+           l->type == SPEC_CONV1D || l->type == SPEC_CONV_TRANSPOSE2D ||
            l->type == SPEC_ADAPTIVE_AVG_POOL2D || l->type == SPEC_UPSAMPLE ||
            l->type == SPEC_GROUP_NORM || l->type == SPEC_TEMPORAL_BATCH_NORM;
 }

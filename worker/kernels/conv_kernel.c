@@ -33,6 +33,13 @@ size_t conv_weight_floats(const struct conv_shape *cs)
     return ceil_div(cs->k, PANEL) * PANEL * cs->c * taps;
 }
 
+size_t conv_packed_at(const struct conv_shape *cs, size_t i)
+{
+    if (cs->groups > 1) return i;
+    const size_t taps = cs->r * cs->s, tap = i % taps;
+    return packed_at(cs, i / taps / cs->c, i / taps % cs->c, tap / cs->s, tap % cs->s);
+}
+
 static void repack(const struct conv_shape *cs, const float *from, float *to, bool pack)
 {
     size_t i = 0;

@@ -53,6 +53,8 @@ struct conv_shape {
 size_t conv_weight_floats(const struct conv_shape *cs);
 void conv_pack(const struct conv_shape *cs, const float *oihw, float *packed);
 void conv_unpack(const struct conv_shape *cs, const float *packed, float *oihw);
+/* Where element i of PyTorch's order lies in the packed one. */
+size_t conv_packed_at(const struct conv_shape *cs, size_t i);
 /* y[img, p, k] = bias[k] + x.scale * sum over (channel block of 64, r, s, c) x * w; steps t only.
  * x F32 | REPEAT | BITS | COUNT8; y F32 | REPEAT, not blocked. bias NULL = none. */
 void conv_forward(const struct kernel_ctx *kc, const struct conv_shape *cs,

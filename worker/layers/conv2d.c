@@ -1,10 +1,23 @@
-/* conv2d: 2-d convolution over every image of [T, B] (PyTorch's Conv2d). Called through layer_ops
- * on the main thread; the kernels use the pool. A REPEAT input gives a REPEAT output. */
+/* conv2d: 2-d convolution over every image of [T, B] (PyTorch's Conv2d), and conv1d, which is one
+ * of height 1. Called through layer_ops on the main thread; the kernels use the pool. A REPEAT
+ * input gives a REPEAT output.
+ *
+ * With weight_standardization the weights that the kernels see are made of the learned ones and a
+ * gain in each forward pass and lie in saved (weight_standard.h). */
 #include "worker/layers/layer_kinds.h"
 
-#include <assert.h>
+#include "common/mem.h"
+#include "worker/layers/weight_standard.h"
 
-enum { CONV_WEIGHT, CONV_BIAS };
+#include <assert.h>
+#include <string.h>
+
+enum { CONV_WEIGHT, CONV_BIAS }; /* the gain is the last parameter */
+
+static bool standardised(const struct layer *l)
+{
+    return l->spec->type == SPEC_CONV2D && l->spec->u.conv2d.weight_standardization;
+}
 
 static struct conv_shape shape_of(const struct spec_conv2d *p, const struct tensor_desc *in,
                                   const struct spec_shape *out)
@@ -20,29 +33,46 @@ static struct conv_shape shape_of(const struct spec_conv2d *p, const struct tens
     };
 }
 
+/* Standardised weights in saved; plain order of weights in scratch: two forward, and backward the
+ * packed gradient and three. */
+static void plan_standard(struct layer *l, struct layer_needs *needs)
+{
+    const struct conv_shape *cs = &l->u.conv;
+    layer_add_param(l, needs, (struct layer_param){ .name = "gain", .dims = { cs->k, 1, 1, 1 },
+                                                    .n_dims = 4, .floats = cs->k });
+    const size_t packed = mem_align(l->params[CONV_WEIGHT].floats * sizeof(float), 64);
+    const size_t plain = mem_align(l->params[CONV_WEIGHT].logical * sizeof(float), 64);
+    needs->saved_bytes = packed;
+    needs->forward_scratch_bytes = 2 * plain;
+    if (packed + 3 * plain > needs->backward_scratch_bytes)
+        needs->backward_scratch_bytes = packed + 3 * plain;
+}
+
 static int conv2d_reshape(struct layer *l, const struct tensor_desc *in, size_t n_in,
                           struct tensor_desc *out, struct layer_needs *needs, struct err *e)
 {
     assert(n_in == 1);
-    const struct spec_conv2d *p = &l->spec->u.conv2d;
+    const struct spec_conv2d p = spec_conv_of(l->spec);
+    const bool flat = l->spec->type == SPEC_CONV1D; /* its weights have no height */
     struct spec_shape shape;
     if (layer_shape(l, in, &shape, e) != 0) return (int)e->code;
     if (in->flat_h * in->flat_w > 1)
         return err_set(e, ERR_SPEC, "a convolution cannot follow flatten");
-    l->u.conv = shape_of(p, in, &shape);
+    l->u.conv = shape_of(&p, in, &shape);
     const struct conv_shape *cs = &l->u.conv;
     enum tensor_kind kind = in->kind == TENSOR_REPEAT ? TENSOR_REPEAT : TENSOR_F32;
     *out = tensor_make(kind, in->b, in->t, cs->k, cs->oh, cs->ow);
     layer_add_param(l, needs,
                     (struct layer_param){ .name = "weight",
-                                          .dims = { cs->k, cs->c / cs->groups, cs->r, cs->s },
-                                          .n_dims = 4,
+                                          .dims = { cs->k, cs->c / cs->groups,
+                                                    flat ? cs->s : cs->r, flat ? 1 : cs->s },
+                                          .n_dims = flat ? 3 : 4,
                                           .floats = conv_weight_floats(cs) });
-    if (p->bias)
+    if (p.bias)
         layer_add_param(l, needs, (struct layer_param){ .name = "bias", .dims = { cs->k },
                                                         .n_dims = 1, .floats = cs->k });
     needs->backward_scratch_bytes = conv_weight_t_floats(cs) * sizeof(float);
-    needs->thread_scratch_bytes = conv_thread_scratch(cs, in);
+    if (standardised(l)) plan_standard(l, needs);
     needs->thread_scratch_bytes = conv_thread_scratch(cs, in);
     needs->macs = (uint64_t)out->t_stored * cs->k * cs->oh * cs->ow * (cs->c / cs->groups) *
                   cs->r * cs->s;
@@ -50,22 +80,72 @@ static int conv2d_reshape(struct layer *l, const struct tensor_desc *in, size_t 
     return 0;
 }
 
+static bool has_bias(const struct layer *l)
+{
+    return l->n_params > CONV_BIAS && strcmp(l->params[CONV_BIAS].name, "bias") == 0;
+}
+
 static const float *bias_of(const struct layer *l, const struct step *s)
 {
-    return l->n_params > CONV_BIAS ? s->w + l->params[CONV_BIAS].offset : NULL;
+    return has_bias(l) ? s->w + l->params[CONV_BIAS].offset : NULL;
+}
+
+/* What the kernels multiply with. */
+static const float *weights_of(const struct layer *l, const struct step *s)
+{
+    return standardised(l) ? (const float *)(const void *)s->saved : s->w;
+}
+
+/* Weights of an output channel, and the plain orders in scratch. */
+struct plain {
+    size_t k, n;
+    const float *gain;
+    float *parts[3];
+};
+
+static struct plain plain_of(const struct layer *l, const struct step *s, unsigned char *at)
+{
+    const struct layer_param *w = &l->params[CONV_WEIGHT];
+    struct plain p = { .k = l->u.conv.k, .n = w->logical / l->u.conv.k,
+                       .gain = s->w + l->params[l->n_params - 1].offset };
+    for (size_t i = 0; i < 3; i++)
+        p.parts[i] = (float *)(void *)(at + i * mem_align(w->logical * sizeof(float), 64));
+    return p;
+}
+
+static void standardise(const struct layer *l, const struct step *s)
+{
+    const struct plain p = plain_of(l, s, s->scratch);
+    conv_unpack(&l->u.conv, s->w, p.parts[0]);
+    weight_standard(p.parts[0], p.gain, p.k, p.n, p.parts[1]);
+    conv_pack(&l->u.conv, p.parts[1], (float *)(void *)s->saved);
+}
+
+static void standardise_back(const struct layer *l, const struct step *s, float *packed)
+{
+    unsigned char *at = (unsigned char *)packed;
+    const size_t bytes = mem_align(l->params[CONV_WEIGHT].floats * sizeof(float), 64);
+    const struct plain p = plain_of(l, s, at + bytes);
+    float *dgain = s->dw + l->params[l->n_params - 1].offset;
+    conv_unpack(&l->u.conv, s->w, p.parts[0]);
+    conv_unpack(&l->u.conv, packed, p.parts[1]);
+    memset(dgain, 0, l->params[l->n_params - 1].floats * sizeof dgain[0]);
+    weight_standard_backward(p.parts[0], p.gain, p.parts[1], p.k, p.n, p.parts[2], dgain);
+    conv_pack(&l->u.conv, p.parts[2], s->dw);
 }
 
 static void conv2d_forward(const struct layer *l, const struct step *s, struct span t)
 {
-    conv_forward(s->kc, &l->u.conv, &s->x[0].desc, s->x[0].data, s->w, bias_of(l, s), &s->y.desc,
-                 s->y.data, t);
+    if (standardised(l)) standardise(l, s);
+    conv_forward(s->kc, &l->u.conv, &s->x[0].desc, s->x[0].data, weights_of(l, s), bias_of(l, s),
+                 &s->y.desc, s->y.data, t);
 }
 
 static void conv2d_backward_data(const struct layer *l, const struct step *s, struct span t)
 {
     if (s->dx[0].data == NULL) return;
     float *wt = (float *)(void *)s->scratch;
-    conv_transpose(s->kc, &l->u.conv, s->w, wt);
+    conv_transpose(s->kc, &l->u.conv, weights_of(l, s), wt);
     conv_backward_data(s->kc, &l->u.conv, &s->dy.desc, s->dy.data, wt, 1.0f, &s->dx[0].desc,
                        s->dx[0].data, t);
 }
@@ -73,9 +153,11 @@ static void conv2d_backward_data(const struct layer *l, const struct step *s, st
 static void conv2d_backward_weights(const struct layer *l, const struct step *s)
 {
     struct span b = step_shard(s, s->shard);
+    float *dw = standardised(l) ? (float *)(void *)s->scratch : s->dw;
     conv_backward_weights(s->kc, &l->u.conv, &s->x[0].desc, s->x[0].data, &s->dy.desc, s->dy.data,
-                          b, s->dw);
-    if (l->n_params > CONV_BIAS)
+                          b, dw);
+    if (standardised(l)) standardise_back(l, s, dw);
+    if (has_bias(l))
         bias_backward(s->kc, &s->dy.desc, s->dy.data, b, s->dw + l->params[CONV_BIAS].offset);
 }
 
@@ -83,6 +165,10 @@ static void conv2d_init(const struct layer *l, size_t i, struct philox_key key, 
                         float *values)
 {
     const struct conv_shape *cs = &l->u.conv;
+    if (standardised(l) && i == l->n_params - 1) {
+        for (size_t j = 0; j < l->params[i].logical; j++) values[j] = 1.0f;
+        return;
+    }
     layer_init_uniform(cs->c / cs->groups * cs->r * cs->s, key, number, values,
                        l->params[i].logical);
 }
@@ -101,6 +187,17 @@ static void conv2d_unpack(const struct layer *l, size_t i, const float *packed, 
 
 const struct layer_ops conv2d_ops = {
     .name = "conv2d",
+    .reshape = conv2d_reshape,
+    .forward = conv2d_forward,
+    .backward_data = conv2d_backward_data,
+    .backward_weights = conv2d_backward_weights,
+    .init = conv2d_init,
+    .pack = conv2d_pack,
+    .unpack = conv2d_unpack,
+};
+
+const struct layer_ops conv1d_ops = {
+    .name = "conv1d",
     .reshape = conv2d_reshape,
     .forward = conv2d_forward,
     .backward_data = conv2d_backward_data,

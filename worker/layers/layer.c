@@ -22,6 +22,8 @@ const struct layer_ops *layer_ops_of(enum spec_layer_type type)
         [SPEC_DROPOUT] = &dropout_ops,
         [SPEC_VOTING] = &voting_ops,
         [SPEC_RESIDUAL] = &residual_ops,
+        [SPEC_CONV1D] = &conv1d_ops,
+        [SPEC_CONV_TRANSPOSE2D] = &conv_transpose2d_ops,
         [SPEC_UPSAMPLE] = &upsample_ops,
         [SPEC_GROUP_NORM] = &group_norm_ops,
         [SPEC_THRESHOLD_BATCH_NORM] = &threshold_batch_norm_ops,

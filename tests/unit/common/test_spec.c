@@ -412,6 +412,39 @@ Test(spec_shapes, later_layers_by_hand, .timeout = 5)
             "/network/layers/1", "bad_shape", "cannot follow flatten");
 }
 
+/* Goal: shapes and learned numbers of convolutions of one dimension, transposed and standardised;
+ * what does not fit is named. */
+Test(spec_shapes, later_convolutions_by_hand, .timeout = 5)
+{
+    char *text = with_layers("{\"type\":\"conv_transpose2d\",\"out_channels\":2,\"kernel_size\":"
+                             "[3,2],\"stride\":2,\"padding\":[1,0],\"output_padding\":1},"
+                             "{\"type\":\"conv2d\",\"out_channels\":4,\"kernel_size\":[56,3],"
+                             "\"weight_standardization\":true},{\"type\":\"conv1d\",\"out_channels"
+                             "\":6,\"kernel_size\":5,\"stride\":2,\"groups\":2,\"bias\":false}"
+                             TAIL);
+    static const struct spec_shape want[] = { { 2, 56, 57 }, { 4, 1, 55 }, { 6, 1, 26 } };
+    static const int64_t parameters[] = { 12 + 2, 4 * 2 * 168 + 4 + 4, 6 * 2 * 5 };
+    struct spec *s = good(text);
+    struct spec_shape shapes[5], in = { 1, 28, 28 };
+    spec_shapes(s, in, 10, shapes, &faults);
+    cr_assert_eq(faults.total, 0);
+    for (size_t i = 0; i < 3; i++) {
+        cr_expect_arr_eq(&shapes[i], &want[i], sizeof want[i], "layer %zu: %d x %d x %d", i,
+                         (int)shapes[i].c, (int)shapes[i].h, (int)shapes[i].w);
+        cr_expect_eq(spec_layer_parameters(&s->layers[i], in, 4), parameters[i], "layer %zu", i);
+        in = shapes[i];
+    }
+    drop(s);
+    mem_free(text);
+#define UP "{\"type\":\"conv_transpose2d\",\"out_channels\":1,\"kernel_size\":3,"
+    refused(with_layers(UP "\"padding\":3}" TAIL), "/network/layers/0", "bad_shape",
+            "padding 3 must be at most");
+    refused(with_layers(UP "\"output_padding\":1}" TAIL), "/network/layers/0", "bad_shape",
+            "output_padding 1 must be less");
+    refused(with_layers("{\"type\":\"conv1d\",\"out_channels\":1,\"kernel_size\":3}" TAIL),
+            "/network/layers/0", "bad_shape", "needs a height of 1");
+}
+
 /* Goal: parameters of a neuron that are counts or switches are taken as such, come back in the
  * normal form and make the learned numbers. */
 Test(spec_parse, counts_and_switches_of_neurons, .timeout = 5)

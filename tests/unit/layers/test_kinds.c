@@ -60,7 +60,7 @@ static void compare(const struct layers *s, double tolerance)
 /* Goal: each layer that reads spikes directly gives what it gives for the same values as floats. */
 Test(kinds, bits_into_every_layer, .timeout = 30)
 {
-    for (int kind = 0; kind < 15; kind++) {
+    for (int kind = 0; kind < 17; kind++) {
         struct layers s = { 0 };
         switch (kind) {
         case 0: add_conv(&s, 5, 3, 1, true); break;
@@ -75,6 +75,16 @@ Test(kinds, bits_into_every_layer, .timeout = 30)
         case 11: layers_add(&s, SPEC_UPSAMPLE)->u.upsample.scale_factor[0] = 2; break;
         case 12: layers_add(&s, SPEC_GROUP_NORM)->u.group_norm.groups = 2; break;
         case 13: layers_add(&s, SPEC_TEMPORAL_BATCH_NORM)->u.batch_norm.eps = 1e-5; break;
+        case 15:
+            add_conv(&s, 5, 3, 1, true);
+            s.l[0].u.conv2d.weight_standardization = true;
+            break;
+        case 16:
+            layers_add(&s, SPEC_CONV_TRANSPOSE2D)->u.conv_transpose2d =
+                (struct spec_conv_transpose2d){ .out_channels = 3, .kernel_size = { 3, 3 },
+                                                .stride = { 2, 1 }, .dilation = { 1, 1 },
+                                                .groups = 1, .bias = true };
+            break;
         case 14: layers_add(&s, SPEC_THRESHOLD_BATCH_NORM)->u.batch_norm.alpha = 1.0; break;
         case 7:
             layers_add(&s, SPEC_FLATTEN);
