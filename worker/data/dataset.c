@@ -37,6 +37,7 @@ int dataset_open(struct dataset **out, const struct dataset_request *r, struct e
     if (strcmp(name, "cifar10") == 0 || strcmp(name, "cifar100") == 0 ||
         holds(folder, "data_batch_1.bin"))
         return cifar_open(out, folder, name, e);
+    if (holds(folder, "train-x.npy")) return npy_dataset_open(out, folder, r->time_steps, e);
     return idx_dataset_open(out, folder, e);
 }
 

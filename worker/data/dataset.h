@@ -35,7 +35,7 @@ struct dataset_request {
     size_t time_steps;
     const char *data_dir; /* may be NULL for built-in data */
 };
-/* spec->name: built-in, or a folder of data_dir in a published form (IDX, CIFAR binary, ...).
+/* spec->name: built-in, or a folder of data_dir in a published form (IDX, CIFAR binary, NumPy).
  * Errors: ERR_DATA (names file and byte offset), ERR_NOT_FOUND (no such folder), ERR_NOMEM. */
 int dataset_open(struct dataset **out, const struct dataset_request *r, struct err *e);
 void dataset_close(struct dataset *d); /* NULL is fine */
@@ -46,6 +46,7 @@ int idx_dataset_open(struct dataset **out, const char *folder, struct err *e);
 bool event_files_know(const char *name); /* n-mnist */
 int event_files_open(struct dataset **out, const char *folder, const struct dataset_request *r,
                      struct err *e);
+int npy_dataset_open(struct dataset **out, const char *folder, size_t time_steps, struct err *e);
 int glyphs_open(struct dataset **out, struct err *e);
 int moving_glyphs_open(struct dataset **out, const struct dataset_request *r, struct err *e);
 int recall_open(struct dataset **out, const struct dataset_request *r, struct err *e);

@@ -230,7 +230,7 @@ static size_t events_of(const struct dataset *d, enum dataset_part part, size_t 
     *first = SIZE_MAX;
     d->ops->read(d, part, i, x);
     for (size_t k = 0; k < 2 * CELLS; k++) {
-        if (x[k] > 0 && *first == SIZE_MAX) *first = k % CELLS;
+        if (x[k] > 0 && *first == SIZE_MAX) *first = k % CELLS; /* [p][y][x] */
         sum += (size_t)x[k];
     }
     mem_free(x);
@@ -268,6 +268,31 @@ Test(event_aedat, gestures_are_cut_by_their_labels, .timeout = 10)
     folder_write("DvsGesture/user29_dark_labels.csv", labels, strlen(labels));
     cr_assert_eq(open_as(&d, "dvs128-gesture", &e), ERR_DATA);
     cr_assert_not_null(strstr(e.text, "user29_dark_labels.csv: a light"), "%s", e.text);
+    folder_remove();
+}
+
+/* Goal: two lights of one user stay apart, each with its rows in order. */
+Test(event_aedat, lights_of_a_user_stay_apart, .timeout = 10)
+{
+    static const char labels[] = "class,startTime_usec,endTime_usec\n1,0,50\n1,55,100\n";
+    struct dataset *d;
+    struct err e = { 0 };
+    folder_make();
+    write_gesture("a/user01_led.aedat", 4, 20);
+    write_gesture("a/user01_lab.aedat", 3, 20);
+    write_gesture("a/user24_lab.aedat", 3, 20);
+    folder_write("a/user01_led_labels.csv", labels, strlen(labels));
+    folder_write("a/user01_lab_labels.csv", labels, strlen(labels));
+    folder_write("a/user24_lab_labels.csv", labels, strlen(labels));
+    cr_assert_eq(open_as(&d, "dvs128-gesture", &e), 0, "%s", e.text);
+    cr_assert_eq(d->count[DATASET_TRAIN], 4);
+    for (size_t i = 0; i < 4; i++) {
+        size_t first;
+        (void)events_of(d, DATASET_TRAIN, i, &first);
+        cr_assert_eq(first / SIDE - SIDE, 3 + i / 2, "sample %zu", i);
+        cr_assert_eq(first % SIDE, i % 2 == 0 ? 0 : 6, "sample %zu", i);
+    }
+    dataset_close(d);
     folder_remove();
 }
 
