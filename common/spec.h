@@ -193,7 +193,13 @@ struct spec_frames {
     int64_t duration_us; /* duration: length of a frame */
     enum spec_gaps gaps; /* duration: what becomes of time without events */
 };
-enum spec_encoder { SPEC_ENCODER_DIRECT, SPEC_ENCODER_POISSON };
+enum spec_encoder {
+    SPEC_ENCODER_DIRECT,
+    SPEC_ENCODER_POISSON, /* from here on: spikes, of values in [0, 1] */
+    SPEC_ENCODER_LATENCY,
+    SPEC_ENCODER_WEIGHTED_PHASE
+};
+enum spec_latency { SPEC_LATENCY_LINEAR, SPEC_LATENCY_LOG };
 struct spec_dataset {
     char name[64];       /* built-in, or a folder of the data directory: [a-z0-9][a-z0-9_-]* */
     int64_t train_limit; /* 0 = all */
@@ -204,6 +210,8 @@ struct spec_dataset {
     double mean[SPEC_CHANNELS_NORM_MAX], std[SPEC_CHANNELS_NORM_MAX]; /* pixel values in [0, 1] */
     size_t n_normalize; /* 0 = none, 1 = same for every channel, else one per channel */
     enum spec_encoder encoder;
+    enum spec_latency latency; /* of the latency encoder */
+    int64_t phases;            /* of the weighted_phase encoder */
     struct spec_frames frames;
     size_t n_frames; /* 0: not given, and the data are not known to be events */
 };
@@ -221,13 +229,33 @@ struct spec_optimizer {
     double alpha;               /* rmsprop */
     bool centered;              /* rmsprop */
 };
-enum spec_schedule_type { SPEC_SCHEDULE_CONSTANT, SPEC_SCHEDULE_COSINE, SPEC_SCHEDULE_STEP };
-struct spec_schedule {
+enum spec_schedule_type {
+    SPEC_SCHEDULE_CONSTANT,
+    SPEC_SCHEDULE_COSINE,
+    SPEC_SCHEDULE_STEP,
+    SPEC_SCHEDULE_MULTI_STEP,
+    SPEC_SCHEDULE_EXPONENTIAL,
+    SPEC_SCHEDULE_LINEAR,
+    SPEC_SCHEDULE_ONE_CYCLE
+};
+enum spec_schedule_unit { SPEC_UNIT_EPOCH, SPEC_UNIT_STEP };
+enum spec_anneal { SPEC_ANNEAL_COSINE, SPEC_ANNEAL_LINEAR };
+#define SPEC_MILESTONES_MAX 64
+struct spec_schedule { /* counts are in units; all but one_cycle have unit and warmup */
     enum spec_schedule_type type;
-    int64_t t_max;     /* cosine, in epochs; default = train.epochs */
+    enum spec_schedule_unit unit;
+    int64_t warmup; /* 0 = none */
+    double warmup_factor;
+    int64_t t_max;     /* cosine; 0 = to the end */
     double eta_min;    /* cosine */
-    int64_t step_size; /* step, in epochs */
-    double gamma;      /* step */
+    int64_t step_size; /* step */
+    double gamma;      /* step, multi_step, exponential */
+    double milestones[SPEC_MILESTONES_MAX]; /* multi_step; a number twice counts twice */
+    size_t n_milestones;
+    int64_t total; /* linear */
+    double start_factor, end_factor;
+    double pct_start, div_factor, final_div_factor; /* one_cycle */
+    enum spec_anneal anneal;
 };
 enum spec_loss_type { SPEC_LOSS_MSE, SPEC_LOSS_CROSS_ENTROPY, SPEC_LOSS_TET };
 struct spec_loss {

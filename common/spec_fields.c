@@ -225,10 +225,23 @@ static const struct spec_field normalize_fields[] = {
 static const struct spec_object normalize_object = {
     "dataset.normalize", NULL, 0, 0, NULL, 0, normalize_fields, LENGTH(normalize_fields)
 };
+static const struct spec_field latency_fields[] = {
+    { "function", FIELD_CHOICE, SPEC_RESULT, AT(spec_dataset, latency), SPEC_LATENCY_LINEAR,
+      .choices = "linear|log", .meaning = "time of the spike: linear in the value, or T - 1 - "
+                                          "ln(a * value + 1) with a = exp(T - 1) - 1" },
+};
+static const struct spec_field phase_fields[] = {
+    { "phases", FIELD_INT, SPEC_RESULT, AT(spec_dataset, phases), 8, 1, 32,
+      .meaning = "binary digits of a value; they repeat over the time-steps" },
+};
 static const struct spec_variant encoder_variants[] = {
     [SPEC_ENCODER_DIRECT] = { "direct", NULL, 0, "the image itself at every time-step" },
     [SPEC_ENCODER_POISSON] = { "poisson", NULL, 0,
                                "a spike with the pixel's value as probability" },
+    [SPEC_ENCODER_LATENCY] = { "latency", latency_fields, LENGTH(latency_fields),
+                               "one spike: the larger the value, the earlier" },
+    [SPEC_ENCODER_WEIGHTED_PHASE] = { "weighted_phase", phase_fields, LENGTH(phase_fields),
+                                      "the value's binary digits, most significant first" },
 };
 static const struct spec_object encoder_object = {
     "dataset.encoder", "type", AT(spec_dataset, encoder), SPEC_ENCODER_DIRECT, encoder_variants,

@@ -144,9 +144,25 @@ static void check_dataset(const struct spec *s, const cJSON *json, struct json_f
                        "has %d numbers, the dataset has %lld channels", n_mean,
                        (long long)info->shape.c);
     }
-    if (d->encoder == SPEC_ENCODER_POISSON) {
+    if (d->encoder != SPEC_ENCODER_DIRECT) {
         json_fault_add(faults, "/dataset/normalize", "not_allowed",
-                       "the poisson encoder needs values in [0, 1]: leave normalize out");
+                       "the %s encoder needs values in [0, 1]: leave normalize out",
+                       json_get_string(json_get(dataset, "encoder"), "type", ""));
+    }
+}
+
+static void check_schedule(const struct spec_schedule *s, struct json_faults *faults)
+{
+    if (s->type != SPEC_SCHEDULE_MULTI_STEP) return;
+    for (size_t i = 0; i < s->n_milestones; i++) {
+        char here[64];
+        (void)snprintf(here, sizeof here, "/train/schedule/milestones/%zu", i);
+        if (s->milestones[i] != floor(s->milestones[i]))
+            json_fault_add(faults, here, "wrong_type", "must be a whole number, got %.15g",
+                           s->milestones[i]);
+        else if (i > 0 && s->milestones[i] < s->milestones[i - 1])
+            json_fault_add(faults, here, "out_of_range", "must not be below the one before, %.15g",
+                           s->milestones[i - 1]);
     }
 }
 
@@ -164,6 +180,7 @@ static void check_train(const struct spec *s, struct json_faults *faults)
                        "max_membrane reads potentials, but the last layer spikes: end the network "
                        "with a layer that gives numbers");
     }
+    check_schedule(&t->schedule, faults);
     const struct spec_optimizer *o = &t->optimizer;
     if (o->type == SPEC_SGD && o->nesterov && (o->momentum <= 0 || o->dampening != 0)) {
         json_fault_add(faults, "/train/optimizer/nesterov", "not_allowed",

@@ -54,22 +54,75 @@ static const struct spec_object optimizer_object = {
     "train.optimizer", "type", O(type), SPEC_ADAM, optimizer_variants, LENGTH(optimizer_variants),
     optimizer_fields, LENGTH(optimizer_fields)
 };
+#define C(member) AT(spec_schedule, member)
+#define PLACE_FIELDS                                                                              \
+    { "unit", FIELD_CHOICE, SPEC_RESULT, C(unit), SPEC_UNIT_EPOCH, .choices = "epoch|step",       \
+      .newer = true, .meaning = "what all counts here count: epochs, or updates" },               \
+    { "warmup", FIELD_INT, SPEC_RESULT, C(warmup), 0, 0, 1e9, .newer = true,                      \
+      .meaning = "units of linear warm-up; the schedule begins after them" },                     \
+    { "warmup_factor", FIELD_NUMBER, SPEC_RESULT, C(warmup_factor), 0.01, 0, 1, .newer = true,    \
+      .meaning = "share of the rate that warm-up begins with" }
+static const struct spec_field constant_fields[] = { PLACE_FIELDS };
 static const struct spec_field cosine_fields[] = {
-    { "t_max", FIELD_INT, SPEC_RESULT, AT(spec_schedule, t_max), 0, 0, 1e6,
-      .meaning = "epochs to the lowest rate; 0 = train.epochs" },
-    { "eta_min", FIELD_NUMBER, SPEC_RESULT, AT(spec_schedule, eta_min), 0, 0, 1000,
+    { "t_max", FIELD_INT, SPEC_RESULT, C(t_max), 0, 0, 1e9,
+      .meaning = "units to the lowest rate; 0 = what is left of the run after warm-up" },
+    { "eta_min", FIELD_NUMBER, SPEC_RESULT, C(eta_min), 0, 0, 1000,
       .meaning = "lowest rate" },
+    PLACE_FIELDS,
 };
 static const struct spec_field step_fields[] = {
-    { "step_size", FIELD_INT, SPEC_RESULT, AT(spec_schedule, step_size), .min = 1, .max = 1e6,
-      .required = true, .meaning = "epochs between drops" },
-    { "gamma", FIELD_NUMBER, SPEC_RESULT, AT(spec_schedule, gamma), 0.1, 0, 1, true,
+    { "step_size", FIELD_INT, SPEC_RESULT, C(step_size), .min = 1, .max = 1e9, .required = true,
+      .meaning = "units between drops" },
+    { "gamma", FIELD_NUMBER, SPEC_RESULT, C(gamma), 0.1, 0, 1, true,
       .meaning = "factor of a drop" },
+    PLACE_FIELDS,
+};
+static const struct spec_field multi_step_fields[] = {
+    { "milestones", FIELD_NUMBERS, SPEC_RESULT, C(milestones), 0, 0, 1e9, .required = true,
+      .size = SPEC_MILESTONES_MAX, .count_at = C(n_milestones),
+      .meaning = "units after which the rate drops, ascending; a number twice drops it twice" },
+    { "gamma", FIELD_NUMBER, SPEC_RESULT, C(gamma), 0.1, 0, 1, true,
+      .meaning = "factor of a drop" },
+    PLACE_FIELDS,
+};
+static const struct spec_field exponential_fields[] = {
+    { "gamma", FIELD_NUMBER, SPEC_RESULT, C(gamma), .max = 1, .min_open = true, .required = true,
+      .meaning = "factor of each unit" },
+    PLACE_FIELDS,
+};
+static const struct spec_field linear_schedule_fields[] = {
+    { "total", FIELD_INT, SPEC_RESULT, C(total), .min = 1, .max = 1e9, .required = true,
+      .meaning = "units of the way; then the rate stays" },
+    { "start_factor", FIELD_NUMBER, SPEC_RESULT, C(start_factor), 1, 0, 1,
+      .meaning = "share of lr at the start" },
+    { "end_factor", FIELD_NUMBER, SPEC_RESULT, C(end_factor), 0, 0, 1,
+      .meaning = "share of lr at the end" },
+    PLACE_FIELDS,
+};
+static const struct spec_field one_cycle_fields[] = {
+    { "pct_start", FIELD_NUMBER, SPEC_RESULT, C(pct_start), 0.3, 0, 1,
+      .meaning = "share of the updates in which the rate rises" },
+    { "div_factor", FIELD_NUMBER, SPEC_RESULT, C(div_factor), 25, 1, 1e9,
+      .meaning = "the first rate is lr / div_factor" },
+    { "final_div_factor", FIELD_NUMBER, SPEC_RESULT, C(final_div_factor), 1e4, 1, 1e12,
+      .meaning = "the last rate is the first / final_div_factor" },
+    { "anneal", FIELD_CHOICE, SPEC_RESULT, C(anneal), SPEC_ANNEAL_COSINE,
+      .choices = "cosine|linear", .meaning = "shape of the way" },
 };
 static const struct spec_variant schedule_variants[] = {
-    [SPEC_SCHEDULE_CONSTANT] = { "constant", NULL, 0, "always lr" },
-    [SPEC_SCHEDULE_COSINE] = { "cosine", cosine_fields, LENGTH(cosine_fields), "cosine annealing" },
+    [SPEC_SCHEDULE_CONSTANT] = { "constant", constant_fields, LENGTH(constant_fields),
+                                 "always lr" },
+    [SPEC_SCHEDULE_COSINE] = { "cosine", cosine_fields, LENGTH(cosine_fields),
+                               "cosine annealing; the rate rises again after t_max" },
     [SPEC_SCHEDULE_STEP] = { "step", step_fields, LENGTH(step_fields), "drops by a factor" },
+    [SPEC_SCHEDULE_MULTI_STEP] = { "multi_step", multi_step_fields, LENGTH(multi_step_fields),
+                                   "drops by a factor at given places" },
+    [SPEC_SCHEDULE_EXPONENTIAL] = { "exponential", exponential_fields,
+                                    LENGTH(exponential_fields), "shrinks by a factor each unit" },
+    [SPEC_SCHEDULE_LINEAR] = { "linear", linear_schedule_fields, LENGTH(linear_schedule_fields),
+                               "a straight line, then constant" },
+    [SPEC_SCHEDULE_ONE_CYCLE] = { "one_cycle", one_cycle_fields, LENGTH(one_cycle_fields),
+                                  "up to lr and down to almost nothing, by updates" },
 };
 static const struct spec_object schedule_object = {
     "train.schedule", "type", AT(spec_schedule, type), SPEC_SCHEDULE_CONSTANT, schedule_variants,
@@ -112,7 +165,7 @@ static const struct spec_field train_fields[] = {
     { "optimizer", FIELD_OBJECT, SPEC_RESULT, T(optimizer), .object = &optimizer_object,
       .meaning = "update rule" },
     { "schedule", FIELD_OBJECT, SPEC_RESULT, T(schedule), .object = &schedule_object,
-      .meaning = "learning rate by epoch" },
+      .meaning = "learning rate over the run" },
     { "loss", FIELD_OBJECT, SPEC_RESULT, T(loss), .object = &loss_object,
       .meaning = "what is made small" },
     { "readout", FIELD_CHOICE, SPEC_RESULT, T(readout), SPEC_READOUT_MEAN,

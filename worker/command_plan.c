@@ -79,7 +79,7 @@ static int plan_net(const struct spec *s, const char *data_dir, struct net **out
     int rc = plan_data(s, data_dir, &shape, &classes, &data, e);
     if (rc == 0) rc = kernels_choose(&isa, e);
     if (rc != 0) return rc;
-    const bool spikes = s->dataset.encoder == SPEC_ENCODER_POISSON;
+    const bool spikes = s->dataset.encoder != SPEC_ENCODER_DIRECT;
     const struct net_options o = {
         .input = { (size_t)s->train.batch_size, (size_t)s->time_steps, (size_t)shape.c,
                    (size_t)shape.h, (size_t)shape.w, !spikes && data.frames == 1,

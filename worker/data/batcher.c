@@ -2,13 +2,13 @@
 #include "worker/data/batcher.h"
 
 #include "common/mem.h"
-#include "worker/data/encode.h"
 #include "worker/data/transforms.h"
 
 #include <string.h>
 
 int batcher_init(struct batcher *b, const struct dataset *data, const struct spec_dataset *spec,
-                 uint64_t seed, size_t samples_max, struct threads *threads, struct err *e)
+                 size_t time_steps, uint64_t seed, size_t samples_max, struct threads *threads,
+                 struct err *e)
 {
     *b = (struct batcher){ .spec = spec,
                            .shuffle = philox_key(seed, PHILOX_SHUFFLE),
@@ -18,6 +18,7 @@ int batcher_init(struct batcher *b, const struct dataset *data, const struct spe
                            .image = data->c * data->h * data->w,
                            .frames = data->t,
                            .threads_count = threads_count(threads) };
+    encoder_init(&b->encoder, spec, time_steps);
     b->pixels = mem_calloc((b->frames + 1) * b->image * b->threads_count, sizeof b->pixels[0]);
     b->order = mem_calloc(samples_max + 1, sizeof b->order[0]);
     if (b->pixels != NULL && b->order != NULL) return 0;
@@ -72,8 +73,8 @@ static void fill_sample(void *ctx, size_t item, size_t thread)
         transforms_normalize(b->spec, &place, frame);
     }
     const struct encode_place where = { b->encode, index, (uint32_t)f->epoch };
-    if (b->frames > 1) encode_frames(pixels, f->desc, f->input, item);
-    else encode_sample(b->spec->encoder, &where, pixels, f->desc, f->input, item);
+    if (b->frames > 1) encode_periodic(pixels, b->frames, f->desc, f->input, item);
+    else encode_sample(&b->encoder, &where, pixels, f->desc, f->input, item);
     f->labels[item] = data->ops->label(data, f->set->part, index);
 }
 

@@ -6,6 +6,7 @@
 
 #include "common/philox.h"
 #include "worker/data/dataset.h"
+#include "worker/data/encode.h"
 #include "worker/kernels/threads.h"
 #include "worker/tensor/tensor.h"
 
@@ -25,6 +26,7 @@ void sample_set_deinit(struct sample_set *s);
 
 struct batcher {
     const struct spec_dataset *spec;
+    struct encoder encoder;
     struct philox_key shuffle, augment, encode;
     struct threads *threads;
     float *pixels;    /* scratch: the frames of a sample and one more for each thread */
@@ -34,7 +36,8 @@ struct batcher {
 };
 /* Errors: ERR_NOMEM. samples_max: largest set. */
 int batcher_init(struct batcher *b, const struct dataset *data, const struct spec_dataset *spec,
-                 uint64_t seed, size_t samples_max, struct threads *threads, struct err *e);
+                 size_t time_steps, uint64_t seed, size_t samples_max, struct threads *threads,
+                 struct err *e);
 void batcher_deinit(struct batcher *b);
 /* Order of an epoch: a shuffle for training, the set's own order for evaluation. */
 void batcher_begin(struct batcher *b, const struct sample_set *set, uint64_t epoch, bool shuffle);

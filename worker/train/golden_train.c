@@ -213,18 +213,44 @@ void golden_run_optimizer(struct golden_case *c)
 }
 
 /* ---- schedules ------------------------------------------------------------------------------- */
+static bool schedule_type(const char *op, enum spec_schedule_type *out)
+{
+    static const struct {
+        const char *op;
+        enum spec_schedule_type type;
+    } ops[] = {
+        { "constant", SPEC_SCHEDULE_CONSTANT },      { "cosine", SPEC_SCHEDULE_COSINE },
+        { "step", SPEC_SCHEDULE_STEP },              { "multistep", SPEC_SCHEDULE_MULTI_STEP },
+        { "exponential", SPEC_SCHEDULE_EXPONENTIAL }, { "linear", SPEC_SCHEDULE_LINEAR },
+    };
+    const char *after = strncmp(op, "warmup_", 7) == 0 ? op + 7 : op; /* warm-up goes with any */
+    for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++)
+        if (strcmp(ops[i].op, after) == 0) {
+            *out = ops[i].type;
+            return true;
+        }
+    return false;
+}
+
 void golden_run_schedule(struct golden_case *c)
 {
     struct spec_schedule s = { .t_max = json_get_int(c->hp, "T_max", 0),
                                .eta_min = json_get_number(c->hp, "eta_min", 0.0),
                                .step_size = json_get_int(c->hp, "step_size", 1),
-                               .gamma = json_get_number(c->hp, "gamma", 0.1) };
-    if (strcmp(c->op, "cosine") == 0) s.type = SPEC_SCHEDULE_COSINE;
-    else if (strcmp(c->op, "step") == 0) s.type = SPEC_SCHEDULE_STEP;
-    else {
+                               .gamma = json_get_number(c->hp, "gamma", 0.1),
+                               .warmup = json_get_int(c->hp, "warmup", 0),
+                               .warmup_factor = json_get_number(c->hp, "start_factor", 0.01),
+                               .total = json_get_int(c->hp, "total_iters", 1),
+                               .start_factor = json_get_number(c->hp, "start_factor", 1.0),
+                               .end_factor = json_get_number(c->hp, "end_factor", 1.0) };
+    if (!schedule_type(c->op, &s.type)) {
         golden_fail(c, "", "no op %s", c->op);
         return;
     }
+    const cJSON *milestone;
+    cJSON_ArrayForEach(milestone, json_get(c->hp, "milestones"))
+        if (s.n_milestones < SPEC_MILESTONES_MAX)
+            s.milestones[s.n_milestones++] = milestone->valuedouble;
     float rates[256];
     const size_t n = (size_t)json_get_int(c->hp, "values", 50);
     if (n > sizeof rates / sizeof rates[0]) {
@@ -232,7 +258,8 @@ void golden_run_schedule(struct golden_case *c)
         return;
     }
     const double lr = json_get_number(c->hp, "lr", 0.1);
-    for (size_t i = 0; i < n; i++) rates[i] = (float)schedule_rate(&s, lr, (int64_t)n, i);
+    for (size_t i = 0; i < n; i++)
+        rates[i] = (float)schedule_rate(&s, lr, &(struct schedule_place){ i, n, i, n });
     golden_compare(c, "out.lr", rates, n);
 }
 
@@ -241,10 +268,13 @@ void golden_run_schedule(struct golden_case *c)
 static void poisson_rates(const float *p, size_t n, size_t draws, const struct tensor_view *in,
                           double *rate)
 {
+    const struct spec_dataset spec = { .encoder = SPEC_ENCODER_POISSON };
+    struct encoder encoder, *e = &encoder;
+    encoder_init(e, &spec, in->desc.t);
     const size_t t_count = in->desc.t;
     for (size_t i = 0; i < draws / t_count; i++) {
         const struct encode_place at = { philox_key(1, PHILOX_ENCODER), (uint32_t)i, 0 };
-        encode_sample(SPEC_ENCODER_POISSON, &at, p, &in->desc, in->data, 0);
+        encode_sample(e, &at, p, &in->desc, in->data, 0);
         for (size_t k = 0; k < n; k++)
             for (size_t t = 0; t < t_count; t++)
                 rate[k] += (double)tensor_get(&in->desc, in->data, 0, t, k, 0, 0);
@@ -271,13 +301,9 @@ static void check_poisson(struct golden_case *c, const struct safetensors_entry 
     golden_compare(c, "out.rate", values, p->elements);
 }
 
-void golden_run_encoder(struct golden_case *c)
+static void run_poisson(struct golden_case *c)
 {
     const struct safetensors_entry *p = golden_tensor(c, "in.p");
-    if (strcmp(c->op, "poisson") != 0) {
-        golden_fail(c, "", "no op %s", c->op);
-        return;
-    }
     if (p == NULL || p->elements > 64) {
         golden_fail(c, "in.p", "missing or too long");
         return;
@@ -288,4 +314,61 @@ void golden_run_encoder(struct golden_case *c)
     if (in.data == NULL) golden_fail(c, "", "out of memory");
     else check_poisson(c, p, rate, &in);
     mem_free(in.data);
+}
+
+/* out.y [steps][n] and, of a latency code, out.t_f [n]; values holds steps * n. */
+static void compare_code(struct golden_case *c, const struct tensor_desc *d, const void *code,
+                         const struct encoder *e, const float *x, float *values)
+{
+    const size_t n = d->c;
+    for (size_t i = 0; i < d->t * n; i++)
+        values[i] = tensor_get(d, code, 0, i / n, i % n, 0, 0);
+    golden_compare(c, "out.y", values, d->t * n);
+    if (!golden_expects(c, "out.t_f")) return;
+    for (size_t i = 0; i < n; i++) values[i] = (float)encode_latency(e, x[i]);
+    golden_compare(c, "out.t_f", values, n);
+}
+
+/* in.x [n] as an image of n channels; periodic: [T][n]. */
+static void run_code(struct golden_case *c, const struct spec_dataset *spec, bool periodic)
+{
+    const struct safetensors_entry *x = golden_tensor(c, "in.x");
+    const size_t t = (size_t)json_get_int(c->hp, "T", 1),
+                 steps = (size_t)json_get_int(c->hp, "steps", 1), period = periodic ? t : 1;
+    if (x == NULL || t == 0 || t > SPEC_TIME_STEPS_MAX || x->elements % period != 0) {
+        golden_fail(c, "in.x", "missing or of another size");
+        return;
+    }
+    const struct tensor_desc d = tensor_make(periodic ? TENSOR_F32 : TENSOR_BITS, 1, steps,
+                                             x->elements / period, 1, 1);
+    const struct encode_place at = { philox_key(1, PHILOX_ENCODER), 0, 0 };
+    struct encoder *e = mem_calloc(1, sizeof *e);
+    void *code = mem_calloc(1, tensor_bytes(&d));
+    float *values = mem_calloc(steps * x->elements, sizeof values[0]);
+    if (e == NULL || code == NULL || values == NULL) golden_fail(c, "", "out of memory");
+    else {
+        encoder_init(e, spec, t);
+        if (periodic) encode_periodic(x->data, period, &d, code, 0);
+        else encode_sample(e, &at, x->data, &d, code, 0);
+        compare_code(c, &d, code, e, x->data, values);
+    }
+    mem_free(e);
+    mem_free(code);
+    mem_free(values);
+}
+
+void golden_run_encoder(struct golden_case *c)
+{
+    const bool log = strcmp(json_get_string(c->hp, "enc_function", ""), "log") == 0;
+    struct spec_dataset spec = { .latency = log ? SPEC_LATENCY_LOG : SPEC_LATENCY_LINEAR,
+                                 .phases = json_get_int(c->hp, "K", 8) };
+    if (strcmp(c->op, "poisson") == 0) run_poisson(c);
+    else if (strcmp(c->op, "periodic") == 0) run_code(c, &spec, true);
+    else if (strcmp(c->op, "latency") == 0) {
+        spec.encoder = SPEC_ENCODER_LATENCY;
+        run_code(c, &spec, false);
+    } else if (strcmp(c->op, "weighted_phase") == 0) {
+        spec.encoder = SPEC_ENCODER_WEIGHTED_PHASE;
+        run_code(c, &spec, false);
+    } else golden_fail(c, "", "no op %s", c->op);
 }

@@ -102,6 +102,14 @@ static int check_weights(const struct trainer *t, struct err *e)
     return err_set(e, ERR_DIVERGED, "step %" PRIu64 ": a weight is not finite", t->at.step);
 }
 
+/* Rate of the update that follows `step` updates in this epoch; lr: the spec's. */
+static double rate(const struct trainer *t, uint64_t step, double lr)
+{
+    const uint64_t epochs = (uint64_t)t->spec->train.epochs;
+    const struct schedule_place at = { t->at.epoch, epochs, step, t->steps_per_epoch * epochs };
+    return schedule_rate(&t->spec->train.schedule, lr, &at);
+}
+
 int trainer_update(struct trainer *t, size_t samples, struct loss_result *out, struct err *e)
 {
     const struct net_step s = { .step = t->at.step, .sample_offset = 0, .samples = samples,
@@ -124,8 +132,7 @@ int trainer_update(struct trainer *t, size_t samples, struct loss_result *out, s
     if (!finite) return diverged(t, "the gradient", e);
     const double clip = t->spec->train.grad_clip, norm = sqrt(squares);
     const double scale = clip > 0 && norm > clip ? clip / (norm + 1e-6) : 1.0;
-    const double lr = schedule_rate(&t->spec->train.schedule, t->spec->train.optimizer.lr,
-                                    t->spec->train.epochs, t->at.epoch);
+    const double lr = rate(t, t->at.step, t->spec->train.optimizer.lr);
     optimizer_update(&t->optimizer, net_kernel_ctx(t->net), lr, scale,
                      net_weights(t->net, &floats), gradients);
     return 0;
@@ -150,8 +157,7 @@ static int train_step(struct trainer *t, struct err *e)
     t->at.tested = false; /* a limit that was raised: what was tested were other weights */
     t->last_train_loss = r.loss;
     t->step_ms = (double)(clock_mono_ns() - begin) / 1e6;
-    const double lr = schedule_rate(&t->spec->train.schedule, t->spec->train.optimizer.lr,
-                                    t->spec->train.epochs, t->at.epoch);
+    const double lr = rate(t, t->at.step - 1, t->spec->train.optimizer.lr);
     rc = step_points(t, &r, lr, e);
     if (rc == 0) rc = system_points(t, e);
     if (rc == 0 && t->o.observer.after_step != NULL)

@@ -40,7 +40,7 @@ static int build_net(struct trainer *t, struct err *e)
     enum isa isa;
     int rc = kernels_choose(&isa, e);
     if (rc != 0) return rc;
-    const bool spikes = s->dataset.encoder == SPEC_ENCODER_POISSON;
+    const bool spikes = s->dataset.encoder != SPEC_ENCODER_DIRECT;
     const struct net_options o = {
         .input = { .b = (size_t)s->train.batch_size, .t = (size_t)s->time_steps, .c = t->data->c,
                    .h = t->data->h, .w = t->data->w, .repeat = !spikes && t->data->t == 1,
@@ -88,8 +88,8 @@ static int allocate(struct trainer *t, struct err *e)
 {
     const size_t largest = most(t->train.count, most(t->validation.count, t->test.count));
     t->threads = net_kernel_ctx(t->net)->threads;
-    int rc = batcher_init(&t->batcher, t->data, &t->spec->dataset, t->spec->seed, largest,
-                          t->threads, e);
+    int rc = batcher_init(&t->batcher, t->data, &t->spec->dataset,
+                          (size_t)t->spec->time_steps, t->spec->seed, largest, t->threads, e);
     if (rc != 0) return rc;
     t->labels = mem_calloc((size_t)t->spec->train.batch_size, sizeof t->labels[0]);
     if (t->labels == NULL) return err_set(e, ERR_NOMEM, "labels");

@@ -81,6 +81,7 @@ Test(spec_train, newer_fields_keep_older_hashes, .timeout = 10)
         SPEC(LAYERS, "\"loss\":{\"type\":\"mse\",\"per_step\":false}"),
         SPEC(LAYERS, "\"readout\":\"mean\""),
         SPEC(LAYERS, "\"optimizer\":{\"amsgrad\":false}"),
+        SPEC(LAYERS, "\"schedule\":{\"unit\":\"epoch\",\"warmup\":0,\"warmup_factor\":0.01}"),
     };
     for (size_t i = 0; i < sizeof same / sizeof same[0]; i++) {
         hash_of(same[i], got);
@@ -88,6 +89,15 @@ Test(spec_train, newer_fields_keep_older_hashes, .timeout = 10)
     }
     static const char *const other[] = {
         SPEC(LAYERS, "\"optimizer\":{\"amsgrad\":true}"),
+        SPEC(LAYERS, "\"schedule\":{\"unit\":\"step\"}"),
+        SPEC(LAYERS, "\"schedule\":{\"warmup\":1}"),
+        SPEC(LAYERS, "\"schedule\":{\"warmup_factor\":0}"),
+        SPEC(LAYERS, "\"schedule\":{\"type\":\"multi_step\",\"milestones\":[1,2]}"),
+        SPEC(LAYERS, "\"schedule\":{\"type\":\"multi_step\",\"milestones\":[1,3]}"),
+        SPEC(LAYERS, "\"schedule\":{\"type\":\"exponential\",\"gamma\":0.9}"),
+        SPEC(LAYERS, "\"schedule\":{\"type\":\"linear\",\"total\":3}"),
+        SPEC(LAYERS, "\"schedule\":{\"type\":\"one_cycle\"}"),
+        SPEC(LAYERS, "\"schedule\":{\"type\":\"one_cycle\",\"anneal\":\"linear\"}"),
         SPEC(LAYERS, "\"optimizer\":{\"type\":\"adamw\"}"),
         SPEC(LAYERS, "\"optimizer\":{\"type\":\"adamw\",\"weight_decay\":0}"),
         SPEC(LAYERS, "\"optimizer\":{\"type\":\"rmsprop\"}"),
@@ -146,4 +156,50 @@ Test(spec_train, optimizers, .timeout = 5)
             "/train/optimizer/amsgrad", "belongs to type 'adam'");
     refused(SPEC(LAYERS, "\"optimizer\":{\"type\":\"adamv\"}"), "/train/optimizer/type",
             "did you mean 'adam");
+}
+
+/* Goal: schedules with their defaults; milestones ascend in whole numbers, one_cycle has a warm-up
+ * of its own. */
+Test(spec_train, schedules, .timeout = 5)
+{
+    struct spec s = good(SPEC(LAYERS, "\"schedule\":{\"type\":\"one_cycle\"}"));
+    const struct spec_schedule *c = &s.train.schedule;
+    cr_expect(c->type == SPEC_SCHEDULE_ONE_CYCLE && c->pct_start == 0.3 && c->div_factor == 25 &&
+              c->final_div_factor == 1e4 && c->anneal == SPEC_ANNEAL_COSINE);
+    spec_deinit(&s);
+    s = good(SPEC(LAYERS, "\"schedule\":{\"type\":\"multi_step\",\"milestones\":[3,3,7],"
+                          "\"warmup\":2}"));
+    cr_expect(c->n_milestones == 3 && c->milestones[2] == 7 && c->gamma == 0.1 && c->warmup == 2 &&
+              c->warmup_factor == 0.01 && c->unit == SPEC_UNIT_EPOCH);
+    spec_deinit(&s);
+    refused(SPEC(LAYERS, "\"schedule\":{\"type\":\"multi_step\",\"milestones\":[3,2]}"),
+            "/train/schedule/milestones/1", "below the one before, 3");
+    refused(SPEC(LAYERS, "\"schedule\":{\"type\":\"multi_step\",\"milestones\":[1.5]}"),
+            "/train/schedule/milestones/0", "whole number");
+    refused(SPEC(LAYERS, "\"schedule\":{\"type\":\"multi_step\"}"),
+            "/train/schedule/milestones", "is needed");
+    refused(SPEC(LAYERS, "\"schedule\":{\"type\":\"exponential\"}"), "/train/schedule/gamma",
+            "is needed");
+    refused(SPEC(LAYERS, "\"schedule\":{\"type\":\"one_cycle\",\"warmup\":3}"),
+            "/train/schedule/warmup", "belongs to type");
+}
+
+/* Goal: encoders of spikes take values in [0, 1] and fields of their own. */
+Test(spec_train, encoders, .timeout = 5)
+{
+#define ENCODED(more)                                                                     \
+    "{\"version\":1,\"dataset\":{\"name\":\"glyphs\"," more "},\"network\":{\"layers\":[" \
+    LAYERS "]}}"
+    struct spec s = good(ENCODED("\"encoder\":{\"type\":\"latency\",\"function\":\"log\"}"));
+    cr_expect(s.dataset.encoder == SPEC_ENCODER_LATENCY && s.dataset.latency == SPEC_LATENCY_LOG);
+    spec_deinit(&s);
+    s = good(ENCODED("\"encoder\":{\"type\":\"weighted_phase\"}"));
+    cr_expect(s.dataset.encoder == SPEC_ENCODER_WEIGHTED_PHASE && s.dataset.phases == 8);
+    spec_deinit(&s);
+    refused(ENCODED("\"encoder\":{\"type\":\"weighted_phase\",\"phases\":33}"),
+            "/dataset/encoder/phases", "<= 32");
+    refused(ENCODED("\"encoder\":{\"type\":\"latency\"},\"normalize\":{\"mean\":0.1,\"std\":1}"),
+            "/dataset/normalize", "leave normalize out");
+    refused(ENCODED("\"encoder\":{\"type\":\"latency\",\"phases\":3}"),
+            "/dataset/encoder/phases", "belongs to type 'weighted_phase'");
 }

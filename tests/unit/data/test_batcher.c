@@ -31,7 +31,7 @@ static struct world *make(size_t threads, enum spec_encoder encoder)
     cr_assert_eq(sample_sets_make(k->data, &k->spec, 3, &k->train, &k->validation, &k->test, &e),
                  0);
     cr_assert_eq(threads_create(&k->threads, threads, &e), 0);
-    cr_assert_eq(batcher_init(&k->batcher, k->data, &k->spec, 3, 2000, k->threads, &e), 0);
+    cr_assert_eq(batcher_init(&k->batcher, k->data, &k->spec, 4, 3, 2000, k->threads, &e), 0);
     return k;
 }
 
@@ -109,7 +109,8 @@ Test(batcher, an_epoch_is_a_permutation)
  * before. */
 Test(batcher, batches_are_functions_of_epoch_and_index)
 {
-    static const enum spec_encoder encoders[] = { SPEC_ENCODER_DIRECT, SPEC_ENCODER_POISSON };
+    static const enum spec_encoder encoders[] = { SPEC_ENCODER_DIRECT, SPEC_ENCODER_POISSON,
+                                                  SPEC_ENCODER_LATENCY };
     float *a = mem_calloc(32 * 2 * 784, sizeof(float)),
           *b = mem_calloc(32 * 2 * 784, sizeof(float));
     for (int i = 0; i < 2; i++) {
@@ -207,7 +208,7 @@ Test(batcher, frames_of_a_sample_move_together)
     cr_assert_eq(open_steps(&d, "moving-glyphs", T, spec.frames, NULL, &e), 0);
     cr_assert_eq(sample_sets_make(d, &spec, 3, &train, &validation, &test, &e), 0);
     cr_assert_eq(threads_create(&threads, 2, &e), 0);
-    cr_assert_eq(batcher_init(&b, d, &spec, 3, train.count, threads, &e), 0);
+    cr_assert_eq(batcher_init(&b, d, &spec, T, 3, train.count, threads, &e), 0);
     const struct tensor_desc desc = tensor_make(TENSOR_F32, N, T, 2, 28, 28);
     float *input = mem_calloc(desc.elements, sizeof input[0]), frames[T * CELLS], spare[CELLS];
     uint32_t labels[N];
