@@ -265,6 +265,17 @@ struct spec_loss {
     double lambda, means;   /* tet */
 };
 enum spec_readout { SPEC_READOUT_MEAN, SPEC_READOUT_LAST, SPEC_READOUT_MAX_MEMBRANE };
+#define SPEC_GROUPS_MAX 16
+struct spec_parameter_group {
+    char match[SPEC_PATH_MAX]; /* glob over parameter names: "*.bias" */
+    double lr, weight_decay;   /* below 0: the optimiser's */
+};
+enum spec_stop_metric { SPEC_STOP_ACCURACY, SPEC_STOP_LOSS };
+struct spec_early_stop {
+    int64_t patience; /* validations without gain; 0 = never */
+    enum spec_stop_metric metric;
+    double min_delta;
+};
 enum spec_numerics { SPEC_NUMERICS_FAST, SPEC_NUMERICS_EXACT };
 struct spec_train {
     int64_t epochs, batch_size;
@@ -278,6 +289,12 @@ struct spec_train {
     double grad_clip;   /* 2-norm over all parameters; 0 = off */
     bool drop_last;
     int64_t eval_every; /* epochs between evaluations on the validation split */
+    int64_t accumulate; /* batches an update */
+    struct spec_parameter_group groups[SPEC_GROUPS_MAX]; /* the first that matches counts */
+    size_t n_groups;
+    char freeze[SPEC_GROUPS_MAX][SPEC_PATH_MAX]; /* globs over parameter names */
+    size_t n_freeze;
+    struct spec_early_stop early_stop;
 };
 
 enum spec_monitor_type {

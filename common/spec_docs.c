@@ -70,6 +70,7 @@ static void add_default(struct text *t, const struct spec_field *f)
 {
     char names[16][32];
     if (f->required) add(t, "**required**");
+    else if (f->optional) add(t, "not set");
     else if (f->kind == FIELD_BOOL) add(t, "%s", f->fallback != 0 ? "true" : "false");
     else if (f->kind == FIELD_INT || f->kind == FIELD_NUMBER || f->kind == FIELD_PAIR)
         add(t, "%g", f->fallback);

@@ -181,6 +181,9 @@ static void check_train(const struct spec *s, struct json_faults *faults)
                        "with a layer that gives numbers");
     }
     check_schedule(&t->schedule, faults);
+    if (t->early_stop.patience > 0 && s->dataset.validation_fraction <= 0)
+        json_fault_add(faults, "/train/early_stop", "not_allowed",
+                       "looks at the validation split: dataset.validation.fraction is 0");
     const struct spec_optimizer *o = &t->optimizer;
     if (o->type == SPEC_SGD && o->nesterov && (o->momentum <= 0 || o->dampening != 0)) {
         json_fault_add(faults, "/train/optimizer/nesterov", "not_allowed",

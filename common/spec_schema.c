@@ -144,7 +144,8 @@ static bool put_fields(cJSON *properties, cJSON *required, const struct spec_fie
         if (!put(properties, fields[i].name, s) ||
             cJSON_AddStringToObject(s, "description", fields[i].meaning) == NULL)
             return false;
-        cJSON *fallback = fields[i].required ? NULL : default_of(&fields[i]);
+        const bool none = fields[i].required || fields[i].optional;
+        cJSON *fallback = none ? NULL : default_of(&fields[i]);
         if (fallback != NULL && !put(s, "default", fallback)) return false;
         if (fields[i].required &&
             !cJSON_AddItemToArray(required, cJSON_CreateString(fields[i].name)))

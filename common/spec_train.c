@@ -156,12 +156,36 @@ static const struct spec_object loss_object = {
     "train.loss", "type", AT(spec_loss, type), SPEC_LOSS_MSE, loss_variants, LENGTH(loss_variants),
     NULL, 0
 };
+#define G(member) AT(spec_parameter_group, member)
+static const struct spec_field group_fields[] = {
+    { "match", FIELD_STRING, SPEC_RESULT, G(match), .size = SPEC_PATH_MAX, .required = true,
+      .meaning = "glob over parameter names, <path>.weight" },
+    { "lr", FIELD_NUMBER, SPEC_RESULT, G(lr), -1, 0, 1000, .optional = true,
+      .meaning = "instead of the optimizer's; the schedule goes on from it" },
+    { "weight_decay", FIELD_NUMBER, SPEC_RESULT, G(weight_decay), -1, 0, 1, .optional = true,
+      .meaning = "instead of the optimizer's; 0 exempts" },
+};
+static const struct spec_object group_object = {
+    "train.parameter_groups", NULL, 0, 0, NULL, 0, group_fields, LENGTH(group_fields)
+};
+#define E(member) AT(spec_early_stop, member)
+static const struct spec_field early_stop_fields[] = {
+    { "patience", FIELD_INT, SPEC_RESULT, E(patience), 0, 0, 1e6, .newer = true,
+      .meaning = "validations after epochs without gain that end the run; 0 = never" },
+    { "metric", FIELD_CHOICE, SPEC_RESULT, E(metric), SPEC_STOP_ACCURACY,
+      .choices = "accuracy|loss", .newer = true, .meaning = "of the validation split" },
+    { "min_delta", FIELD_NUMBER, SPEC_RESULT, E(min_delta), 0, 0, 1e9, .newer = true,
+      .meaning = "what is no more than this is no gain" },
+};
+static const struct spec_object early_stop_object = {
+    "train.early_stop", NULL, 0, 0, NULL, 0, early_stop_fields, LENGTH(early_stop_fields)
+};
 #define T(member) AT(spec_train, member)
 static const struct spec_field train_fields[] = {
     { "epochs", FIELD_INT, SPEC_RESULT, T(epochs), 10, 1, 100000,
       .meaning = "passes over the data" },
     { "batch_size", FIELD_INT, SPEC_RESULT, T(batch_size), 64, 1, 65536,
-      .meaning = "samples an update" },
+      .meaning = "samples of a pass; an update has `accumulate` passes" },
     { "optimizer", FIELD_OBJECT, SPEC_RESULT, T(optimizer), .object = &optimizer_object,
       .meaning = "update rule" },
     { "schedule", FIELD_OBJECT, SPEC_RESULT, T(schedule), .object = &schedule_object,
@@ -181,9 +205,21 @@ static const struct spec_field train_fields[] = {
     { "grad_clip", FIELD_NUMBER, SPEC_RESULT, T(grad_clip), 0, 0, 1e9,
       .meaning = "largest 2-norm of all gradients; 0 = off" },
     { "drop_last", FIELD_BOOL, SPEC_RESULT, T(drop_last), 0,
-      .meaning = "leave out a partial batch" },
+      .meaning = "leave out a partial update at the end of an epoch" },
     { "eval_every", FIELD_INT, SPEC_RESULT, T(eval_every), 1, 1, 100000,
       .meaning = "epochs between validations" },
+    { "accumulate", FIELD_INT, SPEC_RESULT, T(accumulate), 1, 1, 65536, .newer = true,
+      .meaning = "batches an update; its gradient is that of the mean loss of all their samples, "
+                 "added up batch by batch; batch normalisation sees one batch" },
+    { "parameter_groups", FIELD_OBJECTS, SPEC_RESULT, T(groups), .max = SPEC_GROUPS_MAX,
+      .size = sizeof(struct spec_parameter_group), .count_at = T(n_groups),
+      .object = &group_object, .newer = true,
+      .meaning = "parameters with a rate or decay of their own; the first that matches counts" },
+    { "freeze", FIELD_STRINGS, SPEC_RESULT, T(freeze), .max = SPEC_GROUPS_MAX,
+      .size = SPEC_PATH_MAX, .count_at = T(n_freeze), .newer = true,
+      .meaning = "globs over names of parameters that stay as they are; running statistics go on" },
+    { "early_stop", FIELD_OBJECT, SPEC_RESULT, T(early_stop), .object = &early_stop_object,
+      .newer = true, .meaning = "end when validation gains nothing more" },
 };
 const struct spec_object spec_object_train = {
     "train", NULL, 0, 0, NULL, 0, train_fields, LENGTH(train_fields)

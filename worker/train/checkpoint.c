@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define FILES_STEP 64 /* the list of files grows by so many */
-#define META_COUNT 12
+#define META_COUNT 13
 #define META_TEXT_MAX (2 * CHECKPOINT_MAKER_MAX)
 #define PREFIX_MAX 48
 
@@ -97,9 +97,10 @@ static int write_file(const char *path, const struct tensor_list *l, const struc
     (void)snprintf(text[9], META_TEXT_MAX, "%s", s->build);
     (void)snprintf(text[10], META_TEXT_MAX, "%s", s->cpu);
     (void)snprintf(text[11], META_TEXT_MAX, "%s", s->mixed);
+    (void)snprintf(text[12], META_TEXT_MAX, "%a %" PRIu64, s->stop_best, s->stop_waited);
     static char names[META_COUNT][20] = { "format", "step", "epoch", "cursor", "best",
                                           "result_hash", "updates", "tested", "validation",
-                                          "build", "cpu", "mixed" };
+                                          "build", "cpu", "mixed", "early_stop" };
     struct safetensors_meta meta[META_COUNT];
     for (size_t i = 0; i < META_COUNT; i++)
         meta[i] = (struct safetensors_meta){ names[i], text[i] };
@@ -190,6 +191,15 @@ static void read_validation(const struct safetensors *f, struct checkpoint_state
     s->val_step = 0;
 }
 
+/* A file of an earlier build has none. */
+static void read_early_stop(const struct safetensors *f, struct checkpoint_state *s)
+{
+    const char *text = safetensors_meta_find(f, "early_stop");
+    if (text != NULL && sscanf(text, "%la %" SCNu64, &s->stop_best, &s->stop_waited) == 2) return;
+    s->stop_best = (double)NAN;
+    s->stop_waited = 0;
+}
+
 /* All parts must be there before anything is taken over. */
 static bool complete(const struct safetensors *f, const struct net *n, const struct optimizer *o,
                      bool best)
@@ -264,6 +274,7 @@ static int load_file(const char *path, struct net *n, struct optimizer *o,
         o->updates = updates;
         s->tested = tested != 0;
         read_validation(&f, s);
+        read_early_stop(&f, s);
         note_maker(&f, s);
         take_over(&f, n, o, s);
     }

@@ -21,6 +21,8 @@ struct checkpoint_state {
     uint64_t best_step;
     double val_loss, val_accuracy; /* of the last validation; NaN = none yet */
     uint64_t val_step;             /* when it was; 0 = none yet */
+    double stop_best;              /* early stop: best figure, larger is better; NaN = none yet */
+    uint64_t stop_waited;          /* validations since then */
     float *best;     /* all weights and buffers, PyTorch order, or NULL; owned by the trainer */
     size_t best_floats;
     char result_hash[DIGEST_HEX_MAX];

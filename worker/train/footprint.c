@@ -25,7 +25,8 @@ struct footprint footprint_of(const struct net *n, const struct spec *s,
     const size_t slots = training ? optimizer_slots(&s->train.optimizer) : 0;
     struct footprint f = {
         .net_bytes = net_plan(n)->total_bytes,
-        .optimizer_bytes = slots * net_plan(n)->parameters_bytes,
+        .optimizer_bytes = (slots + (training && s->train.accumulate > 1)) *
+                           net_plan(n)->parameters_bytes,
         .best_bytes = training ? weights : 0,
         .staging_bytes = weights + (d->frames + 1) * d->image * threads * sizeof(float),
         .dataset_bytes = d->bytes + list_bytes(d),

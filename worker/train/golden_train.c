@@ -160,7 +160,8 @@ static void run_group(struct golden_case *c, const struct kernel_ctx *kc, struct
             return;
         }
         memcpy(g, gradient, first->elements * sizeof g[0]);
-        optimizer_update(o, kc, rate_of_step(c, o->spec, step), 1.0, p, g);
+        const double lr = rate_of_step(c, o->spec, step);
+        optimizer_update(o, kc, &lr, 1.0, p, g);
         (void)snprintf(role, sizeof role, "out.p.%d.%s", step, name);
         golden_compare(c, role, p, first->elements);
     }

@@ -79,6 +79,7 @@ cJSON *summary_json(const struct trainer *t, const struct trainer_result *r)
               add(o, "val_loss", r->val_loss) && add(o, "val_accuracy", r->val_accuracy) &&
               add(o, "best_val_accuracy", r->best_val_accuracy) &&
               json_add_int(o, "best_step", (int64_t)r->best_step) &&
+              cJSON_AddBoolToObject(o, "stopped_early", r->stopped_early) != NULL &&
               add(o, "test_loss", r->test_loss) && add(o, "test_accuracy", r->test_accuracy) &&
               add(o, "best_test_loss", r->best_test_loss) &&
               add(o, "best_test_accuracy", r->best_test_accuracy) &&

@@ -10,6 +10,7 @@
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
 
 #define SYSTEM_EVERY_STEPS 20
@@ -23,13 +24,14 @@ int trainer_point(struct trainer *t, const char *name, double value, struct err 
     return t->o.output.points(t->o.output.ctx, &s, 1, e);
 }
 
-static int step_points(struct trainer *t, const struct loss_result *r, double lr, struct err *e)
+static int step_points(struct trainer *t, const struct loss_result *r, size_t samples, double lr,
+                       struct err *e)
 {
     if (t->o.output.points == NULL) return 0;
     const int64_t now = clock_wall_ms();
     const struct point p[3] = {
         { t->at.step, now, r->loss },
-        { t->at.step, now, (double)r->correct / (double)t->batch },
+        { t->at.step, now, (double)r->correct / (double)samples },
         { t->at.step, now, lr },
     };
     const struct wire_series s[3] = { { "train/loss", &p[0], 1 }, { "train/accuracy", &p[1], 1 },
@@ -110,55 +112,103 @@ static double rate(const struct trainer *t, uint64_t step, double lr)
     return schedule_rate(&t->spec->train.schedule, lr, &at);
 }
 
-int trainer_update(struct trainer *t, size_t samples, struct loss_result *out, struct err *e)
+/* Where a pass stands in its update. */
+struct pass {
+    size_t samples, offset; /* of the batch; those of the update's batches before it */
+    size_t total;           /* samples of the update */
+};
+
+/* Forward, loss, backward of the batch in the net's input: its share of the update's loss. */
+static struct loss_result run_pass(struct trainer *t, const struct pass *p)
 {
-    const struct net_step s = { .step = t->at.step, .sample_offset = 0, .samples = samples,
-                                .training = true };
+    const struct net_step s = { .step = t->at.step, .sample_offset = p->offset,
+                                .samples = p->samples, .training = true };
     net_forward(t->net, &s);
     const struct tensor_desc *yd, *gd;
     const void *y = net_output(t->net, &yd);
     float *g = net_output_gradient(t->net, &gd);
     const struct spec_train *train = &t->spec->train;
     const struct loss_args a = { .loss = &train->loss, .readout = train->readout,
-                                 .shards = (size_t)train->shards, .samples = samples,
-                                 .labels = t->labels };
-    *out = loss_compute(&a, yd, y, gd, g);
+                                 .shards = (size_t)train->shards, .samples = p->samples,
+                                 .total = p->total, .labels = t->labels };
+    const struct loss_result r = loss_compute(&a, yd, y, gd, g);
     net_backward(t->net, &s);
+    return r;
+}
+
+/* Steps along the net's gradients; loss: of the whole update. */
+static int apply(struct trainer *t, double loss, struct err *e)
+{
+    const struct kernel_ctx *kc = net_kernel_ctx(t->net);
     size_t floats;
-    const float *gradients = net_gradients(t->net, &floats);
-    double squares;
-    const bool finite = f32_sum_squares(net_kernel_ctx(t->net), gradients, floats, &squares);
-    if (!isfinite(out->loss)) return diverged(t, "the loss", e);
+    float *gradients = net_gradients(t->net, &floats);
+    double squares, rates[1 + SPEC_GROUPS_MAX];
+    optimizer_silence(&t->optimizer, gradients);
+    const bool finite = f32_sum_squares(kc, gradients, floats, &squares);
+    if (!isfinite(loss)) return diverged(t, "the loss", e);
     if (!finite) return diverged(t, "the gradient", e);
     const double clip = t->spec->train.grad_clip, norm = sqrt(squares);
     const double scale = clip > 0 && norm > clip ? clip / (norm + 1e-6) : 1.0;
-    const double lr = rate(t, t->at.step, t->spec->train.optimizer.lr);
-    optimizer_update(&t->optimizer, net_kernel_ctx(t->net), lr, scale,
-                     net_weights(t->net, &floats), gradients);
+    for (size_t i = 0; i < t->optimizer.n_groups; i++)
+        rates[i] = rate(t, t->at.step, t->optimizer.groups[i].lr);
+    optimizer_update(&t->optimizer, kc, rates, scale, net_weights(t->net, &floats), gradients);
     return 0;
+}
+
+int trainer_update(struct trainer *t, size_t samples, struct loss_result *out, struct err *e)
+{
+    *out = run_pass(t, &(struct pass){ .samples = samples, .total = samples });
+    return apply(t, out->loss, e);
+}
+
+/* The gradient of an update of K batches is gK + (... ((g1 + g2) + g3) ...), in float. */
+static void gather(struct trainer *t, bool first, bool last)
+{
+    const struct kernel_ctx *kc = net_kernel_ctx(t->net);
+    size_t floats;
+    float *g = net_gradients(t->net, &floats);
+    if (first && last) return;
+    if (last) f32_add(kc, g, t->accumulated, floats);
+    else if (first) memcpy(t->accumulated, g, floats * sizeof g[0]);
+    else f32_add(kc, t->accumulated, g, floats);
+}
+
+/* The next `total` samples of the epoch, batch by batch, then one update. */
+static int update(struct trainer *t, size_t total, struct loss_result *out, struct err *e)
+{
+    const struct tensor_desc *desc;
+    void *input = net_input_data(t->net, &desc);
+    const size_t size = (size_t)t->spec->train.batch_size;
+    *out = (struct loss_result){ 0 };
+    for (size_t done = 0; done < total; done += t->batch) {
+        t->batch = total - done < size ? total - done : size;
+        batcher_fill(&t->batcher, &t->train, t->at.epoch, (size_t)t->at.cursor + done, t->batch,
+                     true, desc, input, t->labels);
+        const struct pass p = { .samples = t->batch, .offset = done, .total = total };
+        const struct loss_result r = run_pass(t, &p);
+        out->loss += r.loss;
+        out->correct += r.correct;
+        gather(t, done == 0, done + t->batch == total);
+    }
+    return apply(t, out->loss, e);
 }
 
 static int train_step(struct trainer *t, struct err *e)
 {
-    const struct tensor_desc *desc;
-    void *input = net_input_data(t->net, &desc);
     const int64_t begin = clock_mono_ns();
     const size_t left = t->train.count - (size_t)t->at.cursor;
-    const size_t size = (size_t)t->spec->train.batch_size;
-    t->batch = left < size ? left : size;
-    batcher_fill(&t->batcher, &t->train, t->at.epoch, (size_t)t->at.cursor, t->batch, true, desc,
-                 input, t->labels);
+    const size_t size = (size_t)trainer_update_size(t), total = left < size ? left : size;
     struct loss_result r;
-    int rc = trainer_update(t, t->batch, &r, e);
+    int rc = update(t, total, &r, e);
     if (rc != 0) return rc;
     t->at.step++;
-    t->at.cursor += t->batch;
-    t->samples_seen += t->batch;
+    t->at.cursor += total;
+    t->samples_seen += total;
     t->at.tested = false; /* a limit that was raised: what was tested were other weights */
     t->last_train_loss = r.loss;
     t->step_ms = (double)(clock_mono_ns() - begin) / 1e6;
     const double lr = rate(t, t->at.step - 1, t->spec->train.optimizer.lr);
-    rc = step_points(t, &r, lr, e);
+    rc = step_points(t, &r, total, lr, e);
     if (rc == 0) rc = system_points(t, e);
     if (rc == 0 && t->o.observer.after_step != NULL)
         rc = t->o.observer.after_step(t->o.observer.ctx, t, e);
@@ -214,13 +264,35 @@ static int validate(struct trainer *t, uint64_t epochs_done, struct err *e)
     return rc;
 }
 
+/* Validations in the middle of an epoch do not count: a step limit may have caused them. */
+static void watch_gain(struct trainer *t)
+{
+    const struct spec_early_stop *s = &t->spec->train.early_stop;
+    const bool loss = s->metric == SPEC_STOP_LOSS;
+    const double now = loss ? -t->at.val_loss : t->at.val_accuracy;
+    const bool gain = !(now <= t->at.stop_best + s->min_delta); /* also the first: NaN */
+    if (gain) t->at.stop_best = now;
+    t->at.stop_waited = gain ? 0 : t->at.stop_waited + 1;
+}
+
+static bool stops_early(const struct trainer *t)
+{
+    const int64_t patience = t->spec->train.early_stop.patience;
+    return patience > 0 && t->at.stop_waited >= (uint64_t)patience;
+}
+
 static int evaluate_epoch(struct trainer *t, struct err *e)
 {
     const uint64_t done = t->at.epoch + 1;
     const bool last = done == (uint64_t)t->spec->train.epochs;
     if (t->validation.count == 0 || (done % (uint64_t)t->spec->train.eval_every != 0 && !last))
         return 0;
-    return validate(t, done, e);
+    const int rc = validate(t, done, e);
+    watch_gain(t);
+    if (stops_early(t))
+        log_info("worker.train", "ends early: %" PRIu64 " validations without gain",
+                 t->at.stop_waited);
+    return rc;
 }
 
 /* A step limit may end a run where no epoch ends; a resume there has its figures already. */
@@ -253,7 +325,7 @@ static uint64_t step_limit(const struct trainer *t)
 
 static bool epoch_done(const struct trainer *t)
 {
-    const uint64_t size = (uint64_t)t->spec->train.batch_size, n = t->train.count;
+    const uint64_t size = trainer_update_size(t), n = t->train.count;
     return t->spec->train.drop_last ? t->at.cursor + size > n : t->at.cursor >= n;
 }
 
@@ -279,7 +351,8 @@ static bool at_limit(const struct trainer *t)
  * them once more. */
 static bool saves_now(const struct trainer *t)
 {
-    const bool ends = at_limit(t) || t->at.epoch >= (uint64_t)t->spec->train.epochs;
+    const bool ends = at_limit(t) || stops_early(t) ||
+                      t->at.epoch >= (uint64_t)t->spec->train.epochs;
     return !ends && t->at.step % (uint64_t)t->spec->checkpoint_every_steps == 0;
 }
 
@@ -296,7 +369,7 @@ static int run_epoch(struct trainer *t, struct trainer_result *r, bool *stop, st
         if (rc == 0 && over) rc = end_epoch(t, e);
         if (rc == 0 && saves_now(t)) rc = save(t, r, e);
         if (t->o.output.desired != NULL) r->ended = t->o.output.desired(t->o.output.ctx);
-        *stop = r->ended != DESIRED_RUN || at_limit(t);
+        *stop = r->ended != DESIRED_RUN || at_limit(t) || stops_early(t);
     }
     return rc;
 }
@@ -346,7 +419,7 @@ int trainer_run(struct trainer *t, struct trainer_result *r, struct err *e)
                                   .best_test_accuracy = NAN, .checkpoint_step = t->at.step };
     t->started_ms = clock_mono_ms();
     t->samples_seen = 0;
-    bool stop = at_limit(t); /* a resume may begin there */
+    bool stop = at_limit(t) || stops_early(t); /* a resume may begin there */
     int rc = 0;
     while (rc == 0 && !stop && t->at.epoch < (uint64_t)t->spec->train.epochs)
         rc = run_epoch(t, r, &stop, e);
@@ -359,6 +432,7 @@ int trainer_run(struct trainer *t, struct trainer_result *r, struct err *e)
     if (rc == 0 && r->ended != DESIRED_CANCEL) rc = save(t, r, e);
     r->step = t->at.step;
     r->best_step = t->at.best_step;
+    r->stopped_early = stops_early(t);
     r->best_val_accuracy = t->at.best_accuracy;
     r->val_loss = t->at.val_loss;
     r->val_accuracy = t->at.val_accuracy;

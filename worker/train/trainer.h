@@ -48,6 +48,7 @@ struct trainer {
     int64_t started_ms;
     uint64_t samples_seen;   /* trained on since trainer_run began */
     size_t batch;            /* samples of the last training batch */
+    float *accumulated;      /* gradients of an update's earlier batches; NULL: it has one batch */
     struct activity *activity; /* borrowed: trainer_evaluate adds to it; NULL = not wanted */
     char warning[240];       /* of the run: dead layers; "" = none */
     struct err diverged_at;
@@ -58,6 +59,7 @@ struct trainer_result {
     double val_loss, val_accuracy, best_val_accuracy;
     double test_loss, test_accuracy;           /* of the last weights */
     double best_test_loss, best_test_accuracy; /* of the best weights on validation */
+    bool stopped_early;
 };
 struct evaluation {
     double loss, accuracy;
@@ -78,6 +80,8 @@ int trainer_run(struct trainer *t, struct trainer_result *r, struct err *e);
 struct evaluation trainer_evaluate(struct trainer *t, const struct sample_set *set);
 /* One update on the batch that is in the net's input; for `bench`. Errors: ERR_DIVERGED. */
 int trainer_update(struct trainer *t, size_t samples, struct loss_result *out, struct err *e);
+/* Samples of a whole update: batch_size * accumulate. */
+uint64_t trainer_update_size(const struct trainer *t);
 /* One point of one series, now. */
 int trainer_point(struct trainer *t, const char *name, double value, struct err *e);
 

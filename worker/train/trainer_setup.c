@@ -97,15 +97,26 @@ static int allocate(struct trainer *t, struct err *e)
     size_t floats;
     (void)net_weights(t->net, &floats);
     rc = optimizer_init(&t->optimizer, &t->spec->train.optimizer, floats, e);
+    if (rc == 0) rc = optimizer_group(&t->optimizer, t->net, &t->spec->train, e);
     if (rc != 0) return rc;
+    if (t->spec->train.accumulate > 1) {
+        t->accumulated = mem_calloc(floats, sizeof t->accumulated[0]);
+        if (t->accumulated == NULL) return err_set(e, ERR_NOMEM, "accumulated gradients");
+    }
     t->at.best_floats = weights_floats(t->net);
     t->at.best = mem_calloc(t->at.best_floats + 1, sizeof t->at.best[0]);
     return t->at.best != NULL ? 0 : err_set(e, ERR_NOMEM, "best weights");
 }
 
+uint64_t trainer_update_size(const struct trainer *t)
+{
+    const struct spec_train *train = &t->spec->train;
+    return (uint64_t)train->batch_size * (uint64_t)(train->accumulate > 1 ? train->accumulate : 1);
+}
+
 static void count_steps(struct trainer *t)
 {
-    const uint64_t n = t->train.count, size = (uint64_t)t->spec->train.batch_size;
+    const uint64_t n = t->train.count, size = trainer_update_size(t);
     t->steps_per_epoch = t->spec->train.drop_last ? n / size : (n + size - 1) / size;
     t->steps_total = t->steps_per_epoch * (uint64_t)t->spec->train.epochs;
     const uint64_t limit = t->o.max_steps > 0 ? t->o.max_steps : (uint64_t)t->spec->train.max_steps;
@@ -133,6 +144,7 @@ int trainer_init(struct trainer *t, const struct spec *spec, const struct traine
 {
     *t = (struct trainer){ .spec = spec, .o = *o };
     t->at.best_accuracy = t->at.val_loss = t->at.val_accuracy = t->last_train_loss = NAN;
+    t->at.stop_best = NAN;
     const struct dataset_request request = { &spec->dataset, (size_t)spec->time_steps,
                                              o->data_dir };
     int rc = dataset_open(&t->data, &request, e);
@@ -151,7 +163,7 @@ int trainer_init(struct trainer *t, const struct spec *spec, const struct traine
     count_steps(t);
     if (t->steps_per_epoch == 0) {
         trainer_deinit(t);
-        return err_set(e, ERR_SPEC, "batch_size %lld leaves no whole batch of the training data",
+        return err_set(e, ERR_SPEC, "batch_size %lld leaves no whole update of the training data",
                        (long long)spec->train.batch_size);
     }
     return 0;
@@ -161,6 +173,7 @@ void trainer_deinit(struct trainer *t)
 {
     mem_free(t->at.best);
     mem_free(t->labels);
+    mem_free(t->accumulated);
     optimizer_deinit(&t->optimizer);
     batcher_deinit(&t->batcher);
     net_destroy(t->net);

@@ -81,6 +81,7 @@ Test(spec_train, newer_fields_keep_older_hashes, .timeout = 10)
         SPEC(LAYERS, "\"loss\":{\"type\":\"mse\",\"per_step\":false}"),
         SPEC(LAYERS, "\"readout\":\"mean\""),
         SPEC(LAYERS, "\"optimizer\":{\"amsgrad\":false}"),
+        SPEC(LAYERS, "\"accumulate\":1,\"freeze\":[],\"parameter_groups\":[],\"early_stop\":{}"),
         SPEC(LAYERS, "\"schedule\":{\"unit\":\"epoch\",\"warmup\":0,\"warmup_factor\":0.01}"),
     };
     for (size_t i = 0; i < sizeof same / sizeof same[0]; i++) {
@@ -89,6 +90,13 @@ Test(spec_train, newer_fields_keep_older_hashes, .timeout = 10)
     }
     static const char *const other[] = {
         SPEC(LAYERS, "\"optimizer\":{\"amsgrad\":true}"),
+        SPEC(LAYERS, "\"accumulate\":2"),
+        SPEC(LAYERS, "\"freeze\":\"*.bias\""),
+        SPEC(LAYERS, "\"parameter_groups\":[{\"match\":\"*\"}]"),
+        SPEC(LAYERS, "\"parameter_groups\":[{\"match\":\"*\",\"lr\":0.001}]"),
+        SPEC(LAYERS, "\"parameter_groups\":[{\"match\":\"*\",\"weight_decay\":0}]"),
+        SPEC(LAYERS, "\"early_stop\":{\"patience\":3}"),
+        SPEC(LAYERS, "\"early_stop\":{\"patience\":3,\"metric\":\"loss\"}"),
         SPEC(LAYERS, "\"schedule\":{\"unit\":\"step\"}"),
         SPEC(LAYERS, "\"schedule\":{\"warmup\":1}"),
         SPEC(LAYERS, "\"schedule\":{\"warmup_factor\":0}"),
@@ -202,4 +210,27 @@ Test(spec_train, encoders, .timeout = 5)
             "/dataset/normalize", "leave normalize out");
     refused(ENCODED("\"encoder\":{\"type\":\"latency\",\"phases\":3}"),
             "/dataset/encoder/phases", "belongs to type 'weighted_phase'");
+}
+
+/* Goal: groups take what they do not say from the optimiser; an early stop needs a validation
+ * split. */
+Test(spec_train, groups_and_early_stop, .timeout = 5)
+{
+    struct spec s = good(SPEC(LAYERS, "\"parameter_groups\":[{\"match\":\"*.w\",\"lr\":1e-4,"
+                                      "\"weight_decay\":0},{\"match\":\"*\"}],"
+                                      "\"early_stop\":{\"patience\":2}"));
+    const struct spec_parameter_group *g = s.train.groups;
+    cr_expect(s.train.n_groups == 2 && g[0].lr == 1e-4 && g[0].weight_decay == 0);
+    cr_expect(g[1].lr < 0 && g[1].weight_decay < 0 && s.train.accumulate == 1);
+    cr_expect(s.train.early_stop.patience == 2 &&
+              s.train.early_stop.metric == SPEC_STOP_ACCURACY);
+    spec_deinit(&s);
+    refused(SPEC(LAYERS, "\"parameter_groups\":[{\"lr\":1}]"), "/train/parameter_groups/0/match",
+            "is needed");
+    refused(SPEC(LAYERS, "\"parameter_groups\":[{\"match\":\"*\",\"lr\":-1}]"),
+            "/train/parameter_groups/0/lr", ">= 0");
+    refused(SPEC(LAYERS, "\"accumulate\":0"), "/train/accumulate", ">= 1");
+    refused("{\"version\":1,\"dataset\":{\"name\":\"glyphs\",\"validation\":{\"fraction\":0}},"
+            "\"network\":{\"layers\":[" LAYERS "]},\"train\":{\"early_stop\":{\"patience\":1}}}",
+            "/train/early_stop", "validation split");
 }

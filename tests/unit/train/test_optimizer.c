@@ -74,7 +74,7 @@ static void check(const struct spec_optimizer *o, double scale)
         for (int step = 0; step < STEPS; step++) {
             float *g = numbers(N, (size_t)(10 + step));
             plain[o->type](o, &want, g, scale, step);
-            optimizer_update(&opt, &kc, o->lr, scale, p, g);
+            optimizer_update(&opt, &kc, &o->lr, scale, p, g);
             free(g);
         }
         for (int i = 0; i < N; i++)
@@ -163,7 +163,7 @@ Test(optimizer, centered_rmsprop_stays_finite, .timeout = 30)
         struct err e = { 0 };
         float *p = numbers(16, 1), *g = numbers(16, 2);
         cr_assert_eq(optimizer_init(&opt, &o, 16, &e), 0);
-        for (int step = 0; step < 100; step++) optimizer_update(&opt, &kc, o.lr, 1, p, g);
+        for (int step = 0; step < 100; step++) optimizer_update(&opt, &kc, &o.lr, 1, p, g);
         for (int i = 0; i < 16; i++) cr_assert(isfinite(p[i]), "%d", i);
         optimizer_deinit(&opt);
         free(p);
@@ -207,7 +207,7 @@ Test(optimizer, adam_shares_are_rounded_once, .timeout = 30)
         struct err e = { 0 };
         float *p = numbers(16, 1), *g = numbers(16, 2);
         cr_assert_eq(optimizer_init(&opt, &o, 16, &e), 0);
-        optimizer_update(&opt, &kc, o.lr, 1, p, g);
+        optimizer_update(&opt, &kc, &o.lr, 1, p, g);
         for (int i = 0; i < 16; i++) {
             cr_assert_eq(opt.slot[0][i], g[i] * 0.1f, "%d", i);
             cr_assert_eq(opt.slot[1][i], g[i] * g[i] * 0.001f, "%d", i);

@@ -281,7 +281,7 @@ Test(trainer, divergence_is_named, .timeout = 60)
     struct err e = { 0 };
     const struct trainer_options o = { .training = true };
     cr_assert_eq(trainer_init(&t, &s, &o, &e), 0);
-    s.train.optimizer.lr = 1e36; /* beyond what a spec may say */
+    t.optimizer.groups[0].lr = 1e36; /* beyond what a spec may say */
     cr_assert_eq(trainer_run(&t, &r, &e), ERR_DIVERGED, "%s", e.text);
     cr_assert(strncmp(e.text, "step ", 5) == 0 && strstr(e.text, "not finite") != NULL, "%s",
               e.text);
