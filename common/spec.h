@@ -88,6 +88,9 @@ enum spec_layer_type {
     SPEC_ADAPTIVE_AVG_POOL2D,
     SPEC_CONV1D,
     SPEC_CONV_TRANSPOSE2D,
+    SPEC_SYNAPSE_FILTER,
+    SPEC_TEMPORAL_ATTENTION,
+    SPEC_CHANNEL_ATTENTION,
     SPEC_UPSAMPLE,
     SPEC_GROUP_NORM,
     SPEC_THRESHOLD_BATCH_NORM,
@@ -150,6 +153,13 @@ struct spec_layer {
             int64_t groups;
             double eps;
         } group_norm;
+        struct {
+            double tau;
+            bool learnable;
+        } synapse_filter;
+        struct {
+            int64_t reduction;
+        } attention;
         struct {
             int64_t scale_factor[2];
         } upsample;

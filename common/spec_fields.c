@@ -82,6 +82,16 @@ static const struct spec_field group_norm_fields[] = {
     { "eps", FIELD_NUMBER, SPEC_RESULT, L(group_norm.eps), 1e-5, 0, 1, true,
       .meaning = "added to the variance" },
 };
+static const struct spec_field synapse_filter_fields[] = {
+    { "tau", FIELD_NUMBER, SPEC_RESULT, L(synapse_filter.tau), 100, 1, 1e6, true,
+      .meaning = "time constant of the decay, in time-steps" },
+    { "learnable", FIELD_BOOL, SPEC_RESULT, L(synapse_filter.learnable), 0,
+      .meaning = "1/tau is sigmoid(w) and w is learned" },
+};
+static const struct spec_field attention_fields[] = {
+    { "reduction", FIELD_INT, SPEC_RESULT, L(attention.reduction), 2, 1, 65536,
+      .meaning = "hidden units are the length of the axis divided by this" },
+};
 static const struct spec_field upsample_fields[] = {
     { "scale_factor", FIELD_PAIR, SPEC_RESULT, L(upsample.scale_factor), 2, 1, 64,
       .meaning = "copies of a pixel; a number or [height, width]" },
@@ -166,6 +176,13 @@ static const struct spec_variant layer_variants[] = {
                       "1-d convolution of an image of height 1" },
     [SPEC_CONV_TRANSPOSE2D] = { "conv_transpose2d", conv_transpose2d_fields,
                                 LENGTH(conv_transpose2d_fields), "transposed 2-d convolution" },
+    [SPEC_SYNAPSE_FILTER] = { "synapse_filter", synapse_filter_fields,
+                              LENGTH(synapse_filter_fields), "leaky trace of spikes" },
+    [SPEC_TEMPORAL_ATTENTION] = { "temporal_attention", attention_fields,
+                                  LENGTH(attention_fields),
+                                  "a factor a time-step from mean and maximum of the sample" },
+    [SPEC_CHANNEL_ATTENTION] = { "channel_attention", attention_fields, LENGTH(attention_fields),
+                                 "a factor a channel from mean and maximum of the sample" },
     [SPEC_UPSAMPLE] = { "upsample", upsample_fields, LENGTH(upsample_fields),
                         "every pixel repeated (nearest)" },
     [SPEC_GROUP_NORM] = { "group_norm", group_norm_fields, LENGTH(group_norm_fields),

@@ -190,6 +190,13 @@ int spec_layer_shape(const struct spec_layer *l, struct spec_shape in, struct sp
             return err_set(e, ERR_SPEC, "groups %lld must divide the %lld channels",
                            (long long)l->u.group_norm.groups, (long long)in.c);
         break;
+    case SPEC_CHANNEL_ATTENTION:
+        if (l->u.attention.reduction > in.c)
+            return err_set(e, ERR_SPEC, "reduction %lld leaves nothing of %lld channels",
+                           (long long)l->u.attention.reduction, (long long)in.c);
+        break;
+    case SPEC_SYNAPSE_FILTER:
+    case SPEC_TEMPORAL_ATTENTION: /* spec_shapes knows T */
     case SPEC_BATCH_NORM:
     case SPEC_THRESHOLD_BATCH_NORM:
     case SPEC_TEMPORAL_BATCH_NORM:
@@ -228,6 +235,10 @@ int64_t spec_layer_parameters(const struct spec_layer *l, struct spec_shape in, 
     case SPEC_THRESHOLD_BATCH_NORM:
     case SPEC_GROUP_NORM: return 2 * in.c;
     case SPEC_TEMPORAL_BATCH_NORM: return 2 * in.c + time_steps;
+    case SPEC_SYNAPSE_FILTER: return l->u.synapse_filter.learnable;
+    case SPEC_TEMPORAL_ATTENTION:
+        return 2 * time_steps * (time_steps / l->u.attention.reduction);
+    case SPEC_CHANNEL_ATTENTION: return 2 * in.c * (in.c / l->u.attention.reduction);
     case SPEC_NEURON: {
         size_t n;
         const struct spec_neuron_model *m = &spec_neuron_models(&n)[l->u.neuron.model];
@@ -257,6 +268,8 @@ static bool needs_image(const struct spec_layer *l)
 {
     return l->type == SPEC_CONV2D || l->type == SPEC_MAX_POOL2D || l->type == SPEC_AVG_POOL2D ||
            l->type == SPEC_CONV1D || l->type == SPEC_CONV_TRANSPOSE2D ||
+           l->type == SPEC_SYNAPSE_FILTER || l->type == SPEC_TEMPORAL_ATTENTION ||
+           l->type == SPEC_CHANNEL_ATTENTION ||
            l->type == SPEC_ADAPTIVE_AVG_POOL2D || l->type == SPEC_UPSAMPLE ||
            l->type == SPEC_GROUP_NORM || l->type == SPEC_TEMPORAL_BATCH_NORM;
 }
@@ -303,6 +316,10 @@ static bool walk_all(const struct spec *s, struct spec_shape in, struct walk *wa
             from[k] = input == SPEC_INPUT ? &start : &walks[input];
         }
         int rc = walk_layer(l, from[0], &walks[i], &e);
+        if (rc == 0 && l->type == SPEC_TEMPORAL_ATTENTION &&
+            l->u.attention.reduction > s->time_steps)
+            rc = err_set(&e, ERR_SPEC, "reduction %lld leaves nothing of %lld time-steps",
+                         (long long)l->u.attention.reduction, (long long)s->time_steps);
         if (rc == 0 && l->type == SPEC_RESIDUAL) rc = meet(from[0], from[1], &e);
         if (rc == 0) continue;
         json_fault_add(faults, l->pointer, "bad_shape", "%s", e.text);

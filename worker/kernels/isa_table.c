@@ -149,6 +149,20 @@ static void masked(const float *x, uint64_t keep, float factor, float *y, size_t
     }
 }
 
+static void sigmoid(const float *x, float *y, size_t n)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        const lanes_f v = lanes_load(x + i), e = lanes_exp(-lanes_abs(v));
+        const lanes_f small = e / (1.0f + e), large = 1.0f / (1.0f + e);
+        lanes_store(y + i, lanes_select(lanes_gt(lanes_set(0.0f), v), small, large));
+    }
+}
+
+static void logarithm(const float *x, float *y, size_t n)
+{
+    for (size_t i = 0; i < n; i += LANES) lanes_store(y + i, lanes_log(lanes_load(x + i)));
+}
+
 /* Sixteen double lanes, added in lane order; a NaN or infinity anywhere stays in the sum. */
 static double sum_squares(const float *x, size_t n, bool *finite)
 {
@@ -186,6 +200,8 @@ const struct kernels ISA_SYMBOL(kernels) = {
     .route_bits = route_bits,
     .accumulate = accumulate,
     .masked = masked,
+    .sigmoid = sigmoid,
+    .logarithm = logarithm,
     .sum_squares = sum_squares,
     .sgd = LOOP(sgd),
     .adam = LOOP(adam),

@@ -132,6 +132,22 @@ bool f32_sum_squares(const struct kernel_ctx *kc, const float *x, size_t n, doub
     return __builtin_isfinite(total);
 }
 
+/* ---- single values --------------------------------------------------------------------------- */
+float kernels_sigmoid(enum isa isa, float x)
+{
+    float v[16] = { x };
+    kernels_get(isa)->sigmoid(v, v, 16);
+    return v[0];
+}
+
+float kernels_log(enum isa isa, float x)
+{
+    float v[16];
+    for (size_t i = 0; i < 16; i++) v[i] = x;
+    kernels_get(isa)->logarithm(v, v, 16);
+    return v[0];
+}
+
 /* ---- any kind to floats ---------------------------------------------------------------------- */
 struct expansion {
     const struct kernels *k;

@@ -162,6 +162,10 @@ void dropout_backward(const struct kernel_ctx *kc, const struct tensor_desc *dyd
                       const uint64_t *keep, float s, const struct tensor_desc *dxd, float *dx,
                       struct span t);
 
+/* ---- single values of a layer, at most 4 ulp ------------------------------------------------- */
+float kernels_sigmoid(enum isa isa, float x); /* 1 / (1 + e^-x) */
+float kernels_log(enum isa isa, float x);     /* ln x of normal x > 0 */
+
 /* ---- element-wise and sums ------------------------------------------------------------------- */
 void f32_fill(const struct kernel_ctx *kc, float *x, size_t n, float value);
 /* Any kind -> F32 with scale applied, any layouts. */

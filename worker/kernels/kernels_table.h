@@ -60,6 +60,8 @@ struct kernels {
     void (*route_bits)(uint64_t mask, const float *dy, float *dx, size_t n);
     void (*accumulate)(float *y, const float *x, float factor, size_t n); /* y += x * factor */
     void (*masked)(const float *x, uint64_t keep, float factor, float *y, size_t n); /* n <= 64 */
+    void (*sigmoid)(const float *x, float *y, size_t n);
+    void (*logarithm)(const float *x, float *y, size_t n);
     double (*sum_squares)(const float *x, size_t n, bool *finite);
     void (*sgd)(const struct sgd_args *a, float *p, const float *g, float *m, size_t n);
     void (*adam)(const struct adam_args *a, float *p, const float *g, float *m, float *v,

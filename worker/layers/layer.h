@@ -19,7 +19,7 @@
 
 #define LAYER_PARAMS_MAX 8
 #define LAYER_INPUTS_MAX 2
-#define LAYER_DIMS_MAX 4
+#define LAYER_DIMS_MAX 5
 
 /* One learned tensor or buffer of a layer. */
 struct layer_param {

@@ -1,6 +1,7 @@
 /* Own exponential, logarithm and cosine of lanes.h against libm's in double, over grids that cover
  * their ranges. The portable build runs here; that the others give equal bits is shown where they
  * are used (test_surrogate.c). */
+#include "worker/kernels/kernels.h"
 #include "worker/kernels/lanes.h"
 
 #include <criterion/criterion.h>
@@ -93,6 +94,23 @@ Test(isa_math, cosine)
             worst = fmax(worst, fabs((double)y[i] - cos((double)x[i])));
     }
     cr_assert(worst <= COSINE_ERROR_MAX, "%g", worst);
+}
+
+/* Goal: the sigmoid of single values has the bits of every instruction set and is close to libm's,
+ * far out too; the logarithm of a scalar is that of the lanes. */
+Test(isa_math, single_values)
+{
+    enum isa best;
+    struct err e = { 0 };
+    cr_assert_eq(kernels_choose(&best, &e), 0);
+    for (float x = -120.0f; x < 120.0f; x += 0.37f) {
+        const double want = 1.0 / (1.0 + exp(-(double)x));
+        const float y = kernels_sigmoid(ISA_GENERIC, x);
+        cr_assert(fabs((double)y - want) <= 4e-7 * want + 1e-37, "%g: %g", (double)x, (double)y);
+        cr_assert_eq(y, kernels_sigmoid(best, x));
+    }
+    cr_assert_eq(kernels_log(best, 3.5f), lanes_log(lanes_set(3.5f))[0]);
+    cr_assert(isnan(kernels_sigmoid(best, NAN)));
 }
 
 /* Goal: the total of sixteen lanes is taken in double, whatever their order of size. */

@@ -59,15 +59,16 @@ static inline void smooth_near(const char *what, size_t i, double got, double wa
               got, want);
 }
 
+/* Slope along `count` equal values that lie `stride` apart and move together. */
 static inline double smooth_slope(const struct smooth *s, smooth_twin *twin, double *x,
-                                  double *value, double *y)
+                                  double *value, size_t stride, size_t count, double *y)
 {
     const double old = *value, eps = 1e-5;
-    *value = old + eps;
+    for (size_t i = 0; i < count; i++) value[i * stride] = old + eps;
     const double up = smooth_loss(s, twin, x, y);
-    *value = old - eps;
+    for (size_t i = 0; i < count; i++) value[i * stride] = old - eps;
     const double down = smooth_loss(s, twin, x, y);
-    *value = old;
+    for (size_t i = 0; i < count; i++) value[i * stride] = old;
     return (up - down) / (2.0 * eps);
 }
 
@@ -101,7 +102,8 @@ static inline void smooth_weight_slopes(struct net *n, const struct smooth *s, s
         float *g = calloc(p->logical, sizeof g[0]);
         net_gradient_read(n, i, g);
         for (size_t j = 0; j < p->logical; j++)
-            smooth_near(p->name, j, (double)g[j], smooth_slope(s, twin, x, &param[k][j], y), 5e-5);
+            smooth_near(p->name, j, (double)g[j],
+                        smooth_slope(s, twin, x, &param[k][j], 0, 1, y), 5e-5);
         free(g);
         k++;
     }
@@ -149,9 +151,7 @@ static inline void smooth_check(struct smooth s, const struct spec_layer *spec, 
     const float *dx = net_input_gradient(n, &gd);
     smooth_take(gd, dx, got);
     for (size_t i = 0; i < (repeat ? frame : inputs); i++) {
-        double slope = 0.0;
-        for (size_t t = 0; t < (repeat ? s.t : 1); t++)
-            slope += smooth_slope(&s, twin, x, &x[t * frame + i], y);
+        const double slope = smooth_slope(&s, twin, x, &x[i], frame, repeat ? s.t : 1, y);
         smooth_near("dx", i, got[i], slope, 2e-5);
     }
     smooth_weight_slopes(n, &s, twin, param, x, y);

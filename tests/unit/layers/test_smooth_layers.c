@@ -131,3 +131,83 @@ Test(smooth_layers, threshold_batch_norm, .timeout = 30)
     cr_expect(first[0][0] == 0.75f && first[0][1] == 0.75f && first[1][1] == 0.0f);
     net_destroy(n);
 }
+
+/* ---- synapse filter -------------------------------------------------------------------------- */
+static void filter_twin(const struct smooth *s, const double *x, double *y)
+{
+    const double tau = s->spec->u.synapse_filter.tau;
+    const bool learns = s->spec->u.synapse_filter.learnable;
+    const double a = learns ? 1.0 / (1.0 + exp(-s->param[0][0])) : 1.0 / tau;
+    const size_t step = s->b * s->c * s->h * s->w;
+    for (size_t i = 0; i < s->t * step; i++) {
+        const double before = i < step ? 0.0 : y[i - step];
+        y[i] = before - (1.0 - x[i]) * before * a + x[i];
+    }
+}
+
+/* Goal: the leaky trace and its gradients, with a fixed and a learned time constant. */
+Test(smooth_layers, synapse_filter, .timeout = 30)
+{
+    for (int learns = 0; learns < 2; learns++)
+        for (int repeat = 0; repeat < 2; repeat++) {
+            struct spec_layer l = layer_of(SPEC_SYNAPSE_FILTER);
+            l.u.synapse_filter.tau = 2.5;
+            l.u.synapse_filter.learnable = learns;
+            smooth_check((struct smooth){ .b = 2, .t = 4, .c = 18, .h = 1, .w = 2 }, &l,
+                         filter_twin, repeat, 1 + (size_t)learns);
+        }
+    struct layers list = { .n = 1 };
+    list.l[0] = layer_of(SPEC_SYNAPSE_FILTER);
+    list.l[0].u.synapse_filter.tau = 5.0;
+    list.l[0].u.synapse_filter.learnable = true;
+    const struct net_options o = fixture_options(2, 2);
+    struct net *n = fixture_net(&list, &o);
+    float w;
+    net_param_read(n, 0, &w);
+    cr_expect_float_eq(w, -logf(4.0f), 1e-6f, "1/tau = sigmoid(w) at the start");
+    net_destroy(n);
+}
+
+/* ---- attention ------------------------------------------------------------------------------- */
+static void attention_twin(const struct smooth *s, const double *x, double *y)
+{
+    const bool temporal = s->spec->type == SPEC_TEMPORAL_ATTENTION;
+    const size_t length = temporal ? s->t : s->c, pixels = s->h * s->w;
+    const size_t hidden = length / (size_t)s->spec->u.attention.reduction;
+    const double n = (double)(s->t * s->c * pixels / length);
+    for (size_t b = 0; b < s->b; b++) {
+        double mean[16] = { 0 }, most[16];
+        for (size_t i = 0; i < length; i++) most[i] = -1e30;
+        for (size_t i = 0; i < s->t * s->c * pixels; i++) {
+            const size_t t = i / pixels / s->c, c = i / pixels % s->c, place = temporal ? t : c;
+            const double v = x[at(s, t, b, c, i % pixels)];
+            mean[place] += v / n;
+            if (v > most[place]) most[place] = v;
+        }
+        for (size_t i = 0; i < s->t * s->c * pixels; i++) {
+            const size_t t = i / pixels / s->c, c = i / pixels % s->c, place = temporal ? t : c;
+            double logit = 0.0;
+            for (size_t j = 0; j < hidden; j++) {
+                double h = 0.0, m = 0.0;
+                for (size_t k = 0; k < length; k++) {
+                    h += s->param[0][j * length + k] * mean[k];
+                    m += s->param[0][j * length + k] * most[k];
+                }
+                logit += s->param[1][place * hidden + j] * (fmax(h, 0.0) + fmax(m, 0.0));
+            }
+            const size_t k = at(s, t, b, c, i % pixels);
+            y[k] = x[k] / (1.0 + exp(-logit));
+        }
+    }
+}
+
+/* Goal: attention over time and over channels, over shards and of a repeated frame. */
+Test(smooth_layers, attention, .timeout = 60)
+{
+    for (int i = 0; i < 6; i++) {
+        struct spec_layer l = layer_of(i < 3 ? SPEC_TEMPORAL_ATTENTION : SPEC_CHANNEL_ATTENTION);
+        l.u.attention.reduction = 1 + i % 3;
+        smooth_check((struct smooth){ .b = 2, .t = 4, .c = 6, .h = 2, .w = 2 }, &l, attention_twin,
+                     i == 1 || i == 4, 1 + (size_t)(i % 2));
+    }
+}

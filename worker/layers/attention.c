@@ -1,0 +1,295 @@
+/* attention: a factor for each time-step or each channel of a sample, from its mean and maximum
+ * through a shared perceptron (temporal-wise attention, Yao et al., ICCV 2021; channel attention of
+ * Yao et al., IEEE TPAMI 2023). Called through layer_ops on the main thread; a sample an item of
+ * the pool.
+ *
+ * Axis of length L, its T or its C; hidden H = L / reduction; no bias:
+ *   score = sigmoid(W2 relu(W1 mean) + W2 relu(W1 max)),   y = x * score along the axis
+ * mean and max over all that has one place on the axis; the first of equal maxima in row-major
+ * order. Sums in double, in that order; those for weights per sample, chained inside a shard. */
+#include "worker/layers/layer_kinds.h"
+
+#include "common/mem.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+enum { ATT_FIRST, ATT_SECOND };
+
+static bool att_temporal(const struct layer *l)
+{
+    return l->spec->type == SPEC_TEMPORAL_ATTENTION;
+}
+
+static size_t att_length(const struct layer *l) { return att_temporal(l) ? l->in.t : l->in.c; }
+
+static size_t att_hidden(const struct layer *l)
+{
+    return att_length(l) / (size_t)l->spec->u.attention.reduction;
+}
+
+/* Doubles of a sample in scratch: sums of W1 and W2, two vectors along the axis, three hidden. */
+static size_t att_scratch(const struct layer *l)
+{
+    return 2 * (att_length(l) * att_hidden(l) + att_length(l)) + 3 * att_hidden(l);
+}
+
+static int att_reshape(struct layer *l, const struct tensor_desc *in, size_t n_in,
+                       struct tensor_desc *out, struct layer_needs *needs, struct err *e)
+{
+    assert(n_in == 1);
+    struct spec_shape shape;
+    if (layer_shape(l, in, &shape, e) != 0) return (int)e->code;
+    if (in->flat_h * in->flat_w > 1) return err_set(e, ERR_SPEC, "attention cannot follow flatten");
+    const size_t length = att_length(l), hidden = att_hidden(l);
+    if (hidden == 0)
+        return err_set(e, ERR_SPEC, "reduction %lld leaves nothing of %zu %s",
+                       (long long)l->spec->u.attention.reduction, length,
+                       att_temporal(l) ? "time-steps" : "channels");
+    layer_plan_float(l, in, needs);
+    const struct tensor_desc *x = l->expands ? &l->in_float : in;
+    *out = *x;
+    if (att_temporal(l)) *out = tensor_make(TENSOR_F32, in->b, in->t, in->c, in->h, in->w);
+    struct layer_param p = { .name = "sharedMLP.0.weight", .dims = { hidden, length, 1, 1, 1 },
+                             .n_dims = att_temporal(l) ? 2 : 5, .floats = hidden * length };
+    layer_add_param(l, needs, p);
+    p.name = "sharedMLP.2.weight";
+    p.dims[0] = length;
+    p.dims[1] = hidden;
+    layer_add_param(l, needs, p);
+    needs->saved_bytes += in->b * 4 * length * sizeof(double);
+    needs->forward_scratch_bytes = needs->backward_scratch_bytes =
+        in->b * att_scratch(l) * sizeof(double);
+    needs->macs = 4 * (uint64_t)hidden * length + (uint64_t)out->t_stored * in->c * in->h * in->w;
+    return 0;
+}
+
+struct att {
+    const struct layer *l;
+    struct tensor_view x, y, dy, dx;
+    const float *first, *second;
+    size_t length, hidden, steps;
+    double *saved, *scratch;
+};
+
+static struct att att_of(const struct layer *l, const struct step *s, bool expand)
+{
+    return (struct att){
+        .l = l, .x = layer_float_input(l, s, expand), .y = s->y, .dy = s->dy, .dx = s->dx[0],
+        .first = s->w + l->params[ATT_FIRST].offset,
+        .second = s->w + l->params[ATT_SECOND].offset,
+        .length = att_length(l), .hidden = att_hidden(l), .steps = l->out.t_stored,
+        .saved = layer_saved(l, s), .scratch = (double *)(void *)s->scratch,
+    };
+}
+
+/* What forward keeps of a sample, [length] each. */
+struct att_kept {
+    double *mean, *max, *score, *where; /* where: number of the maximum, exact below 2^53 */
+};
+
+static struct att_kept att_kept(const struct att *a, size_t b)
+{
+    double *at = a->saved + b * 4 * a->length;
+    return (struct att_kept){ at, at + a->length, at + 2 * a->length, at + 3 * a->length };
+}
+
+/* Value i of a sample in the order t, c, pixel, and its place on the axis. */
+static float *att_value(const struct att *a, const struct tensor_view *v, size_t b, size_t i,
+                        size_t *place)
+{
+    const size_t pixels = a->x.desc.h * a->x.desc.w, p = i % pixels;
+    const size_t c = i / pixels % a->x.desc.c, t = i / pixels / a->x.desc.c;
+    *place = att_temporal(a->l) ? t : c;
+    return layer_block(v, b, t, p / v->desc.w, p % v->desc.w, c / 16) + c % 16;
+}
+
+static size_t att_values(const struct att *a)
+{
+    return a->steps * a->x.desc.c * a->x.desc.h * a->x.desc.w;
+}
+
+static void att_measure(const struct att *a, size_t b)
+{
+    const struct att_kept k = att_kept(a, b);
+    const size_t n = att_values(a);
+    for (size_t i = 0; i < a->length; i++) {
+        k.mean[i] = 0.0;
+        k.where[i] = -1.0;
+    }
+    for (size_t i = 0, place; i < n; i++) {
+        const double v = (double)*att_value(a, &a->x, b, i, &place);
+        k.mean[place] += v;
+        const bool more = k.where[place] < 0.0 || v > k.max[place] ||
+                          (isnan(v) && !isnan(k.max[place]));
+        if (!more) continue;
+        k.max[place] = v;
+        k.where[place] = (double)i;
+    }
+    for (size_t i = 0; i < a->length; i++) k.mean[i] /= (double)(n / a->length);
+}
+
+/* out = W1 z, before the rectifier. */
+static void att_first(const struct att *a, const double *z, double *out)
+{
+    for (size_t j = 0; j < a->hidden; j++) {
+        out[j] = 0.0;
+        for (size_t i = 0; i < a->length; i++)
+            out[j] += (double)a->first[j * a->length + i] * z[i];
+    }
+}
+
+static double positive(double v) { return v > 0.0 ? v : 0.0; }
+
+static void att_forward_sample(void *ctx, size_t b, size_t thread)
+{
+    (void)thread;
+    const struct att *a = ctx;
+    const struct att_kept k = att_kept(a, b);
+    double *of_mean = a->scratch + b * 2 * a->hidden, *of_max = of_mean + a->hidden;
+    att_measure(a, b);
+    att_first(a, k.mean, of_mean);
+    att_first(a, k.max, of_max);
+    for (size_t i = 0; i < a->length; i++) {
+        double sum = 0.0;
+        for (size_t j = 0; j < a->hidden; j++)
+            sum += (double)a->second[i * a->hidden + j] *
+                   (positive(of_mean[j]) + positive(of_max[j]));
+        k.score[i] = (double)kernels_sigmoid(a->l->isa, (float)sum);
+    }
+    const struct tensor_desc *d = &a->y.desc;
+    for (size_t t = 0; t < d->t_stored; t++) /* padding channels are 0 */
+        for (size_t p = 0; d->c % 16 != 0 && p < d->h * d->w; p++)
+            memset(layer_block(&a->y, b, t, p / d->w, p % d->w, d->c / 16), 0, 16 * sizeof(float));
+    for (size_t i = 0, place; i < att_values(a); i++) {
+        const float x = *att_value(a, &a->x, b, i, &place);
+        *att_value(a, &a->y, b, i, &place) = x * (float)k.score[place];
+    }
+}
+
+static void att_forward(const struct layer *l, const struct step *s, struct span t)
+{
+    assert(t.begin == 0 && t.end == l->in.t);
+    struct att a = att_of(l, s, true);
+    threads_run(s->kc->threads, a.x.desc.b, att_forward_sample, &a);
+}
+
+/* dL/dz of the logits, in `up`. */
+static void att_upstream(const struct att *a, size_t b, double *up)
+{
+    const struct att_kept k = att_kept(a, b);
+    for (size_t i = 0; i < a->length; i++) up[i] = 0.0;
+    for (size_t i = 0, place; i < att_values(a); i++) {
+        const double x = (double)*att_value(a, &a->x, b, i, &place);
+        up[place] += (double)*att_value(a, &a->dy, b, i, &place) * x;
+    }
+    for (size_t i = 0; i < a->length; i++) up[i] *= k.score[i] * (1.0 - k.score[i]);
+}
+
+/* The vectors of a backward pass, in scratch. */
+struct att_back {
+    double *sums;        /* of W1, then W2 */
+    double *up, *mean;   /* [length]: dL/d(logit), then dL/dmax; dL/dmean */
+    double *h, *m, *hid; /* [hidden]: W1 mean, W1 max before the rectifier; W2^T up */
+};
+
+static struct att_back att_back(const struct att *a, size_t b)
+{
+    struct att_back k = { .sums = a->scratch + b * att_scratch(a->l) };
+    k.up = k.sums + 2 * a->length * a->hidden;
+    k.mean = k.up + a->length;
+    k.h = k.mean + a->length;
+    k.m = k.h + a->hidden;
+    k.hid = k.m + a->hidden;
+    return k;
+}
+
+static void att_weights(const struct att *a, size_t b, const struct att_back *w)
+{
+    const struct att_kept k = att_kept(a, b);
+    const size_t n = a->length, hidden = a->hidden;
+    double *first = w->sums, *second = w->sums + hidden * n;
+    for (size_t j = 0; j < hidden; j++) w->hid[j] = 0.0;
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < hidden; j++) {
+            second[i * hidden + j] = w->up[i] * (positive(w->h[j]) + positive(w->m[j]));
+            w->hid[j] += w->up[i] * (double)a->second[i * hidden + j];
+        }
+    for (size_t i = 0; i < n; i++) w->mean[i] = w->up[i] = 0.0;
+    for (size_t j = 0; j < hidden; j++) {
+        const double dh = w->h[j] > 0.0 ? w->hid[j] : 0.0, dm = w->m[j] > 0.0 ? w->hid[j] : 0.0;
+        for (size_t i = 0; i < n; i++) {
+            first[j * n + i] = dh * k.mean[i] + dm * k.max[i];
+            w->mean[i] += dh * (double)a->first[j * n + i];
+            w->up[i] += dm * (double)a->first[j * n + i];
+        }
+    }
+}
+
+static void att_input(const struct att *a, size_t b, const struct att_back *w)
+{
+    const struct att_kept k = att_kept(a, b);
+    const struct tensor_desc *d = &a->dx.desc;
+    const double share = (double)(att_values(a) / a->length);
+    const size_t frame = d->c * d->h * d->w;
+    const bool once = d->t_stored == 1;
+    for (size_t t = 0; t < d->t_stored; t++)
+        for (size_t p = 0; d->c % 16 != 0 && p < d->h * d->w; p++)
+            memset(layer_block(&a->dx, b, t, p / d->w, p % d->w, d->c / 16), 0, 16 * sizeof(float));
+    for (size_t i = 0, place; i < att_values(a); i++) {
+        const double dy = (double)*att_value(a, &a->dy, b, i, &place);
+        float *dx = att_value(a, &a->dx, b, i, &place);
+        const float v = (float)(dy * k.score[place] + w->mean[place] / share);
+        *dx = (once && i >= frame ? *dx : 0.0f) + v;
+    }
+    for (size_t i = 0, place; i < a->length; i++) {
+        float *dx = att_value(a, &a->dx, b, (size_t)k.where[i], &place);
+        *dx += (float)w->up[i];
+    }
+}
+
+static void att_backward_sample(void *ctx, size_t b, size_t thread)
+{
+    (void)thread;
+    const struct att *a = ctx;
+    const struct att_kept k = att_kept(a, b);
+    const struct att_back w = att_back(a, b);
+    att_upstream(a, b, w.up);
+    att_first(a, k.mean, w.h);
+    att_first(a, k.max, w.m);
+    att_weights(a, b, &w);
+    if (a->dx.data != NULL) att_input(a, b, &w);
+}
+
+static void att_backward_data(const struct layer *l, const struct step *s, struct span t)
+{
+    assert(t.begin == 0 && t.end == l->in.t);
+    struct att a = att_of(l, s, false);
+    threads_run(s->kc->threads, a.x.desc.b, att_backward_sample, &a);
+}
+
+static void att_backward_weights(const struct layer *l, const struct step *s)
+{
+    const size_t n = att_length(l) * att_hidden(l), stride = att_scratch(l);
+    const double *sums = (const double *)(const void *)s->scratch;
+    const struct span b = step_shard(s, s->shard);
+    layer_chain(sums, stride, n, b, s->dw + l->params[ATT_FIRST].offset);
+    layer_chain(sums + n, stride, n, b, s->dw + l->params[ATT_SECOND].offset);
+}
+
+static void att_init(const struct layer *l, size_t i, struct philox_key key, uint32_t number,
+                     float *values)
+{
+    layer_init_uniform(i == ATT_FIRST ? att_length(l) : att_hidden(l), key, number, values,
+                       l->params[i].logical);
+}
+
+#define ATTENTION_OPS(label)                                                                       \
+    {                                                                                              \
+        .name = label, .reshape = att_reshape, .forward = att_forward,                             \
+        .backward_data = att_backward_data, .backward_weights = att_backward_weights,              \
+        .init = att_init,                                                                          \
+    }
+const struct layer_ops temporal_attention_ops = ATTENTION_OPS("temporal_attention");
+const struct layer_ops channel_attention_ops = ATTENTION_OPS("channel_attention");
