@@ -91,6 +91,7 @@ enum spec_layer_type {
     SPEC_SYNAPSE_FILTER,
     SPEC_TEMPORAL_ATTENTION,
     SPEC_CHANNEL_ATTENTION,
+    SPEC_SPATIAL_ATTENTION,
     SPEC_UPSAMPLE,
     SPEC_GROUP_NORM,
     SPEC_THRESHOLD_BATCH_NORM,
@@ -160,6 +161,9 @@ struct spec_layer {
         struct {
             int64_t reduction;
         } attention;
+        struct {
+            int64_t kernel_size; /* odd */
+        } spatial_attention;
         struct {
             int64_t scale_factor[2];
         } upsample;

@@ -92,6 +92,10 @@ static const struct spec_field attention_fields[] = {
     { "reduction", FIELD_INT, SPEC_RESULT, L(attention.reduction), 2, 1, 65536,
       .meaning = "hidden units are the length of the axis divided by this" },
 };
+static const struct spec_field spatial_attention_fields[] = {
+    { "kernel_size", FIELD_INT, SPEC_RESULT, L(spatial_attention.kernel_size), 3, 1, 63,
+      .meaning = "taps of the convolution in each direction; odd" },
+};
 static const struct spec_field upsample_fields[] = {
     { "scale_factor", FIELD_PAIR, SPEC_RESULT, L(upsample.scale_factor), 2, 1, 64,
       .meaning = "copies of a pixel; a number or [height, width]" },
@@ -183,6 +187,9 @@ static const struct spec_variant layer_variants[] = {
                                   "a factor a time-step from mean and maximum of the sample" },
     [SPEC_CHANNEL_ATTENTION] = { "channel_attention", attention_fields, LENGTH(attention_fields),
                                  "a factor a channel from mean and maximum of the sample" },
+    [SPEC_SPATIAL_ATTENTION] = { "spatial_attention", spatial_attention_fields,
+                                 LENGTH(spatial_attention_fields),
+                                 "a factor a pixel from mean and maximum of the sample" },
     [SPEC_UPSAMPLE] = { "upsample", upsample_fields, LENGTH(upsample_fields),
                         "every pixel repeated (nearest)" },
     [SPEC_GROUP_NORM] = { "group_norm", group_norm_fields, LENGTH(group_norm_fields),

@@ -22,6 +22,7 @@ bool spec_monitor_fits(enum spec_monitor_type type, const struct spec_layer *l)
     case SPEC_MONITOR_GRAD_NORM:
         return l->type == SPEC_CONV2D || l->type == SPEC_LINEAR || l->type == SPEC_BATCH_NORM ||
                l->type == SPEC_TEMPORAL_ATTENTION || l->type == SPEC_CHANNEL_ATTENTION ||
+               l->type == SPEC_SPATIAL_ATTENTION ||
                (l->type == SPEC_SYNAPSE_FILTER && l->u.synapse_filter.learnable) ||
                l->type == SPEC_CONV1D || l->type == SPEC_CONV_TRANSPOSE2D ||
                l->type == SPEC_GROUP_NORM || l->type == SPEC_THRESHOLD_BATCH_NORM ||

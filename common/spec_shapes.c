@@ -195,6 +195,11 @@ int spec_layer_shape(const struct spec_layer *l, struct spec_shape in, struct sp
             return err_set(e, ERR_SPEC, "reduction %lld leaves nothing of %lld channels",
                            (long long)l->u.attention.reduction, (long long)in.c);
         break;
+    case SPEC_SPATIAL_ATTENTION:
+        if (l->u.spatial_attention.kernel_size % 2 == 0)
+            return err_set(e, ERR_SPEC, "kernel_size %lld must be odd",
+                           (long long)l->u.spatial_attention.kernel_size);
+        break;
     case SPEC_SYNAPSE_FILTER:
     case SPEC_TEMPORAL_ATTENTION: /* spec_shapes knows T */
     case SPEC_BATCH_NORM:
@@ -238,6 +243,8 @@ int64_t spec_layer_parameters(const struct spec_layer *l, struct spec_shape in, 
     case SPEC_SYNAPSE_FILTER: return l->u.synapse_filter.learnable;
     case SPEC_TEMPORAL_ATTENTION:
         return 2 * time_steps * (time_steps / l->u.attention.reduction);
+    case SPEC_SPATIAL_ATTENTION:
+        return 2 * l->u.spatial_attention.kernel_size * l->u.spatial_attention.kernel_size;
     case SPEC_CHANNEL_ATTENTION: return 2 * in.c * (in.c / l->u.attention.reduction);
     case SPEC_NEURON: {
         size_t n;
@@ -269,7 +276,7 @@ static bool needs_image(const struct spec_layer *l)
     return l->type == SPEC_CONV2D || l->type == SPEC_MAX_POOL2D || l->type == SPEC_AVG_POOL2D ||
            l->type == SPEC_CONV1D || l->type == SPEC_CONV_TRANSPOSE2D ||
            l->type == SPEC_SYNAPSE_FILTER || l->type == SPEC_TEMPORAL_ATTENTION ||
-           l->type == SPEC_CHANNEL_ATTENTION ||
+           l->type == SPEC_CHANNEL_ATTENTION || l->type == SPEC_SPATIAL_ATTENTION ||
            l->type == SPEC_ADAPTIVE_AVG_POOL2D || l->type == SPEC_UPSAMPLE ||
            l->type == SPEC_GROUP_NORM || l->type == SPEC_TEMPORAL_BATCH_NORM;
 }

@@ -27,6 +27,7 @@ const struct layer_ops *layer_ops_of(enum spec_layer_type type)
         [SPEC_SYNAPSE_FILTER] = &synapse_filter_ops,
         [SPEC_TEMPORAL_ATTENTION] = &temporal_attention_ops,
         [SPEC_CHANNEL_ATTENTION] = &channel_attention_ops,
+        [SPEC_SPATIAL_ATTENTION] = &spatial_attention_ops,
         [SPEC_UPSAMPLE] = &upsample_ops,
         [SPEC_GROUP_NORM] = &group_norm_ops,
         [SPEC_THRESHOLD_BATCH_NORM] = &threshold_batch_norm_ops,

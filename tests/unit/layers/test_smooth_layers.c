@@ -211,3 +211,43 @@ Test(smooth_layers, attention, .timeout = 60)
                      i == 1 || i == 4, 1 + (size_t)(i % 2));
     }
 }
+
+static void spatial_twin(const struct smooth *s, const double *x, double *y)
+{
+    const size_t k = (size_t)s->spec->u.spatial_attention.kernel_size, pixels = s->h * s->w;
+    for (size_t b = 0; b < s->b; b++) {
+        double map[2][16];
+        for (size_t p = 0; p < pixels; p++) {
+            map[0][p] = 0.0;
+            map[1][p] = -1e30;
+            for (size_t i = 0; i < s->t * s->c; i++) {
+                const double v = x[at(s, i / s->c, b, i % s->c, p)];
+                map[0][p] += v / (double)(s->t * s->c);
+                map[1][p] = fmax(map[1][p], v);
+            }
+        }
+        for (size_t p = 0; p < pixels; p++) {
+            double logit = 0.0;
+            for (size_t i = 0; i < 2 * k * k; i++) {
+                const long iy = (long)(p / s->w + i / k % k) - (long)(k / 2);
+                const long ix = (long)(p % s->w + i % k) - (long)(k / 2);
+                if (iy >= 0 && ix >= 0 && iy < (long)s->h && ix < (long)s->w)
+                    logit += s->param[0][i] * map[i / (k * k)][iy * (long)s->w + ix];
+            }
+            for (size_t i = 0; i < s->t * s->c; i++)
+                y[at(s, i / s->c, b, i % s->c, p)] =
+                    x[at(s, i / s->c, b, i % s->c, p)] / (1.0 + exp(-logit));
+        }
+    }
+}
+
+/* Goal: attention over pixels with kernels of 1 and 3, over shards and of a repeated frame. */
+Test(smooth_layers, spatial_attention, .timeout = 60)
+{
+    for (int i = 0; i < 3; i++) {
+        struct spec_layer l = layer_of(SPEC_SPATIAL_ATTENTION);
+        l.u.spatial_attention.kernel_size = i == 0 ? 1 : 3;
+        smooth_check((struct smooth){ .b = 2, .t = 3, .c = 5, .h = 3, .w = 4 }, &l, spatial_twin,
+                     i == 2, 1 + (size_t)(i == 1));
+    }
+}
