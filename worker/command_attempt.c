@@ -21,11 +21,10 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
-#include <time.h>
 #include <unistd.h>
 
-#define RETRY_MS 500
 #define FINISH_DRAIN_MS (10 * 60 * 1000) /* orphan_s: how long results wait for a daemon */
+#define STOPPED_DRAIN_MS 4000            /* the same, once the worker is told to stop */
 
 struct attempt {
     struct client *client, *renewals;
@@ -43,23 +42,13 @@ struct attempt {
     bool hello_done;
 };
 
-static void wait_ms(long ms)
-{
-    const struct timespec t = { ms / 1000, ms % 1000 * 1000000 };
-    (void)nanosleep(&t, NULL);
-}
-
 /* Sends until the daemon answers; only a refusal for good ends it. */
 static int insist(struct attempt *a, const char *path, const char *type, const void *body,
                   size_t length, cJSON **answer, struct err *e)
 {
-    for (long waited = 0;; waited += RETRY_MS) {
-        const int rc = client_send(a->client, path, type, body, length, answer, e);
-        if (rc != ERR_UNAVAILABLE) return rc;
-        if (waited >= FINISH_DRAIN_MS) return rc;
-        if (command_stop_requested() != 0 && waited > 4000) return rc;
-        wait_ms(RETRY_MS);
-    }
+    const struct client_patience patience = { FINISH_DRAIN_MS, STOPPED_DRAIN_MS,
+                                              command_stop_requested };
+    return client_insist(a->client, path, type, body, length, &patience, answer, e);
 }
 
 static int insist_json(struct attempt *a, const char *path, const cJSON *body, cJSON **answer,
@@ -287,7 +276,8 @@ static int train(struct attempt *a, struct trainer_result *r, struct err *e)
     rc = trainer_run(&a->trainer, r, e);
     if (rc == 0 && r->ended == DESIRED_RUN) rc = write_summary_file(a, r, e);
     const bool was_lost = rc == ERR_LEASE_LOST;
-    reporter_stop(&a->reporter, was_lost ? 0 : command_stop_requested() ? 4000 : FINISH_DRAIN_MS);
+    const int64_t drain_ms = command_stop_requested() ? STOPPED_DRAIN_MS : FINISH_DRAIN_MS;
+    reporter_stop(&a->reporter, was_lost ? 0 : drain_ms);
     return rc;
 }
 

@@ -45,12 +45,12 @@ static char *replaced(const char *text, const char *what, const char *by)
     return out;
 }
 
-/* The quick start with two epochs instead of twelve. */
+/* The quick start with two epochs instead of eight. */
 static void write_quick_start(const struct service *s)
 {
     char path[200];
     char *spec = file_text("examples/quickstart.json"),
-         *short_one = replaced(spec, "\"epochs\": 12", "\"epochs\": 2");
+         *short_one = replaced(spec, "\"epochs\": 8", "\"epochs\": 2");
     (void)snprintf(path, sizeof path, "%s/quickstart.json", s->folder);
     FILE *f = fopen(path, "w");
     cr_assert(f != NULL && strcmp(spec, short_one) != 0 && fputs(short_one, f) >= 0 &&

@@ -6,10 +6,12 @@
 #include <curl/curl.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #define ANSWER_BYTES_MAX ((size_t)8 << 20)
 #define TIMEOUT_MS 15000L
 #define CONNECT_TIMEOUT_MS 3000L
+#define RETRY_MS 500
 
 struct client {
     CURL *curl;
@@ -155,4 +157,20 @@ int client_send_json(struct client *c, const char *path, const cJSON *body, cJSO
     const int rc = client_send(c, path, "application/json", text, length, answer, e);
     mem_free(text);
     return rc;
+}
+
+int client_insist(struct client *c, const char *path, const char *content_type, const void *body,
+                  size_t length, const struct client_patience *p, cJSON **answer, struct err *e)
+{
+    static const struct timespec pause = { 0, RETRY_MS * 1000000L };
+    for (long waited_ms = 0;; waited_ms += RETRY_MS) {
+        struct err tried = { 0 }; /* of this try alone: an outage that is over is no fault */
+        const int rc = client_send(c, path, content_type, body, length, answer, &tried);
+        const long most_ms = p->stop_requested() != 0 ? p->stopped_ms : p->unanswered_ms;
+        if (rc != ERR_UNAVAILABLE || waited_ms >= most_ms) {
+            if (rc != 0) *e = tried;
+            return rc;
+        }
+        (void)nanosleep(&pause, NULL);
+    }
 }

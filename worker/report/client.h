@@ -20,5 +20,14 @@ int client_send(struct client *c, const char *path, const char *content_type, co
                 size_t length, cJSON **answer, struct err *e);
 int client_send_json(struct client *c, const char *path, const cJSON *body, cJSON **answer,
                      struct err *e);
+/* How long client_insist waits for an answer, and how long once it is told to stop. */
+struct client_patience {
+    long unanswered_ms, stopped_ms;
+    int (*stop_requested)(void); /* not 0 = stop */
+};
+/* client_send until the daemon answers or patience ends. Errors as there; on success *e is as it
+ * was: failed tries leave no trace. */
+int client_insist(struct client *c, const char *path, const char *content_type, const void *body,
+                  size_t length, const struct client_patience *p, cJSON **answer, struct err *e);
 
 #endif
