@@ -8,6 +8,8 @@ BUILD ?= build
 CC = gcc
 CFLAGS ?= -O2 -g
 SANITIZE ?=
+# For kernels and neurons; empty below a sanitizer, which takes minutes over unrolled loops at -O3.
+KERNEL_OPT ?= -O3
 export SPIKED_TEST_DATA ?= $(wildcard $(abspath ../shared/data))
 export SPIKED_TEST_GOLDEN ?= $(wildcard $(abspath ../shared/golden))
 
@@ -98,7 +100,7 @@ $(BUILD)/gen/build_id.h: FORCE
 	@cmp -s $@.new $@ || cp $@.new $@; rm -f $@.new
 FORCE:
 
-$(BUILD)/obj/worker/kernels/%.o $(BUILD)/obj/worker/neurons/%.o: kernel_opt = -O3
+$(BUILD)/obj/worker/kernels/%.o $(BUILD)/obj/worker/neurons/%.o: kernel_opt = $(KERNEL_OPT)
 $(BUILD)/obj/%.o: %.c | $(BUILD)/gen/build_id.h
 	@mkdir -p $(@D)
 	$(call say,CC,$<)$(CC) $(CFLAGS) $(kernel_opt) $(STRICT) $(BASE) -c -o $@ $<
