@@ -147,7 +147,7 @@ static void resnet(struct writer *w)
     spikes(w, "sn1");
     if (imagenet) pool(w, SPEC_MAX_POOL2D, "maxpool", 3, 2, 1);
     for (int stage = 0; stage < 4; stage++) {
-        char name[16];
+        char name[24];
         (void)snprintf(name, sizeof name, "layer%d", stage + 1);
         if (!open_list(w, name)) return;
         for (int i = 0; i < stages[stage]; i++)
