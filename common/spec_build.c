@@ -49,6 +49,8 @@ static int64_t channels_after(const struct spec_layer *l, int64_t before)
 {
     switch (l->type) {
     case SPEC_CONV2D: return l->u.conv2d.out_channels;
+    case SPEC_CONV1D: return l->u.conv1d.out_channels;
+    case SPEC_CONV_TRANSPOSE2D: return l->u.conv_transpose2d.out_channels;
     case SPEC_LINEAR: return l->u.linear.out_features;
     case SPEC_FLATTEN: return 0;
     case SPEC_VOTING: return before / l->u.voting.size;

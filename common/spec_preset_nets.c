@@ -270,15 +270,14 @@ static void seven_blocks(struct writer *w)
 }
 
 /* ---- networks of the PSN paper --------------------------------------------------------------- */
-/* Rows of one pixel height: the paper's one-dimensional convolution and pool. */
+/* One row of pixels: the paper's one-dimensional convolution and pool. */
 static void flat_conv(struct writer *w)
 {
-    struct spec_layer l = next(w, SPEC_CONV2D, NULL);
-    l.u.conv2d.out_channels = w->p->width;
-    l.u.conv2d.kernel_size[0] = 1;
-    l.u.conv2d.kernel_size[1] = 3;
-    l.u.conv2d.padding[1] = 1;
-    l.u.conv2d.bias = false;
+    struct spec_layer l = next(w, SPEC_CONV1D, NULL);
+    l.u.conv1d.out_channels = w->p->width;
+    l.u.conv1d.kernel_size = 3;
+    l.u.conv1d.padding = 1;
+    l.u.conv1d.bias = false;
     put(w, &l);
 }
 

@@ -16,6 +16,7 @@ static int upsample_reshape(struct layer *l, const struct tensor_desc *in, size_
     if (in->flat_h * in->flat_w > 1) return err_set(e, ERR_SPEC, "upsample cannot follow flatten");
     *out = tensor_make(in->kind, in->b, in->t, in->c, (size_t)shape.h, (size_t)shape.w);
     out->scale = in->scale;
+    out->largest = in->largest;
     return 0;
 }
 

@@ -163,6 +163,8 @@ Test(spec_groups, impossible_groups_are_refused, .timeout = 5)
         { "x", "{\"type\":\"sew_block\",\"out_channels\":4}", "/network/layers/0/downsample",
           "bad_shape", "not known yet" },
         { "x", "{\"type\":\"residual\"}", "/network/layers/0/body", "missing", "" },
+        { "x", CONV ",{\"type\":\"flatten\"},{\"type\":\"sew_block\",\"out_channels\":4}",
+          "/network/layers/2/downsample", "bad_shape", "not known yet" },
         { "x", "{\"type\":\"residual\",\"body\":[]}", "/network/layers/0/body", "wrong_type",
           "1 or more" },
         { "x", "{\"type\":\"sequential\",\"body\":[" CONV ",{\"type\":\"conv2\"}]}",

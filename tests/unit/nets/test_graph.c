@@ -84,6 +84,48 @@ Test(graph, kinds_follow_from_the_branches, .timeout = 20)
     net_destroy(n);
 }
 
+/* Goal: a factor that spikes have from dropout is known behind every layer that only passes them
+ * on: they meet other spikes as floats, and the sum is right. */
+Test(graph, factors_pass_through_layers, .timeout = 20)
+{
+    for (int kind = 0; kind < 3; kind++) {
+        struct layers s = { 0 };
+        add_neuron(&s, "if");
+        add_dropout(&s, 0.5);
+        if (kind == 0) add_pool(&s, SPEC_MAX_POOL2D, 1);
+        if (kind == 1) {
+            struct spec_layer *l = layers_add(&s, SPEC_UPSAMPLE);
+            l->u.upsample.scale_factor[0] = l->u.upsample.scale_factor[1] = 1;
+        }
+        if (kind == 2) layers_add(&s, SPEC_FLATTEN);
+        if (kind == 2) {
+            layers_add(&s, SPEC_FLATTEN);
+            reads(&s, 0);
+        }
+        meet(&s, SPEC_ADD, 2, kind == 2 ? 3 : 0);
+        const struct net_options o = fixture_options(2, 2);
+        struct net *n = fixture_net(&s, &o);
+        const struct net_step step = fixture_step(2);
+        fixture_input(n, 0);
+        net_forward(n, &step);
+        const struct tensor_desc *d, *kd = &n->nodes[1].out, *sd = &n->nodes[0].out;
+        const float *y = net_output(n, &d);
+        cr_assert_eq(d->kind, TENSOR_F32, "kind %d", kind);
+        size_t doubled = 0;
+        for (size_t i = 0; i < 288; i++) {
+            const size_t c = i / 144, row = i / 12 % 12, col = i % 12;
+            const float kept = tensor_get(kd, n->nodes[1].out_data, 1, 1, c, row, col);
+            const float want = kept + tensor_get(sd, n->nodes[0].out_data, 1, 1, c, row, col);
+            const float got = kind == 2 ? tensor_get(d, y, 1, 1, i, 0, 0)
+                                        : tensor_get(d, y, 1, 1, c, row, col);
+            cr_assert_eq(got, want, "kind %d, %zu", kind, i);
+            doubled += want == 3.0f;
+        }
+        cr_expect_gt(doubled, 5);
+        net_destroy(n);
+    }
+}
+
 /* Goal: 255 blocks of ADD fit a byte, one more are floats, and both give the same numbers. */
 Test(graph, counts_beyond_a_byte_are_floats, .timeout = 60)
 {
