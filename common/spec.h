@@ -309,6 +309,7 @@ struct spec_train {
     char freeze[SPEC_GROUPS_MAX][SPEC_PATH_MAX]; /* globs over parameter names */
     size_t n_freeze;
     struct spec_early_stop early_stop;
+    double ema_decay; /* of averaged weights; 0 = none */
 };
 
 enum spec_monitor_type {

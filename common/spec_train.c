@@ -180,6 +180,15 @@ static const struct spec_field early_stop_fields[] = {
 static const struct spec_object early_stop_object = {
     "train.early_stop", NULL, 0, 0, NULL, 0, early_stop_fields, LENGTH(early_stop_fields)
 };
+static const struct spec_field ema_fields[] = {
+    { "decay", FIELD_NUMBER, SPEC_RESULT, AT(spec_train, ema_decay), 0, 0, 0.9999999,
+      .newer = true,
+      .meaning = "average = decay * average + (1 - decay) * weight after each update; the first "
+                 "one begins it; 0 = none" },
+};
+static const struct spec_object ema_object = {
+    "train.ema", NULL, 0, 0, NULL, 0, ema_fields, LENGTH(ema_fields)
+};
 #define T(member) AT(spec_train, member)
 static const struct spec_field train_fields[] = {
     { "epochs", FIELD_INT, SPEC_RESULT, T(epochs), 10, 1, 100000,
@@ -220,6 +229,9 @@ static const struct spec_field train_fields[] = {
       .meaning = "globs over names of parameters that stay as they are; running statistics go on" },
     { "early_stop", FIELD_OBJECT, SPEC_RESULT, T(early_stop), .object = &early_stop_object,
       .newer = true, .meaning = "end when validation gains nothing more" },
+    { "ema", FIELD_OBJECT, SPEC_RESULT, 0, .object = &ema_object, .newer = true,
+      .meaning = "a running average of weights and running statistics, which validation, test and "
+                 "the written weights are of; training goes on from the weights themselves" },
 };
 const struct spec_object spec_object_train = {
     "train", NULL, 0, 0, NULL, 0, train_fields, LENGTH(train_fields)

@@ -11,6 +11,7 @@ void LOOP(gather)(size_t rows, size_t n, const struct gather_stretch *s, float *
 void LOOP(outer)(size_t m, size_t width, const struct outer_run *run, float *acc);
 void LOOP(linear_row)(const struct linear_event *ev, size_t n, const float *w, float *acc);
 void LOOP(linear_scatter)(const struct linear_event *ev, size_t n, const float *dy, float *dw);
+void LOOP(average)(float *mean, const float *x, float keep, float fresh, size_t n);
 void LOOP(sgd)(const struct sgd_args *a, float *p, const float *g, float *m, size_t n);
 void LOOP(adam)(const struct adam_args *a, float *p, const float *g, float *m, float *v, float *top,
                 size_t n);

@@ -2,6 +2,13 @@
  * n is a multiple of 16. Their plain twins are in tests/unit/train/test_optimizer.c. */
 #include "worker/kernels/isa_loops.h"
 
+/* mean = keep * mean + fresh * x. */
+void LOOP(average)(float *mean, const float *x, float keep, float fresh, size_t n)
+{
+    for (size_t i = 0; i < n; i += LANES)
+        lanes_store(mean + i, lanes_load(mean + i) * keep + lanes_load(x + i) * fresh);
+}
+
 /* PyTorch's SGD: g += wd*p; m = momentum*m + (1 - dampening)*g; p -= lr * (nesterov ? g +
  * momentum*m : m). */
 void LOOP(sgd)(const struct sgd_args *a, float *p, const float *g, float *m, size_t n)

@@ -203,6 +203,7 @@ const struct kernels ISA_SYMBOL(kernels) = {
     .sigmoid = sigmoid,
     .logarithm = logarithm,
     .sum_squares = sum_squares,
+    .average = LOOP(average),
     .sgd = LOOP(sgd),
     .adam = LOOP(adam),
     .rmsprop = LOOP(rmsprop),

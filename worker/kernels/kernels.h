@@ -180,6 +180,9 @@ void f32_add(const struct kernel_ctx *kc, float *y, const float *x, size_t n);
 bool f32_sum_squares(const struct kernel_ctx *kc, const float *x, size_t n, double *sum);
 
 /* ---- optimiser updates in one pass over n floats (n multiple of 16) -------------------------- */
+/* mean = keep * mean + fresh * x, each product and the sum rounded. */
+void f32_average(const struct kernel_ctx *kc, float *mean, const float *x, float keep, float fresh,
+                 size_t n);
 struct sgd_args {
     float lr, momentum, dampening, weight_decay, grad_scale;
     bool nesterov, first; /* first: momentum buffer := gradient */

@@ -63,6 +63,7 @@ struct kernels {
     void (*sigmoid)(const float *x, float *y, size_t n);
     void (*logarithm)(const float *x, float *y, size_t n);
     double (*sum_squares)(const float *x, size_t n, bool *finite);
+    void (*average)(float *mean, const float *x, float keep, float fresh, size_t n);
     void (*sgd)(const struct sgd_args *a, float *p, const float *g, float *m, size_t n);
     void (*adam)(const struct adam_args *a, float *p, const float *g, float *m, float *v,
                  float *top, size_t n);

@@ -73,3 +73,19 @@ void rmsprop_update(const struct kernel_ctx *kc, const struct rmsprop_args *a, f
     struct update u = { kc->k, a, p, g, { v, mean, m }, n };
     run(kc, &u, rmsprop_item);
 }
+
+static void average_item(void *ctx, size_t item, size_t thread)
+{
+    (void)thread;
+    const struct update u = stretch(ctx, item);
+    const float *share = u.args;
+    u.k->average(u.p, u.g, share[0], share[1], u.n);
+}
+
+void f32_average(const struct kernel_ctx *kc, float *mean, const float *x, float keep, float fresh,
+                 size_t n)
+{
+    const float share[2] = { keep, fresh };
+    struct update u = { kc->k, share, mean, x, { NULL, NULL, NULL }, n };
+    run(kc, &u, average_item);
+}

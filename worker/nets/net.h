@@ -81,11 +81,13 @@ size_t net_param_count(const struct net *n); /* weights and buffers, file order 
 const struct net_param *net_param(const struct net *n, size_t i);
 float *net_weights(struct net *n, size_t *floats);       /* the packed block: optimiser's view */
 float *net_gradients(struct net *n, size_t *floats);     /* same layout; after net_backward */
+float *net_buffers(struct net *n, size_t *floats);       /* packed running statistics */
 /* PyTorch order <-> packed; out/in hold `logical` floats. */
 void net_param_read(const struct net *n, size_t i, float *out);
 void net_param_write(struct net *n, size_t i, const float *in);
 void net_gradient_read(const struct net *n, size_t i, float *out);
-/* The same for any block with the layout of net_weights (an optimiser's moments); NET_WEIGHT. */
+/* The same for any block with the layout of net_weights (an optimiser's moments), or of
+ * net_buffers for a NET_BUFFER. */
 void net_param_unpack(const struct net *n, size_t i, const float *block, float *out);
 void net_param_pack(const struct net *n, size_t i, const float *in, float *block);
 /* Buffers that follow a schedule (lambda of masked PSN) take their values of this epoch; both

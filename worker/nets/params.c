@@ -26,6 +26,12 @@ float *net_gradients(struct net *n, size_t *floats)
     return n->gradients;
 }
 
+float *net_buffers(struct net *n, size_t *floats)
+{
+    *floats = n->buffer_floats;
+    return n->buffers;
+}
+
 void net_param_unpack(const struct net *n, size_t i, const float *block, float *out)
 {
     const struct net_param *p = &n->params[i];

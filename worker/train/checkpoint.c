@@ -80,6 +80,18 @@ static void add_moments(struct tensor_list *l, const struct net *n, const struct
     }
 }
 
+/* Averages of every parameter and buffer, in PyTorch's order. */
+static void add_averages(struct tensor_list *l, const struct net *n, const struct ema *a,
+                         float *values)
+{
+    for (size_t i = 0; i < net_param_count(n); i++) {
+        const struct net_param *p = net_param(n, i);
+        net_param_unpack(n, i, ema_block(a, p), values);
+        tensor_list_add_param(l, p, "ema.", values);
+        values += p->logical;
+    }
+}
+
 static int write_file(const char *path, const struct tensor_list *l, const struct optimizer *o,
                       const struct checkpoint_state *s, struct err *e)
 {
@@ -130,11 +142,11 @@ static int delete_old(const char *dir, uint64_t step, size_t keep, struct err *e
 int checkpoint_save(const char *dir, const struct net *n, const struct optimizer *o,
                     const struct checkpoint_state *s, size_t keep, struct err *e)
 {
-    const size_t own = weights_floats(n), all = own * (1 + o->ops->n_slots);
+    const size_t own = weights_floats(n), all = own * (2 + o->ops->n_slots);
     const int64_t batches = (int64_t)s->step, best_batches = (int64_t)s->best_step;
     const bool best = s->best != NULL && s->best_step > 0;
     struct tensor_list list;
-    int rc = tensor_list_init(&list, n, 2 + o->ops->n_slots, e);
+    int rc = tensor_list_init(&list, n, 3 + o->ops->n_slots, e);
     if (rc != 0) return rc;
     float *values = mem_calloc(all + 1, sizeof values[0]);
     if (values == NULL) {
@@ -146,7 +158,8 @@ int checkpoint_save(const char *dir, const struct net *n, const struct optimizer
         weights_collect(n, values);
         tensor_list_add_values(&list, n, "", values);
         if (best) tensor_list_add_values(&list, n, "best.", s->best);
-        add_moments(&list, n, o, values + own);
+        if (s->ema != NULL && s->ema->begun) add_averages(&list, n, s->ema, values + own);
+        add_moments(&list, n, o, values + 2 * own);
         path_of(dir, s->step, path);
         rc = write_file(path, &list, o, s, e);
         if (rc == 0) rc = delete_old(dir, s->step, keep, e);
@@ -202,12 +215,13 @@ static void read_early_stop(const struct safetensors *f, struct checkpoint_state
 
 /* All parts must be there before anything is taken over. */
 static bool complete(const struct safetensors *f, const struct net *n, const struct optimizer *o,
-                     bool best)
+                     bool best, bool average)
 {
     for (size_t i = 0; i < net_param_count(n); i++) {
         const struct net_param *p = net_param(n, i);
         if (part(f, "", p->name, p->logical) == NULL) return false;
         if (best && part(f, "best.", p->name, p->logical) == NULL) return false;
+        if (average && part(f, "ema.", p->name, p->logical) == NULL) return false;
         for (size_t k = 0; p->role == NET_WEIGHT && k < o->ops->n_slots; k++)
             if (o->slot[k] != NULL && moment(f, o, k, p) == NULL) return false;
     }
@@ -225,6 +239,8 @@ static void take_over(const struct safetensors *f, struct net *n, struct optimiz
             memcpy(best, part(f, "best.", p->name, p->logical), p->logical * sizeof best[0]);
             best += p->logical;
         }
+        if (s->ema != NULL && s->ema->begun)
+            net_param_pack(n, i, part(f, "ema.", p->name, p->logical), ema_block(s->ema, p));
         for (size_t k = 0; p->role == NET_WEIGHT && k < o->ops->n_slots; k++)
             if (o->slot[k] != NULL) net_param_pack(n, i, moment(f, o, k, p), o->slot[k]);
     }
@@ -248,6 +264,11 @@ static void note_maker(const struct safetensors *f, struct checkpoint_state *s)
                  s->cpu);
 }
 
+static bool averaged(const struct checkpoint_state *s)
+{
+    return s->ema != NULL && s->ema->decay > 0;
+}
+
 static int load_file(const char *path, struct net *n, struct optimizer *o,
                      struct checkpoint_state *s, struct err *e)
 {
@@ -267,7 +288,7 @@ static int load_file(const char *path, struct net *n, struct optimizer *o,
         rc = err_set(e, ERR_DATA, "%.150s: not a checkpoint of format %d", path, CHECKPOINT_FORMAT);
     } else if (strcmp(hash, s->result_hash) != 0) {
         rc = err_set(e, ERR_CONFLICT, "%.150s: made from another spec or other data", path);
-    } else if (!complete(&f, n, o, got.best_step > 0)) {
+    } else if (!complete(&f, n, o, got.best_step > 0, averaged(s) && updates > 0)) {
         rc = err_set(e, ERR_DATA, "%.150s: tensors are missing", path);
     } else {
         *s = got;
@@ -276,6 +297,7 @@ static int load_file(const char *path, struct net *n, struct optimizer *o,
         read_validation(&f, s);
         read_early_stop(&f, s);
         note_maker(&f, s);
+        if (averaged(s)) s->ema->begun = updates > 0;
         take_over(&f, n, o, s);
     }
     safetensors_deinit(&f);

@@ -7,6 +7,7 @@
 #include "common/digest.h"
 #include "common/err.h"
 #include "worker/nets/net.h"
+#include "worker/train/ema.h"
 #include "worker/train/optimizer.h"
 
 #define CHECKPOINT_FORMAT 2 /* 1 had the moments in the kernels' packed order */
@@ -23,6 +24,7 @@ struct checkpoint_state {
     uint64_t val_step;             /* when it was; 0 = none yet */
     double stop_best;              /* early stop: best figure, larger is better; NaN = none yet */
     uint64_t stop_waited;          /* validations since then */
+    struct ema *ema; /* borrowed from the trainer; NULL or unused: none */
     float *best;     /* all weights and buffers, PyTorch order, or NULL; owned by the trainer */
     size_t best_floats;
     char result_hash[DIGEST_HEX_MAX];
@@ -32,7 +34,8 @@ struct checkpoint_state {
     char mixed[2 * CHECKPOINT_MAKER_MAX];
 };
 /* dir/checkpoint-<step>.safetensors, atomically: weights and buffers by their names, the best ones
- * as "best.<name>", moments as "optimizer.<slot>.<name>", all in PyTorch's shape and order. Then
+ * as "best.<name>", averages as "ema.<name>",
+ * moments as "optimizer.<slot>.<name>", all in PyTorch's shape and order. Then
  * deletes all up to this step but the newest `keep` of them, this one among them.
  * Errors: ERR_IO, ERR_NOMEM. */
 int checkpoint_save(const char *dir, const struct net *n, const struct optimizer *o,

@@ -8,7 +8,7 @@
 struct footprint {
     size_t net_bytes;       /* the arena: net_plan.total_bytes */
     size_t optimizer_bytes; /* moments, gradients of earlier batches of an update */
-    size_t best_bytes;      /* copy of the best weights so far */
+    size_t best_bytes;      /* copy of the best weights so far, averaged weights */
     size_t staging_bytes;   /* a checkpoint as it is read, which is more than as it is written; the
                                frames of a sample for each thread */
     size_t dataset_bytes;   /* samples in memory, and the lists of them */

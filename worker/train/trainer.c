@@ -152,6 +152,7 @@ static int apply(struct trainer *t, double loss, struct err *e)
     for (size_t i = 0; i < t->optimizer.n_groups; i++)
         rates[i] = rate(t, t->at.step, t->optimizer.groups[i].lr);
     optimizer_update(&t->optimizer, kc, rates, scale, net_weights(t->net, &floats), gradients);
+    ema_update(&t->ema, t->net);
     return 0;
 }
 
@@ -244,9 +245,10 @@ struct evaluation trainer_evaluate(struct trainer *t, const struct sample_set *s
     return v;
 }
 
-/* Figures of the weights of now; keeps them when they are the best so far. */
+/* Figures of the weights of now, or of their average; keeps them when they are the best so far. */
 static int validate(struct trainer *t, uint64_t epochs_done, struct err *e)
 {
+    ema_swap(&t->ema, t->net);
     const struct evaluation v = trainer_evaluate(t, &t->validation);
     t->at.val_loss = v.loss;
     t->at.val_accuracy = v.accuracy;
@@ -256,6 +258,7 @@ static int validate(struct trainer *t, uint64_t epochs_done, struct err *e)
         t->at.best_step = t->at.step;
         weights_collect(t->net, t->at.best);
     }
+    ema_swap(&t->ema, t->net);
     log_info("worker.train", "epoch %" PRIu64 " of %" PRId64 ", step %" PRIu64
              ": training loss %.4g, validation loss %.4g, accuracy %.2f %%", epochs_done,
              t->spec->train.epochs, t->at.step, t->last_train_loss, v.loss, 100 * v.accuracy);
@@ -426,8 +429,10 @@ int trainer_run(struct trainer *t, struct trainer_result *r, struct err *e)
     if (rc == 0 && r->ended == DESIRED_RUN) {
         rc = check_weights(t, e);
         if (rc == 0) rc = evaluate_end(t, e);
+        ema_swap(&t->ema, t->net);
         if (rc == 0) rc = final_test(t, r, e);
         if (rc == 0) rc = write_results(t, e);
+        ema_swap(&t->ema, t->net);
     }
     if (rc == 0 && r->ended != DESIRED_CANCEL) rc = save(t, r, e);
     r->step = t->at.step;

@@ -48,6 +48,7 @@ struct trainer {
     int64_t started_ms;
     uint64_t samples_seen;   /* trained on since trainer_run began */
     size_t batch;            /* samples of the last training batch */
+    struct ema ema;          /* averaged weights; ema.decay 0: none */
     float *accumulated;      /* gradients of an update's earlier batches; NULL: it has one batch */
     struct activity *activity; /* borrowed: trainer_evaluate adds to it; NULL = not wanted */
     char warning[240];       /* of the run: dead layers; "" = none */

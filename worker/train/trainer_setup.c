@@ -98,7 +98,9 @@ static int allocate(struct trainer *t, struct err *e)
     (void)net_weights(t->net, &floats);
     rc = optimizer_init(&t->optimizer, &t->spec->train.optimizer, floats, e);
     if (rc == 0) rc = optimizer_group(&t->optimizer, t->net, &t->spec->train, e);
+    if (rc == 0) rc = ema_init(&t->ema, t->net, t->spec->train.ema_decay, e);
     if (rc != 0) return rc;
+    t->at.ema = &t->ema;
     if (t->spec->train.accumulate > 1) {
         t->accumulated = mem_calloc(floats, sizeof t->accumulated[0]);
         if (t->accumulated == NULL) return err_set(e, ERR_NOMEM, "accumulated gradients");
@@ -174,6 +176,7 @@ void trainer_deinit(struct trainer *t)
     mem_free(t->at.best);
     mem_free(t->labels);
     mem_free(t->accumulated);
+    ema_deinit(&t->ema);
     optimizer_deinit(&t->optimizer);
     batcher_deinit(&t->batcher);
     net_destroy(t->net);

@@ -81,7 +81,8 @@ Test(spec_train, newer_fields_keep_older_hashes, .timeout = 10)
         SPEC(LAYERS, "\"loss\":{\"type\":\"mse\",\"per_step\":false}"),
         SPEC(LAYERS, "\"readout\":\"mean\""),
         SPEC(LAYERS, "\"optimizer\":{\"amsgrad\":false}"),
-        SPEC(LAYERS, "\"accumulate\":1,\"freeze\":[],\"parameter_groups\":[],\"early_stop\":{}"),
+        SPEC(LAYERS, "\"accumulate\":1,\"freeze\":[],\"parameter_groups\":[],\"early_stop\":{},"
+                     "\"ema\":{\"decay\":0}"),
         SPEC(LAYERS, "\"schedule\":{\"unit\":\"epoch\",\"warmup\":0,\"warmup_factor\":0.01}"),
     };
     for (size_t i = 0; i < sizeof same / sizeof same[0]; i++) {
@@ -91,6 +92,7 @@ Test(spec_train, newer_fields_keep_older_hashes, .timeout = 10)
     static const char *const other[] = {
         SPEC(LAYERS, "\"optimizer\":{\"amsgrad\":true}"),
         SPEC(LAYERS, "\"accumulate\":2"),
+        SPEC(LAYERS, "\"ema\":{\"decay\":0.9}"),
         SPEC(LAYERS, "\"freeze\":\"*.bias\""),
         SPEC(LAYERS, "\"parameter_groups\":[{\"match\":\"*\"}]"),
         SPEC(LAYERS, "\"parameter_groups\":[{\"match\":\"*\",\"lr\":0.001}]"),

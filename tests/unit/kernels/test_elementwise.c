@@ -20,6 +20,25 @@ Test(elementwise, fill_and_add, .timeout = 60)
     free(y);
 }
 
+/* Goal: averages are two products and a sum, and nothing behind the end is touched. */
+Test(elementwise, average, .timeout = 60)
+{
+    float *x = numbers(N, 1), *y = take(N + 16, sizeof(float)), *old = numbers(N + 16, 2);
+    EACH_CONTEXT(kc, true)
+    {
+        memcpy(y, old, (N + 16) * sizeof y[0]);
+        f32_average(&kc, y, x, 0.9f, 0.1f, N);
+        for (size_t i = 0; i < N; i++) {
+            const float kept = old[i] * 0.9f, fresh = x[i] * 0.1f;
+            cr_assert_eq(y[i], kept + fresh, "%zu, %s", i, isa_name((enum isa)isa_kc));
+        }
+        for (size_t i = N; i < N + 16; i++) cr_assert_eq(y[i], old[i], "%zu is beyond the end", i);
+    }
+    free(x);
+    free(y);
+    free(old);
+}
+
 /* Goal: any kind becomes floats with its scale, repeated frames at every step, blocked or not. */
 Test(elementwise, expand, .timeout = 60)
 {

@@ -75,7 +75,8 @@ Test(recipe, a_resumed_training_has_the_same_bits, .timeout = 60)
         " \"amsgrad\": true}, \"schedule\": {\"type\": \"cosine\", \"unit\": \"step\","
         " \"warmup\": 5}, \"parameter_groups\": [{\"match\": \"*.bias\", \"weight_decay\": 0},"
         " {\"match\": \"sn.*\", \"lr\": 0.002}], \"freeze\": [\"stem.bias\"],"
-        " \"early_stop\": {\"patience\": 2, \"min_delta\": 0.01}, \"grad_clip\": 1";
+        " \"early_stop\": {\"patience\": 2, \"min_delta\": 0.01}, \"grad_clip\": 1,"
+        " \"ema\": {\"decay\": 0.8}";
     struct trainer_result whole, part;
     size_t n;
     float *want = train(fields, NULL, 0, 1, &whole, &n);
@@ -210,6 +211,51 @@ Test(recipe, globs_without_parameters_are_refused, .timeout = 60)
     refused(SGD ", \"freeze\": [\"fc.*\", \"head.*\"]",
             "/train/freeze/1: 'head.*' matches no parameter");
     refused(SGD ", \"freeze\": \"*\"", "/train/freeze: no parameter is left to learn");
+}
+
+static float *values_of(const char *fields, uint64_t steps, const char *dir, double *val_loss)
+{
+    struct trainer_result r;
+    size_t n;
+    float *w = train(fields, dir, steps, 1, &r, &n);
+    *val_loss = r.val_loss;
+    return w;
+}
+
+/* Goal: the average begins with the first update and follows the rule, bit for bit; it is what is
+ * validated, the best and what is written, and training goes on without it. */
+Test(recipe, averaged_weights, .timeout = 60)
+{
+    static const char plain[] = SGD, averaged[] = SGD ", \"ema\": {\"decay\": 0.75}";
+    char dir[] = "/tmp/spiked-ema-XXXXXX", path[80];
+    struct trainer t;
+    struct spec s;
+    struct err e = { 0 };
+    double loss[4], with;
+    const struct trainer_options o = { .training = true, .max_steps = 3 };
+    float *w[4];
+    cr_assert(mkdtemp(dir) != NULL);
+    for (uint64_t k = 1; k <= 3; k++) w[k] = values_of(plain, k, NULL, &loss[k]);
+    w[0] = values_of(averaged, 3, dir, &with);
+    cr_assert_eq(open_trainer(&t, &s, averaged, &o, &e), 0, "%s", e.text);
+    const size_t n = weights_floats(t.net);
+    cr_assert_eq(memcmp(w[0], w[3], n * sizeof(float)), 0, "the average changes the training");
+    (void)snprintf(path, sizeof path, "%s/weights.safetensors", dir);
+    cr_assert_eq(weights_load(path, t.net, &e), 0, "%s", e.text);
+    float *got = mem_calloc(n, sizeof got[0]);
+    weights_collect(t.net, got);
+    for (size_t i = 0; i < n; i++) {
+        const float second = w[1][i] * 0.75f + w[2][i] * 0.25f,
+                    want = second * 0.75f + w[3][i] * 0.25f;
+        cr_assert_eq(got[i], want, "%zu: %.9g, %.9g", i, (double)got[i], (double)want);
+    }
+    cr_assert_eq(trainer_evaluate(&t, &t.validation).loss, with, "another's validation loss");
+    cr_assert_neq(with, loss[3]);
+    for (size_t k = 0; k < 4; k++) mem_free(w[k]);
+    mem_free(got);
+    trainer_deinit(&t);
+    spec_deinit(&s);
+    remove_folder(dir);
 }
 
 /* Goal: a run without gain ends after `patience` validations more, says so, and a resume trains no
