@@ -187,7 +187,7 @@ static void linear_weights_loop(const struct job *j)
 static void neuron_forward_loop(const struct job *j)
 {
     struct layer *l = j->layer;
-    const struct neuron n = neuron_make(&l->cell, STEPS, j->isa);
+    const struct neuron n = neuron_make(&l->cell, &l->x.desc, j->isa);
     const struct neuron_io io = { .x = l->x, .spikes = l->y };
     neuron_forward(j->kc, &n, &io);
 }
@@ -195,7 +195,7 @@ static void neuron_forward_loop(const struct job *j)
 static void neuron_backward_loop(const struct job *j)
 {
     struct layer *l = j->layer;
-    const struct neuron n = neuron_make(&l->cell, STEPS, j->isa);
+    const struct neuron n = neuron_make(&l->cell, &l->x.desc, j->isa);
     const struct neuron_io io = { .x = l->x, .spikes = l->y, .ds = l->dy, .dx = l->dx };
     neuron_backward(j->kc, &n, &io, (struct span){ 0, l->x.desc.b }, NULL, NULL);
 }

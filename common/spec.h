@@ -33,7 +33,8 @@
 enum spec_param_kind {
     SPEC_PARAM_NUMBER,
     SPEC_PARAM_WHOLE, /* a number without a fraction */
-    SPEC_PARAM_FLAG   /* true or false, held as 1 or 0 */
+    SPEC_PARAM_FLAG,  /* true or false, held as 1 or 0 */
+    SPEC_PARAM_CHOICE /* one of `choices`, held as its index */
 };
 struct spec_param {
     const char *name; /* "tau" */
@@ -41,6 +42,7 @@ struct spec_param {
     bool min_open; /* min itself is not allowed */
     const char *meaning;
     enum spec_param_kind kind; /* rows leave it out: a number */
+    const char *choices;       /* "relu|tanh" */
 };
 struct spec_surrogate_kind {
     const char *name; /* "atan" */
@@ -52,13 +54,23 @@ struct spec_surrogate {
     int kind; /* index into the table = order of spec_surrogates.def */
     double params[SPEC_SURROGATE_PARAMS_MAX];
 };
+/* Traits of a model, the third column of its row; 0: the PSN family. */
+#define SPEC_SERIAL 1u   /* has a state, and the fields that all serial neurons share */
+#define SPEC_GATED 2u    /* has a state; of the shared fields only `scope` */
+#define SPEC_ANALOG 4u   /* puts out values, not spikes */
+#define SPEC_TAU 8u      /* learns a time constant */
+#define SPEC_LEARNS(n) ((unsigned)(n) << 4)           /* n parameters, each sized by `scope` */
+#define SPEC_LEARNS_EACH_STEP(n) ((unsigned)(n) << 8) /* n such parameters for every time-step */
 struct spec_neuron_model {
     const char *name; /* "plif" */
     const struct spec_param *params; /* beyond those that all serial neurons share */
     size_t n_params;
-    bool serial; /* has threshold, reset and state; false for the PSN family */
+    unsigned traits;
+    bool serial; /* has a state that is carried from step to step; false for the PSN family */
     const char *meaning;
 };
+/* What one learned value of a neuron layer is for. */
+enum spec_scope { SPEC_SCOPE_LAYER, SPEC_SCOPE_CHANNEL, SPEC_SCOPE_NEURON };
 struct spec_neuron {
     int model; /* index into the table = order of spec_neurons.def */
     double v_threshold;
@@ -66,6 +78,9 @@ struct spec_neuron {
     bool soft_reset; /* "v_reset": null */
     bool detach_reset;
     bool decay_input;
+    bool learn_threshold;
+    int64_t refractory_steps; /* after a spike */
+    enum spec_scope scope;
     struct spec_surrogate surrogate;
     double params[SPEC_NEURON_PARAMS_MAX]; /* in the order of the model's table */
 };

@@ -123,12 +123,24 @@ static void add_object(struct text *t, const struct spec_object *o)
         if (o->fields[i].object != NULL) add_object(t, o->fields[i].object);
 }
 
+/* Choices of a parameter; the bar would end a cell of the table. */
+static void add_choice(struct text *t, const struct spec_param *p)
+{
+    char names[8][32];
+    const size_t n = spec_choices(p->choices, names, 8);
+    add(t, "%s (", names[(size_t)p->fallback]);
+    for (size_t i = 0; i < n; i++) add(t, "%s%s", i > 0 ? ", " : "", names[i]);
+    add(t, "): %s", p->meaning);
+}
+
 static void add_params(struct text *t, const struct spec_param *p, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         add(t, "%s`%s` = ", i > 0 ? "; " : "", p[i].name);
         if (p[i].kind == SPEC_PARAM_FLAG)
             add(t, "%s: %s", p[i].fallback != 0 ? "true" : "false", p[i].meaning);
+        else if (p[i].kind == SPEC_PARAM_CHOICE)
+            add_choice(t, &p[i]);
         else
             add(t, "%g (%s%g ... %g%s): %s", p[i].fallback, p[i].min_open ? "> " : "", p[i].min,
                 p[i].max, p[i].kind == SPEC_PARAM_WHOLE ? ", whole" : "", p[i].meaning);
@@ -145,8 +157,8 @@ static void add_neurons(struct text *t)
         add_params(t, m[i].params, m[i].n_params);
         add(t, " |\n");
     }
-    add(t, "\nSerial neurons (all but the `psn` family) also take `v_reset` (a number, default 0; "
-           "`null` is a soft reset) and:\n");
+    add(t, "\nSerial neurons (all but `gated_lif`, which has `scope` alone, and the `psn` family) "
+           "also take `v_reset` (a number, default 0; `null` is a soft reset) and:\n");
     add_head(t);
     add_rows(t, spec_serial_fields, spec_serial_fields_count);
     const struct spec_surrogate_kind *s = spec_surrogate_kinds(&n);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define CHOICES_MAX 8
 #define LENGTH(a) (sizeof(a) / sizeof(a)[0])
 #define NO_PARAMS /* empty list; every table begins with an unused row, since C has no empty \
                      arrays */
@@ -16,7 +17,7 @@
     static const struct spec_param surrogate_##id##_params[] = { { 0 }, __VA_ARGS__ };
 #include "common/spec_surrogates.def"
 #undef SURROGATE
-#define NEURON(id, name, serial, meaning, ...)                                                    \
+#define NEURON(id, name, traits, meaning, ...)                                                    \
     static const struct spec_param neuron_##id##_params[] = { { 0 }, __VA_ARGS__ };
 #include "common/spec_neurons.def"
 #undef NEURON
@@ -29,8 +30,9 @@ static const struct spec_surrogate_kind surrogates[] = {
 #undef SURROGATE
 };
 static const struct spec_neuron_model models[] = {
-#define NEURON(id, name, serial, meaning, ...) \
-    { name, ROWS(neuron_##id##_params), serial, meaning },
+#define NEURON(id, name, traits, meaning, ...) \
+    { name, ROWS(neuron_##id##_params), traits, ((traits) & (SPEC_SERIAL | SPEC_GATED)) != 0, \
+      meaning },
 #include "common/spec_neurons.def"
 #undef NEURON
 };
@@ -43,6 +45,14 @@ const struct spec_field spec_serial_fields[] = {
       .meaning = "no gradient through the reset" },
     { "decay_input", FIELD_BOOL, SPEC_RESULT, AT(decay_input), 1,
       .meaning = "the input is divided by the time constant too" },
+    { "learn_threshold", FIELD_BOOL, SPEC_RESULT, AT(learn_threshold), 0, .optional = true,
+      .meaning = "v_threshold is learned, from this value on" },
+    { "refractory_steps", FIELD_INT, SPEC_RESULT, AT(refractory_steps), 0, 0, SPEC_TIME_STEPS_MAX,
+      .optional = true,
+      .meaning = "steps after a spike in which a neuron keeps its potential and cannot fire" },
+    { "scope", FIELD_CHOICE, SPEC_RESULT, AT(scope), SPEC_SCOPE_LAYER, .optional = true,
+      .choices = "layer|channel|neuron",
+      .meaning = "what has a learned value of its own" },
 };
 const size_t spec_serial_fields_count = LENGTH(spec_serial_fields);
 
@@ -101,6 +111,22 @@ static int surrogate_kind(const cJSON *json, const char *pointer, struct json_fa
     return -1;
 }
 
+static void read_choice(const struct spec_param *p, const cJSON *item, const char *pointer,
+                        double *value, struct json_faults *faults)
+{
+    char names[CHOICES_MAX][32];
+    const size_t n = spec_choices(p->choices, names, CHOICES_MAX);
+    for (size_t i = 0; cJSON_IsString(item) && i < n; i++) {
+        if (strcmp(item->valuestring, names[i]) != 0) continue;
+        *value = (double)i;
+        return;
+    }
+    if (cJSON_IsString(item))
+        json_fault_add(faults, pointer, "not_allowed", "must be one of %s, got '%.60s'", p->choices,
+                       item->valuestring);
+    else json_fault_add(faults, pointer, "wrong_type", "must be one of %s", p->choices);
+}
+
 /* One named parameter of a table into values[]; false when the table has no such name. */
 static bool read_param(const struct spec_param *params, size_t n, const cJSON *item,
                        const char *pointer, double *values, struct json_faults *faults)
@@ -112,6 +138,8 @@ static bool read_param(const struct spec_param *params, size_t n, const cJSON *i
         if (p->kind == SPEC_PARAM_FLAG) {
             if (cJSON_IsBool(item)) values[i] = cJSON_IsTrue(item) ? 1.0 : 0.0;
             else json_fault_add(faults, pointer, "wrong_type", "must be true or false");
+        } else if (p->kind == SPEC_PARAM_CHOICE) {
+            read_choice(p, item, pointer, &values[i], faults);
         } else if (!cJSON_IsNumber(item)) {
             json_fault_add(faults, pointer, "wrong_type", "must be a number");
         } else if (spec_check_number(item->valuedouble, p->min, p->min_open, p->max, whole, pointer,
@@ -126,12 +154,21 @@ static bool read_param(const struct spec_param *params, size_t n, const cJSON *i
 static bool write_params(cJSON *object, const struct spec_param *params, size_t n,
                          const double *values)
 {
-    bool ok = true;
-    for (size_t i = 0; ok && i < n; i++)
-        ok = params[i].kind == SPEC_PARAM_FLAG
-                 ? cJSON_AddBoolToObject(object, params[i].name, values[i] != 0) != NULL
-                 : cJSON_AddNumberToObject(object, params[i].name, values[i]) != NULL;
-    return ok;
+    for (size_t i = 0; i < n; i++) {
+        const struct spec_param *p = &params[i];
+        const cJSON *added;
+        if (p->kind == SPEC_PARAM_FLAG) {
+            added = cJSON_AddBoolToObject(object, p->name, values[i] != 0);
+        } else if (p->kind == SPEC_PARAM_CHOICE) {
+            char names[CHOICES_MAX][32];
+            (void)spec_choices(p->choices, names, CHOICES_MAX);
+            added = cJSON_AddStringToObject(object, p->name, names[(size_t)values[i]]);
+        } else {
+            added = cJSON_AddNumberToObject(object, p->name, values[i]);
+        }
+        if (added == NULL) return false;
+    }
+    return true;
 }
 
 void spec_read_surrogate(const cJSON *json, const char *pointer, struct spec_surrogate *out,
@@ -217,9 +254,17 @@ static void read_v_reset(const cJSON *item, const char *pointer, struct spec_neu
     }
 }
 
+/* Whether a model takes a field that serial neurons share. */
+static bool shares(const struct spec_neuron_model *m, const char *name)
+{
+    return (m->traits & SPEC_SERIAL) != 0 ||
+           ((m->traits & SPEC_GATED) != 0 && strcmp(name, "scope") == 0);
+}
+
 static bool read_serial(const cJSON *item, const char *pointer, struct spec_neuron *n,
                         struct json_faults *faults)
 {
+    if (!shares(&models[n->model], item->string)) return false;
     if (strcmp(item->string, "v_reset") == 0) {
         read_v_reset(item, pointer, n, faults);
         return true;
@@ -227,16 +272,7 @@ static bool read_serial(const cJSON *item, const char *pointer, struct spec_neur
     for (size_t i = 0; i < spec_serial_fields_count; i++) {
         const struct spec_field *f = &spec_serial_fields[i];
         if (strcmp(f->name, item->string) != 0) continue;
-        void *at = (char *)n + f->at;
-        if (f->kind == FIELD_BOOL) {
-            if (cJSON_IsBool(item)) *(bool *)at = cJSON_IsTrue(item);
-            else json_fault_add(faults, pointer, "wrong_type", "must be true or false");
-        } else if (!cJSON_IsNumber(item)) {
-            json_fault_add(faults, pointer, "wrong_type", "must be a number");
-        } else if (spec_check_number(item->valuedouble, f->min, f->min_open, f->max, false, pointer,
-                                     faults)) {
-            *(double *)at = item->valuedouble;
-        }
+        spec_read_field(f, item, pointer, n, faults);
         return true;
     }
     return false;
@@ -249,10 +285,10 @@ static void stray(const struct spec_neuron *n, const char *name, const char *poi
     const char *names[SPEC_NEURON_PARAMS_MAX + 8];
     size_t count = 0;
     for (size_t i = 0; i < m->n_params; i++) names[count++] = m->params[i].name;
-    for (size_t i = 0; m->serial && i < spec_serial_fields_count; i++) {
-        names[count++] = spec_serial_fields[i].name;
+    for (size_t i = 0; i < spec_serial_fields_count; i++) {
+        if (shares(m, spec_serial_fields[i].name)) names[count++] = spec_serial_fields[i].name;
     }
-    if (m->serial) names[count++] = "v_reset";
+    if (shares(m, "v_reset")) names[count++] = "v_reset";
     names[count++] = "surrogate";
     names[count++] = "model";
     if (json_nearest(name, names, count) != NULL) {
@@ -288,24 +324,37 @@ void spec_read_neuron(const cJSON *json, const char *pointer, const struct spec_
         if (strcmp(item->string, "surrogate") == 0) {
             spec_read_surrogate(item, here, &out->surrogate, faults);
         } else if (!read_param(m->params, m->n_params, item, here, out->params, faults) &&
-                   !(m->serial && read_serial(item, here, out, faults))) {
+                   !read_serial(item, here, out, faults)) {
             stray(out, item->string, here, faults);
         }
     }
+}
+
+static bool write_shared(cJSON *object, const struct spec_neuron *n)
+{
+    const struct spec_neuron_model *m = &models[n->model];
+    for (size_t i = 0; i < spec_serial_fields_count; i++) {
+        const struct spec_field *f = &spec_serial_fields[i];
+        if (!shares(m, f->name) || spec_left_out(f, n, SPEC_EVERY_IDENTITY)) continue;
+        cJSON *value = spec_write_field(f, n, SPEC_EVERY_IDENTITY);
+        if (value == NULL || !cJSON_AddItemToObject(object, f->name, value)) {
+            cJSON_Delete(value);
+            return false;
+        }
+        if (strcmp(f->name, "v_threshold") != 0) continue; /* v_reset, a number or null, follows */
+        const cJSON *reset = n->soft_reset
+                                 ? cJSON_AddNullToObject(object, "v_reset")
+                                 : cJSON_AddNumberToObject(object, "v_reset", n->v_reset);
+        if (reset == NULL) return false;
+    }
+    return true;
 }
 
 bool spec_write_neuron(cJSON *object, const struct spec_neuron *n)
 {
     const struct spec_neuron_model *m = &models[n->model];
     bool ok = cJSON_AddStringToObject(object, "model", m->name) != NULL &&
-              write_params(object, m->params, m->n_params, n->params);
-    if (ok && m->serial) {
-        ok = cJSON_AddNumberToObject(object, "v_threshold", n->v_threshold) != NULL &&
-             (n->soft_reset ? cJSON_AddNullToObject(object, "v_reset")
-                            : cJSON_AddNumberToObject(object, "v_reset", n->v_reset)) != NULL &&
-             cJSON_AddBoolToObject(object, "detach_reset", n->detach_reset) != NULL &&
-             cJSON_AddBoolToObject(object, "decay_input", n->decay_input) != NULL;
-    }
+              write_params(object, m->params, m->n_params, n->params) && write_shared(object, n);
     cJSON *surrogate = ok ? spec_write_surrogate(&n->surrogate) : NULL;
     if (surrogate != NULL && cJSON_AddItemToObject(object, "surrogate", surrogate)) return true;
     cJSON_Delete(surrogate);

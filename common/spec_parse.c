@@ -235,8 +235,8 @@ static void read_number(const struct spec_field *f, const cJSON *v, const char *
     }
 }
 
-static void read_field(const struct spec_field *f, const cJSON *v, const char *pointer, void *base,
-                       struct json_faults *faults)
+void spec_read_field(const struct spec_field *f, const cJSON *v, const char *pointer, void *base,
+                     struct json_faults *faults)
 {
     void *at = (char *)base + f->at;
     switch (f->kind) {
@@ -405,7 +405,7 @@ void spec_read_object(const struct spec_object *o, const cJSON *json, const char
         spec_pointer(here, sizeof here, pointer, item->string);
         const struct spec_field *f = find(o->fields, o->n_fields, item->string);
         if (f == NULL && v != NULL) f = find(v->fields, v->n_fields, item->string);
-        if (f != NULL) read_field(f, item, here, base, faults);
+        if (f != NULL) spec_read_field(f, item, here, base, faults);
         else stray_field(o, v, item->string, here, faults);
     }
     report_missing(o->fields, o->n_fields, json, pointer, faults);

@@ -11,13 +11,13 @@ bool spec_monitor_fits(enum spec_monitor_type type, const struct spec_layer *l)
     size_t count;
     bool neuron = l->type == SPEC_NEURON;
     const struct spec_neuron_model *models = spec_neuron_models(&count);
-    const char *model = neuron ? models[l->u.neuron.model].name : "";
+    const unsigned traits = neuron ? models[l->u.neuron.model].traits : 0;
     const bool parallel = neuron && !models[l->u.neuron.model].serial;
     switch (type) {
     case SPEC_MONITOR_FIRING_RATE:
-    case SPEC_MONITOR_RASTER:
+    case SPEC_MONITOR_RASTER: return neuron && (traits & SPEC_ANALOG) == 0;
     case SPEC_MONITOR_MEMBRANE: return neuron;
-    case SPEC_MONITOR_TIME_CONSTANT: return strcmp(model, "plif") == 0;
+    case SPEC_MONITOR_TIME_CONSTANT: return (traits & SPEC_TAU) != 0;
     case SPEC_MONITOR_PSN_WEIGHT: return parallel;
     case SPEC_MONITOR_GRAD_NORM:
         return l->type == SPEC_CONV2D || l->type == SPEC_LINEAR || l->type == SPEC_BATCH_NORM ||
@@ -27,7 +27,8 @@ bool spec_monitor_fits(enum spec_monitor_type type, const struct spec_layer *l)
                l->type == SPEC_CONV1D || l->type == SPEC_CONV_TRANSPOSE2D ||
                l->type == SPEC_GROUP_NORM || l->type == SPEC_THRESHOLD_BATCH_NORM ||
                l->type == SPEC_TEMPORAL_BATCH_NORM ||
-               strcmp(model, "plif") == 0 || parallel;
+               (traits & SPEC_SERIAL && l->u.neuron.learn_threshold) ||
+               traits >= SPEC_LEARNS(1) || parallel;
     }
     return false;
 }

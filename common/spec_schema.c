@@ -207,20 +207,38 @@ static cJSON *object_schema(const struct spec_object *o)
 }
 
 /* ---- neurons and surrogates ------------------------------------------------------------------ */
+static bool put_choices(cJSON *s, const struct spec_param *p)
+{
+    char names[8][32];
+    const size_t n = spec_choices(p->choices, names, 8);
+    cJSON *list = cJSON_AddArrayToObject(s, "enum");
+    for (size_t i = 0; list != NULL && i < n; i++)
+        if (!cJSON_AddItemToArray(list, cJSON_CreateString(names[i]))) return false;
+    return list != NULL && put(s, "default", cJSON_CreateString(names[(size_t)p->fallback]));
+}
+
+static cJSON *param_schema(const struct spec_param *p)
+{
+    static const char *const types[] = { "number", "integer", "boolean", "string" };
+    cJSON *s = typed(types[p->kind]);
+    bool ok = s != NULL && cJSON_AddStringToObject(s, "description", p->meaning) != NULL;
+    if (p->kind == SPEC_PARAM_CHOICE) ok = ok && put_choices(s, p);
+    else if (p->kind == SPEC_PARAM_FLAG)
+        ok = ok && put(s, "default", cJSON_CreateBool(p->fallback != 0));
+    else
+        ok = ok && put_bounds(s, p->min, p->min_open, p->max) &&
+             put(s, "default", cJSON_CreateNumber(p->fallback));
+    if (ok) return s;
+    cJSON_Delete(s);
+    return NULL;
+}
+
 static bool put_params(cJSON *properties, const struct spec_param *params, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         if (cJSON_GetObjectItemCaseSensitive(properties, params[i].name) != NULL) continue;
-        static const char *const types[] = { "number", "integer", "boolean" };
-        const bool flag = params[i].kind == SPEC_PARAM_FLAG;
-        cJSON *s = typed(types[params[i].kind]);
-        if (s == NULL ||
-            (!flag && !put_bounds(s, params[i].min, params[i].min_open, params[i].max)) ||
-            cJSON_AddStringToObject(s, "description", params[i].meaning) == NULL ||
-            !put(s, "default", flag ? cJSON_CreateBool(params[i].fallback != 0)
-                                    : cJSON_CreateNumber(params[i].fallback)) ||
-            !put(properties, params[i].name, s))
-            return false;
+        cJSON *s = param_schema(&params[i]);
+        if (s == NULL || !put(properties, params[i].name, s)) return false;
     }
     return true;
 }

@@ -252,7 +252,12 @@ int64_t spec_layer_parameters(const struct spec_layer *l, struct spec_shape in, 
         if (strcmp(m->name, "sliding_psn") == 0)
             return (int64_t)spec_neuron_param(&l->u.neuron, "k") + 1;
         if (!m->serial) return time_steps * (time_steps + 1); /* PSN: W [T][T] and b [T] */
-        return strcmp(m->name, "plif") == 0 ? 1 : 0;
+        const bool shares = (m->traits & SPEC_SERIAL) != 0;
+        const int64_t each = (m->traits >> 4 & 15) + (shares && l->u.neuron.learn_threshold) +
+                             (m->traits >> 8 & 15) * time_steps;
+        return each * (l->u.neuron.scope == SPEC_SCOPE_LAYER     ? 1
+                       : l->u.neuron.scope == SPEC_SCOPE_CHANNEL ? in.c
+                                                                 : in.c * in.h * in.w);
     }
     default: return 0;
     }

@@ -47,7 +47,8 @@ struct spec_field {
     const struct spec_object *object;
     const char *meaning;
     bool newer;    /* added after specs were hashed: left out of the hash at its default */
-    bool optional; /* not written at its default, which JSON cannot say */
+    bool optional; /* not written at its default: JSON cannot say it, or a network that does not use
+                      the field keeps its hash */
 };
 struct spec_variant {
     const char *name;
@@ -81,6 +82,13 @@ void spec_default_object(const struct spec_object *o, void *base);
 /* Back to JSON, restricted to the identities in `mask` (bit 1 << identity). NULL: out of memory. */
 cJSON *spec_write_object(const struct spec_object *o, const void *base, unsigned mask);
 #define SPEC_EVERY_IDENTITY 7u
+
+/* One field of the struct at base, read and written along its row. */
+void spec_read_field(const struct spec_field *f, const cJSON *v, const char *pointer, void *base,
+                     struct json_faults *faults);
+cJSON *spec_write_field(const struct spec_field *f, const void *base, unsigned mask);
+/* Whether writing leaves the field out: see newer and optional. */
+bool spec_left_out(const struct spec_field *f, const void *base, unsigned mask);
 
 /* Checks one number against a row; adds a fault and returns false when it is outside. */
 bool spec_check_number(double value, double min, bool min_open, double max, bool whole,

@@ -70,7 +70,7 @@ static cJSON *write_neuron(const struct spec_neuron *n)
     return NULL;
 }
 
-static cJSON *write_field(const struct spec_field *f, const void *base, unsigned mask)
+cJSON *spec_write_field(const struct spec_field *f, const void *base, unsigned mask)
 {
     const void *at = (const char *)base + f->at;
     switch (f->kind) {
@@ -137,7 +137,7 @@ static bool is_default(const struct spec_field *f, const void *base)
 }
 
 /* A hash made before a newer field came must stay: there it shows only when it says something. */
-static bool left_out(const struct spec_field *f, const void *base, unsigned mask)
+bool spec_left_out(const struct spec_field *f, const void *base, unsigned mask)
 {
     const bool hash = mask != SPEC_EVERY_IDENTITY;
     return (f->optional || (f->newer && hash)) && is_default(f, base);
@@ -148,9 +148,9 @@ static bool write_fields(cJSON *object, const struct spec_field *fields, size_t 
 {
     for (size_t i = 0; i < n; i++) {
         const struct spec_field *f = &fields[i];
-        if ((mask & (1u << f->identity)) == 0 || absent(f, base) || left_out(f, base, mask))
+        if ((mask & (1u << f->identity)) == 0 || absent(f, base) || spec_left_out(f, base, mask))
             continue;
-        if (!add(object, f->name, write_field(f, base, mask))) return false;
+        if (!add(object, f->name, spec_write_field(f, base, mask))) return false;
     }
     return true;
 }

@@ -7,6 +7,7 @@
 #define WORKER_LANES_H
 
 #include <math.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #if defined(__AVX2__)
@@ -103,6 +104,16 @@ LANES_INLINE lanes_f lanes_select(lanes_mask m, lanes_f a, lanes_f b)
 #else
     return (lanes_f)((m & (lanes_i)a) | (~m & (lanes_i)b));
 #endif
+}
+
+LANES_INLINE lanes_mask lanes_both(lanes_mask a, lanes_mask b) { return (lanes_mask)(a & b); }
+LANES_INLINE lanes_mask lanes_without(lanes_mask a, lanes_mask b) { return (lanes_mask)(a & ~b); }
+
+/* The first `count` lanes. */
+LANES_INLINE lanes_mask lanes_first(size_t count)
+{
+    const lanes_f number = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 };
+    return lanes_gt(lanes_set(count < LANES ? (float)count : (float)LANES), number);
 }
 
 /* The second one where they are equal or either is NaN. */
@@ -212,6 +223,30 @@ LANES_INLINE lanes_f lanes_log(lanes_f x)
     p = p * r + 3.3333331174e-1f;
     lanes_f y = p * r * z - e * 2.12194440e-4f - z * 0.5f;
     return lanes_select(lanes_ge(x, x), (r + y) + e * 0.693359375f, x);
+}
+
+/* 1 / (1 + e^-x), at most 2.5 ulp; the exponential is of -|x|, so nothing overflows. */
+LANES_INLINE lanes_f lanes_sigmoid(lanes_f x)
+{
+    lanes_mask negative = lanes_gt(lanes_set(0.0f), x);
+    lanes_f e = lanes_exp(lanes_select(negative, x, -x));
+    return lanes_select(negative, e, lanes_set(1.0f)) / (1.0f + e);
+}
+
+/* tanh x, at most 2 ulp (Cephes tanhf): a polynomial in x^2 below 0.625, 1 - 2/(e^2|x| + 1) above,
+ * where it is 1 from 9.1 on. */
+LANES_INLINE lanes_f lanes_tanh(lanes_f x)
+{
+    const lanes_f size = lanes_abs(x), z = x * x;
+    lanes_f p = lanes_set(-5.70498872745e-3f);
+    p = p * z + 2.06390887954e-2f;
+    p = p * z - 5.37397155531e-2f;
+    p = p * z + 1.33314422036e-1f;
+    p = p * z - 3.33332819422e-1f;
+    lanes_f near = p * z * x + x;
+    lanes_f far = 1.0f - 2.0f / (lanes_exp(size + size) + 1.0f);
+    far = (lanes_f)((lanes_i)far | ((lanes_i)x & (-2147483647 - 1)));
+    return lanes_select(lanes_gt(size, lanes_set(0.625f)), far, near);
 }
 
 /* cos x for |x| < 8192, NaN stays NaN (Cephes cosf): octants of pi/4 in three parts, then sine or

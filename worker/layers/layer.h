@@ -46,7 +46,8 @@ struct layer_needs {
 
 /* Golden cases only: values that training never needs. data NULL: absent. */
 struct step_probe {
-    struct tensor_view v0, u, v, dv, dv0;
+    struct tensor_view v0, w0, u, v, w, dv, dv0, dw0;
+    struct tensor_view spikes; /* of neurons that put out values */
     const uint64_t *keep; /* dropout: this mask instead of a drawn one, [b][h][w][ceil(c/64)] */
 };
 

@@ -1,6 +1,7 @@
-/* neuron_layer: any model of neurons/ as a layer; F32 or REPEAT in, BITS out. Called through
- * layer_ops on the main thread; rows and samples are the pool's items. Nothing but the spikes is
- * saved: the backward pass runs the charge again from x (reference: kernels.md 4). */
+/* neuron_layer: any model of neurons/ as a layer; F32 or REPEAT in, BITS out, or F32 of a model
+ * that puts out values. Called through layer_ops on the main thread; rows and samples are the
+ * pool's items. Nothing but the output is saved: the backward pass runs the charge again from x
+ * (reference: kernels.md 4). */
 #include "worker/layers/layer_kinds.h"
 
 #include "common/mem.h"
@@ -15,19 +16,16 @@ static int neuron_layer_reshape(struct layer *l, const struct tensor_desc *in, s
     if (layer_shape(l, in, &shape, e) != 0) return (int)e->code;
     layer_plan_float(l, in, needs);
     const struct tensor_desc image = tensor_image(in);
-    *out = tensor_make(TENSOR_BITS, in->b, in->t, image.c, image.h, image.w);
-    if (in->flat_h * in->flat_w > 1) *out = tensor_flatten(out);
-    l->u.neuron = neuron_make(&l->spec->u.neuron, in->t, l->isa);
+    l->u.neuron = neuron_make(&l->spec->u.neuron, in, l->isa);
     const struct neuron *n = &l->u.neuron;
-    struct neuron_param params[NEURON_PARAMS_MAX];
-    const size_t count = n->ops->params == NULL ? 0 : n->ops->params(n, params);
-    for (size_t i = 0; i < count; i++) {
-        struct layer_param p = { .name = params[i].name, .n_dims = params[i].n_dims, .floats = 1,
-                                 .buffer = params[i].buffer };
-        for (size_t d = 0; d < p.n_dims; d++) {
-            p.dims[d] = params[i].dims[d];
-            p.floats *= p.dims[d];
-        }
+    *out = tensor_make(n->ops->analog ? TENSOR_F32 : TENSOR_BITS, in->b, in->t, image.c, image.h,
+                       image.w);
+    if (in->flat_h * in->flat_w > 1) *out = tensor_flatten(out);
+    for (size_t i = 0; i < n->n_params; i++) {
+        const struct neuron_param *from = &n->params[i];
+        struct layer_param p = { .name = from->name, .n_dims = from->n_dims,
+                                 .floats = from->floats, .buffer = from->buffer };
+        for (size_t d = 0; d < p.n_dims; d++) p.dims[d] = from->dims[d];
         layer_add_param(l, needs, p);
     }
     /* totals of every shard, then the sums of one group of samples */
@@ -47,12 +45,17 @@ static void set_weights(const struct layer *l, const struct step *s, struct neur
 static void neuron_layer_forward(const struct layer *l, const struct step *s, struct span t)
 {
     assert(t.begin == 0 && t.end == l->in.t); /* one scan over all T; state lives in registers */
-    struct neuron_io io = { .x = layer_float_input(l, s, true), .spikes = s->y };
+    struct neuron_io io = { .x = layer_float_input(l, s, true) };
     if (s->probe != NULL) {
         io.v0 = s->probe->v0;
+        io.w0 = s->probe->w0;
         io.u = s->probe->u;
         io.v = s->probe->v;
+        io.w_trace = s->probe->w;
+        io.spikes = s->probe->spikes;
     }
+    if (l->u.neuron.ops->analog) io.y = s->y;
+    else io.spikes = s->y;
     set_weights(l, s, &io);
     neuron_forward(s->kc, &l->u.neuron, &io);
 }
@@ -63,8 +66,10 @@ static void neuron_layer_backward_data(const struct layer *l, const struct step 
     struct neuron_io io = { .x = layer_float_input(l, s, false), .ds = s->dy, .dx = s->dx[0] };
     if (s->probe != NULL) {
         io.v0 = s->probe->v0;
+        io.w0 = s->probe->w0;
         io.dv = s->probe->dv;
         io.dv0 = s->probe->dv0;
+        io.dw0 = s->probe->dw0;
     }
     set_weights(l, s, &io);
     const size_t sums = neuron_sums(&l->u.neuron);
@@ -82,8 +87,8 @@ static void neuron_layer_backward_weights(const struct layer *l, const struct st
     const double *totals = (const double *)(void *)s->scratch;
     for (size_t i = 0; i < l->n_params; i++)
         if (!l->params[i].buffer)
-            l->u.neuron.ops->gradient(&r, totals + s->shard * neuron_sums(&l->u.neuron), i,
-                                      s->dw + l->params[i].offset);
+            neuron_gradient(&r, totals + s->shard * neuron_sums(&l->u.neuron), i,
+                            s->dw + l->params[i].offset);
 }
 
 static void neuron_layer_schedule(const struct layer *l, float *buffers, uint64_t epoch,
@@ -100,7 +105,17 @@ static void neuron_layer_schedule(const struct layer *l, float *buffers, uint64_
 static void neuron_layer_init(const struct layer *l, size_t i, struct philox_key key,
                               uint32_t number, float *values)
 {
-    l->u.neuron.ops->init(&l->u.neuron, i, key, number, values);
+    neuron_init(&l->u.neuron, i, key, number, values);
+}
+
+static void neuron_layer_pack(const struct layer *l, size_t i, const float *values, float *packed)
+{
+    neuron_pack(&l->u.neuron, i, values, packed);
+}
+
+static void neuron_layer_unpack(const struct layer *l, size_t i, const float *packed, float *values)
+{
+    neuron_unpack(&l->u.neuron, i, packed, values);
 }
 
 static float neuron_layer_scale(const struct layer *l, float in, bool training)
@@ -119,5 +134,7 @@ const struct layer_ops neuron_layer_ops = {
     .backward_weights = neuron_layer_backward_weights,
     .init = neuron_layer_init,
     .schedule = neuron_layer_schedule,
+    .pack = neuron_layer_pack,
+    .unpack = neuron_layer_unpack,
     .scale = neuron_layer_scale,
 };

@@ -80,12 +80,12 @@ static bool fits(enum spec_monitor_type type, const struct net_node_info *n)
     const bool neuron = n->spec != NULL && n->spec->type == SPEC_NEURON;
     size_t count;
     const struct spec_neuron_model *models = spec_neuron_models(&count);
-    const char *model = neuron ? models[n->spec->u.neuron.model].name : "";
+    const unsigned traits = neuron ? models[n->spec->u.neuron.model].traits : 0;
     switch (type) {
     case SPEC_MONITOR_FIRING_RATE:
-    case SPEC_MONITOR_RASTER:
+    case SPEC_MONITOR_RASTER: return neuron && (traits & SPEC_ANALOG) == 0;
     case SPEC_MONITOR_MEMBRANE: return neuron;
-    case SPEC_MONITOR_TIME_CONSTANT: return strcmp(model, "plif") == 0;
+    case SPEC_MONITOR_TIME_CONSTANT: return (traits & SPEC_TAU) != 0;
     case SPEC_MONITOR_PSN_WEIGHT: return neuron && !models[n->spec->u.neuron.model].serial;
     case SPEC_MONITOR_GRAD_NORM: return n->parameters > 0;
     }

@@ -44,7 +44,7 @@ int net_membrane(const struct net *n, size_t node, size_t sample, const size_t *
         if (c >= image.c) return err_set(e, ERR_INVALID, "neuron %zu", neurons[i]);
         for (size_t t = 0; t < t_count; t++)
             in[t] = tensor_get(&image, x.data, sample, t, c, yx / image.w, yx % image.w);
-        neuron_cell(&r, in, NULL, out);
+        neuron_cell(&r, c, yx / image.w, yx % image.w, in, NULL, out);
         for (size_t t = 0; t < t_count; t++) v[t * n_neurons + i] = out[t];
     }
     return 0;

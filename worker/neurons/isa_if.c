@@ -1,8 +1,7 @@
 /* isa_if: integrate and fire, h = v + x (docs/equations.md IF-1). Called through neuron_ops, any
  * thread; compiled once per instruction set. */
-#define SERIAL_CHARGE(r, v, x) ((v) + (x))
-#define SERIAL_DH_DV(r, v) lanes_set(1.0f)
-#define SERIAL_DH_DX(r, v) lanes_set(1.0f)
+#define SERIAL_CHARGE(m, s, x, t) ((s).v + (x))
+#define SERIAL_CHARGED(m, k, dh, f) ((f)->dx = (f)->dv = (dh))
 #include "worker/neurons/isa_serial.h"
 
 extern const struct neuron_ops ISA_SYMBOL(neuron_if_ops);

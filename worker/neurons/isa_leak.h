@@ -1,21 +1,36 @@
-/* isa_leak: the leaky charge that LIF and PLIF share, with a = 1/tau in k[0] (docs/equations.md
- * LIF-1). Included by isa_lif.c and isa_plif.c before isa_serial.h. */
+/* isa_leak: the leaky charge that LIF and its kin share (docs/equations.md LIF-1), with a = 1/tau
+ * in m->p[0]. Included by isa_lif.c and others before isa_serial.h. */
 #ifndef WORKER_ISA_LEAK_H
 #define WORKER_ISA_LEAK_H
 
-#include "worker/kernels/lanes.h"
-#include "worker/neurons/neuron.h"
+#include "worker/neurons/isa_serial_types.h"
 
 /* decay_input: h = v + (x - (v - r)) a;  else h = v - (v - r) a + x. */
-LANES_INLINE lanes_f leak_charge(const struct neuron_run *r, lanes_f v, lanes_f x)
+LANES_INLINE lanes_f leak_charge(const struct serial_cell *m, lanes_f v, lanes_f x)
 {
-    lanes_f above = v - r->n->v_reset;
-    if (r->n->decay_input) return v + (x - above) * r->k[0];
-    return v - above * r->k[0] + x;
+    lanes_f above = v - m->n->v_reset;
+    if (m->n->decay_input) return v + (x - above) * m->p[0];
+    return v - above * m->p[0] + x;
 }
 
-#define SERIAL_CHARGE leak_charge
-#define SERIAL_DH_DV(r, v) lanes_set(1.0f - (r)->k[0])
-#define SERIAL_DH_DX(r, v) lanes_set((r)->n->decay_input ? (r)->k[0] : 1.0f)
+LANES_INLINE void leak_charged(const struct serial_cell *m, lanes_f dh, struct serial_flow *f)
+{
+    f->dx = m->n->decay_input ? dh * m->p[0] : dh;
+    f->dv = dh * (1.0f - m->p[0]);
+}
+
+/* For models with a fixed tau: a in r->k[0]. */
+#define LEAK_FIXED(m) ((m)->p[0] = lanes_set((m)->r->k[0]))
+
+static inline void leak_prepare(const struct neuron *n, const float *const w[], float k[])
+{
+    (void)w;
+    k[0] = (float)(1.0 / spec_neuron_param(n->spec, "tau"));
+}
+
+static inline double leak_time_constant(const struct neuron_run *r)
+{
+    return spec_neuron_param(r->n->spec, "tau");
+}
 
 #endif

@@ -100,7 +100,6 @@ const struct neuron_ops ISA_SYMBOL(neuron_masked_psn_ops) = {
     .init = masked_init,
     .prepare = masked_prepare,
     .scratch_floats = masked_scratch_floats,
-    .sums = matrix_sums,
     .forward = masked_forward,
     .backward = masked_backward,
     .gradient = masked_gradient,

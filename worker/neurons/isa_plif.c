@@ -1,21 +1,32 @@
-/* isa_plif: LIF with a learned time constant, 1/tau = sigmoid(w), one w a layer (docs/equations.md
- * PLIF-1). Called through neuron_ops, any thread; compiled once per instruction set. */
+/* isa_plif: LIF with a learned time constant, 1/tau = sigmoid(w), one w for the layer, every
+ * channel or every cell (docs/equations.md PLIF-1). Called through neuron_ops, any thread; compiled
+ * once per instruction set. */
 #include "worker/neurons/isa_leak.h"
 
-/* dh/da with a = 1/tau: x - (v - r), or -(v - r) without decay_input. */
-LANES_INLINE lanes_f plif_dh_da(const struct neuron_run *r, lanes_f v, lanes_f x)
+LANES_INLINE void plif_learned(struct serial_cell *m)
 {
-    lanes_f above = v - r->n->v_reset;
-    return r->n->decay_input ? x - above : -above;
+    if (m->n->scope == SPEC_SCOPE_LAYER) m->p[0] = lanes_set(m->r->k[0]);
+    else m->p[0] = lanes_sigmoid(serial_learned(m, 0, 0));
 }
 
-#define SERIAL_DH_DPARAM plif_dh_da
+/* dh/da with a = 1/tau: x - (v - r), or -(v - r) without decay_input. */
+LANES_INLINE void plif_charged(const struct serial_cell *m, const struct serial_seen *k, lanes_f dh,
+                               struct serial_flow *f)
+{
+    lanes_f above = k->v - m->n->v_reset;
+    f->sum[0] = f->sum[0] + dh * (m->n->decay_input ? k->x - above : -above);
+    leak_charged(m, dh, f);
+}
+
+#define SERIAL_SUMS 1
+#define SERIAL_LEARNED plif_learned
+#define SERIAL_CHARGE(m, s, x, t) leak_charge(m, (s).v, x)
+#define SERIAL_CHARGED plif_charged
 #include "worker/neurons/isa_serial.h"
 
 static size_t plif_params(const struct neuron *n, struct neuron_param out[NEURON_PARAMS_MAX])
 {
-    (void)n;
-    out[0] = (struct neuron_param){ .name = "w", .n_dims = 0 };
+    out[0] = neuron_cell_param(n, "w", 0);
     return 1;
 }
 
@@ -23,18 +34,16 @@ static size_t plif_params(const struct neuron *n, struct neuron_param out[NEURON
 static void plif_init(const struct neuron *n, size_t i, struct philox_key key, uint32_t number,
                       float *values)
 {
-    (void)i;
     (void)key;
     (void)number;
-    values[0] = -lanes_log(lanes_set((float)(spec_neuron_param(n->spec, "init_tau") - 1.0)))[0];
+    const float w =
+        -lanes_log(lanes_set((float)(spec_neuron_param(n->spec, "init_tau") - 1.0)))[0];
+    for (size_t j = 0; j < n->params[i].values; j++) values[j] = w;
 }
 
-static float plif_sigmoid(float w)
-{
-    float e = lanes_exp(lanes_set(w < 0.0f ? w : -w))[0];
-    return w < 0.0f ? e / (1.0f + e) : 1.0f / (1.0f + e);
-}
+static float plif_sigmoid(float w) { return lanes_sigmoid(lanes_set(w))[0]; }
 
+/* Of the layer's one w; those of channels and cells are computed where they are used. */
 static void plif_prepare(const struct neuron *n, const float *const w[], float k[])
 {
     (void)n;
@@ -43,16 +52,23 @@ static void plif_prepare(const struct neuron *n, const float *const w[], float k
 
 static void plif_gradient(const struct neuron_run *r, const double *sums, size_t i, float *dw)
 {
-    (void)i;
-    double a = (double)r->k[0];
-    dw[0] = (float)(sums[0] * a * (1.0 - a));
+    const struct neuron_param *p = &r->n->params[i];
+    for (size_t j = 0; j < p->floats; j++) {
+        const double a = (double)plif_sigmoid(r->w[i][j]);
+        dw[j] = (float)(sums[p->sums + j] * a * (1.0 - a));
+    }
 }
 
-static double plif_time_constant(const struct neuron_run *r) { return 1.0 / (double)r->k[0]; }
-static size_t plif_sums(const struct neuron *n)
+/* Mean over the values there are. */
+static double plif_time_constant(const struct neuron_run *r)
 {
-    (void)n;
-    return 1;
+    const struct neuron *n = r->n;
+    const size_t channels = n->scope == SPEC_SCOPE_LAYER ? 1 : (n->c + LANES - 1) / LANES * LANES;
+    double sum = 0.0;
+    for (size_t j = 0; j < n->params[0].floats; j++)
+        if (n->scope == SPEC_SCOPE_LAYER || j % channels < n->c)
+            sum += 1.0 / (double)plif_sigmoid(r->w[0][j]);
+    return sum / (double)n->params[0].values;
 }
 
 extern const struct neuron_ops ISA_SYMBOL(neuron_plif_ops);
@@ -61,7 +77,6 @@ const struct neuron_ops ISA_SYMBOL(neuron_plif_ops) = {
     .init = plif_init,
     .prepare = plif_prepare,
     .scratch_floats = serial_scratch_floats,
-    .sums = plif_sums,
     .forward = serial_forward,
     .backward = serial_backward,
     .gradient = plif_gradient,

@@ -55,7 +55,6 @@ const struct neuron_ops ISA_SYMBOL(neuron_psn_ops) = {
     .params = matrix_params,
     .init = psn_init,
     .scratch_floats = psn_scratch_floats,
-    .sums = matrix_sums,
     .forward = psn_forward,
     .backward = psn_backward,
     .gradient = psn_gradient,

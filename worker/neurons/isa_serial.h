@@ -1,71 +1,170 @@
-/* isa_serial: the scan over time that all serial neurons share, as a template. A model file defines
- * its charge as inlined functions, names them and includes this file, which makes serial_forward
+/* isa_serial: the scan over time that all serial neurons share, as a template. A model file says
+ * what is its own as macros or inlined functions and includes this file, which makes serial_forward
  * and serial_backward of them; nothing is called through a pointer inside a loop.
  * Included once by each of isa_if.c, isa_lif.c, ...; runs on any thread.
  *
- *   SERIAL_CHARGE(r, v, x)        h from v, the potential before the step
- *   SERIAL_DH_DV(r, v)            SERIAL_DH_DX(r, v)
- *   SERIAL_DH_DPARAM(r, v, x)     only for models that learn one
+ * A cell has a potential v and may have a second state w. One step, with theta the threshold:
+ *   h = charge(v, w, x);  s = [h >= theta];  v = reset(h, s);  w = next(w, h, s);
+ *   y = s, or output(h)
+ * and during refractory_steps after a spike: h = v, s = 0, v stays. Backward, t downwards:
+ *   dh = fired(ds, dv, dw);  dx, dv(t-1), dw(t-1) = charged(dh)
+ * (docs/equations.md, Serial neurons; reference twin: reference_serial.c).
  *
- *   h = charge(v, x);  s = [h >= v_threshold];  v = s ? v_reset : h  (hard)  or  h - s*v_threshold
+ *   SERIAL_CHARGE(m, s, x, t)           h; needed. m: serial_cell, s: serial_state before the step
+ *   SERIAL_CHARGED(m, k, dh, f)         needed. Sets f->dx, f->dv, f->dw from dh, adds to f->sum
+ *   SERIAL_FIRED(m, k, ds, f)           dL/dh of spike and reset; default serial_fired
+ *   SERIAL_DIRECT(m, k, ds, f)          dL/dh that does not go through them; default 0
+ *   SERIAL_RESET(m, h, spike)           v; default serial_reset
+ *   SERIAL_THRESHOLD(m, s)              default m->threshold
+ *   SERIAL_NEXT(m, s, x, h, spike)      w; only models with SERIAL_SECOND
+ *   SERIAL_START_W(r)                   w before the first step; default 0
+ *   SERIAL_OUTPUT(m, h)                 y of models that put out values
+ *   SERIAL_SUMS                         parameters of the model whose gradient f->sum collects
+ *   SERIAL_STEP_SUM                     one parameter more, for every step; f->step is its gradient
+ *   SERIAL_LEARNED(m)                   loads m->p from the model's parameters
+ *   SERIAL_STORES                       1: backward needs w or the threshold of every step
  *
- * Forward keeps v in registers and writes 64 spikes as one word; nothing else is stored. Backward
- * runs the charge again from x, keeps h and g of one column in scratch, then scans t downwards:
- *   dh = ds*g + dv * dv/dh;  dx = dh * dh/dx;  dv(t-1) = dh * dh/dv
- * (docs/equations.md, Serial neurons; reference twin: reference_neurons.c). */
+ * The simple models have no second state and one threshold: forward keeps v of 64 channels in
+ * registers and writes 64 spikes as one word, backward keeps h and g of a column in scratch. All
+ * others, and any model with a learned threshold or refractory steps, go block by block of 16
+ * channels and keep all that the backward scan asks for. */
 #ifndef WORKER_ISA_SERIAL_H
 #define WORKER_ISA_SERIAL_H
 
-#include "worker/neurons/isa_cells.h"
+#include "worker/neurons/isa_serial_types.h"
 
-#include <stdbool.h>
-
-#ifdef SERIAL_DH_DPARAM
-#define SERIAL_LEARNS true
-#else
-#define SERIAL_LEARNS false
-#define SERIAL_DH_DPARAM(r, v, x) ((void)(v), (void)(x), lanes_set(0.0f))
+#ifndef SERIAL_FIRED
+#define SERIAL_FIRED serial_fired
+#endif
+#ifndef SERIAL_DIRECT
+#define SERIAL_DIRECT(m, k, ds, f) ((void)(ds), lanes_set(0.0f))
+#endif
+#ifndef SERIAL_RESET
+#define SERIAL_RESET serial_reset
+#endif
+#ifndef SERIAL_THRESHOLD
+#define SERIAL_THRESHOLD(m, s) ((void)(s), (m)->threshold)
+#endif
+#ifndef SERIAL_NEXT
+#define SERIAL_NEXT(m, s, x, h, spike) ((void)(x), (s).w)
+#endif
+#ifndef SERIAL_START_W
+#define SERIAL_START_W(r) ((void)(r), 0.0f)
+#endif
+#ifndef SERIAL_OUTPUT
+#define SERIAL_OUTPUT(m, h) ((void)(m), h)
+#endif
+#ifndef SERIAL_SUMS
+#define SERIAL_SUMS 0
+#endif
+#ifndef SERIAL_STEP_SUM
+#define SERIAL_STEP_SUM 0
+#endif
+#ifndef SERIAL_LEARNED
+#define SERIAL_LEARNED(m) ((void)(m))
+#endif
+#ifndef SERIAL_STORES
+#define SERIAL_STORES 0
 #endif
 
-LANES_INLINE lanes_f serial_reset(const struct neuron *n, lanes_f h, lanes_mask spike)
+/* ---- one step -------------------------------------------------------------------------------- */
+struct serial_fire {
+    lanes_f h, theta;
+    lanes_mask spike, resting;
+};
+
+/* Moves s and the steps that a cell still rests; whole: refractory steps are looked at. */
+LANES_INLINE struct serial_fire serial_step(const struct serial_cell *m, struct serial_state *s,
+                                            lanes_f *rest, lanes_f x, size_t t, bool whole)
 {
-    lanes_f after = n->soft ? h - n->v_threshold : lanes_set(n->v_reset);
-    return lanes_select(spike, after, h);
+    const struct serial_state before = *s;
+    const bool rests = whole && m->n->refractory > 0.0f;
+    struct serial_fire f = { .h = SERIAL_CHARGE(m, before, x, t),
+                             .theta = SERIAL_THRESHOLD(m, before) };
+    (void)t;
+    if (rests) {
+        f.resting = lanes_gt(*rest, lanes_set(0.0f));
+        f.h = lanes_select(f.resting, before.v, f.h);
+    }
+    f.spike = lanes_ge(f.h, f.theta);
+    if (rests) f.spike = lanes_without(f.spike, f.resting);
+    s->w = SERIAL_NEXT(m, before, x, f.h, f.spike);
+    s->v = SERIAL_RESET(m, f.h, f.spike);
+    if (rests) {
+        s->v = lanes_select(f.resting, before.v, s->v);
+        *rest = lanes_max(*rest - 1.0f, lanes_set(0.0f));
+        *rest = lanes_select(f.spike, lanes_set(m->n->refractory), *rest);
+    }
+    return f;
 }
 
-LANES_INLINE lanes_f serial_start(const struct neuron_run *r, const struct neuron_cells *c,
-                                  struct pixel at, size_t block)
+LANES_INLINE struct serial_state serial_start(const struct serial_cell *m)
 {
-    if (c->v0.data == NULL) return lanes_set(r->n->v_reset);
-    return lanes_load(plane_at(&c->v0, 0, at, block));
+    const struct neuron_cells *c = m->c;
+    struct serial_state s = { lanes_set(m->n->v_reset), lanes_set(SERIAL_START_W(m->r)) };
+    if (c->v0.data != NULL) s.v = lanes_load(plane_at(&c->v0, 0, m->at, m->block));
+    if (c->w0.data != NULL) s.w = lanes_load(plane_at(&c->w0, 0, m->at, m->block));
+    return s;
 }
 
-/* blocks is a constant 1..4 where this is expanded, so v lives in registers. */
+LANES_INLINE struct serial_cell serial_cell_at(const struct neuron_run *r,
+                                               const struct neuron_cells *c, struct pixel at,
+                                               size_t block, bool whole)
+{
+    struct serial_cell m = serial_place(r, c, at, block);
+    m.threshold = whole && r->n->learn_threshold ? serial_learned(&m, r->n->n_params - 1, 0)
+                                                 : lanes_set(r->n->v_threshold);
+    SERIAL_LEARNED(&m);
+    return m;
+}
+
+/* ---- forward --------------------------------------------------------------------------------- */
+/* What a step leaves besides spikes. Padding channels of an output are 0 for who reads it. */
+LANES_INLINE void serial_leave(const struct serial_cell *m, const struct serial_fire *f,
+                               const struct serial_state *s, size_t t)
+{
+    const struct neuron_cells *c = m->c;
+    if (c->y.data != NULL)
+        lanes_store(plane_at(&c->y, t, m->at, m->block),
+                    lanes_select(m->valid, SERIAL_OUTPUT(m, f->h), lanes_set(0.0f)));
+    if (c->u.data != NULL) lanes_store(plane_at(&c->u, t, m->at, m->block), f->h - f->theta);
+    if (c->v.data != NULL) lanes_store(plane_at(&c->v, t, m->at, m->block), s->v);
+    if (c->w.data != NULL) lanes_store(plane_at(&c->w, t, m->at, m->block), s->w);
+}
+
+/* Blocks [j0, j0 + blocks) of word w; blocks is a constant where this is expanded. */
 LANES_INLINE void serial_column_forward(const struct neuron_run *r, const struct neuron_cells *c,
-                                        struct pixel at, size_t w, size_t blocks)
+                                        struct pixel at, size_t w, size_t j0, size_t blocks,
+                                        bool whole)
 {
-    const struct neuron *n = r->n;
-    const size_t first = w * CELL_BLOCKS;
     const uint64_t valid = cells_valid(c, w);
-    const lanes_f threshold = lanes_set(n->v_threshold);
-    const bool trace = c->u.data != NULL || c->v.data != NULL;
-    lanes_f v[CELL_BLOCKS];
-    for (size_t j = 0; j < blocks; j++) v[j] = serial_start(r, c, at, first + j);
-    for (size_t t = 0; t < n->t; t++) {
+    const bool leaves = c->y.data != NULL || c->u.data != NULL || c->v.data != NULL ||
+                        c->w.data != NULL;
+    struct serial_cell m[CELL_BLOCKS];
+    struct serial_state s[CELL_BLOCKS];
+    lanes_f rest[CELL_BLOCKS];
+    for (size_t j = 0; j < blocks; j++) {
+        m[j] = serial_cell_at(r, c, at, w * CELL_BLOCKS + j0 + j, whole);
+        s[j] = serial_start(&m[j]);
+        rest[j] = lanes_set(0.0f);
+    }
+    for (size_t t = 0; t < r->n->t; t++) {
         uint64_t word = 0;
         for (size_t j = 0; j < blocks; j++) {
-            lanes_f x = lanes_load(plane_at(&c->x, t, at, first + j));
-            lanes_f h = SERIAL_CHARGE(r, v[j], x);
-            lanes_mask spike = lanes_ge(h, threshold);
-            word |= lanes_word(spike) << (j * LANES);
-            v[j] = serial_reset(n, h, spike);
-            if (!trace) continue;
-            if (c->u.data != NULL)
-                lanes_store(plane_at(&c->u, t, at, first + j), h - threshold);
-            if (c->v.data != NULL) lanes_store(plane_at(&c->v, t, at, first + j), v[j]);
+            lanes_f x = lanes_load(plane_at(&c->x, t, at, m[j].block));
+            const struct serial_fire f = serial_step(&m[j], &s[j], &rest[j], x, t, whole);
+            word |= lanes_word(f.spike) << ((j0 + j) * LANES);
+            if (leaves) serial_leave(&m[j], &f, &s[j], t);
         }
-        *spikes_at(c, t, at, w) = word & valid;
+        if (c->spikes == NULL) continue;
+        uint64_t *to = spikes_at(c, t, at, w);
+        *to = (word & valid) | (j0 == 0 ? 0 : *to);
     }
+}
+
+LANES_INLINE bool serial_is_whole(const struct neuron *n)
+{
+    return SERIAL_STORES || n->learn_threshold || n->refractory > 0.0f;
 }
 
 /* The walks copy what the loops read: the compiler then knows that no store changes it. */
@@ -77,94 +176,191 @@ static void serial_forward(const struct neuron_run *run, const struct neuron_cel
     const struct neuron_run *r = &local;
     local.n = &n;
     for (struct pixel at = { 0, 0 }; at.y < c->rows; at = pixel_next(c, at))
-        for (size_t w = 0; w * NEURON_COLUMN < c->channels; w++)
-            switch (cells_blocks(c, w)) {
-            case 1: serial_column_forward(r, c, at, w, 1); break;
-            case 2: serial_column_forward(r, c, at, w, 2); break;
-            case 3: serial_column_forward(r, c, at, w, 3); break;
-            default: serial_column_forward(r, c, at, w, 4); break;
+        for (size_t w = 0; w * NEURON_COLUMN < c->channels; w++) {
+            if (serial_is_whole(&n)) {
+                for (size_t j = 0; j < cells_blocks(c, w); j++)
+                    serial_column_forward(r, c, at, w, j, 1, true);
+                continue;
             }
-}
-
-/* Scratch of a column: h and g, both [T][blocks][16]. */
-static size_t serial_scratch_floats(const struct neuron *n) { return 2 * n->t * NEURON_COLUMN; }
-
-/* The charge again, from x: h[T][blocks][16]. */
-LANES_INLINE void serial_recompute(const struct neuron_run *r, const struct neuron_cells *c,
-                                   struct pixel at, size_t first, size_t blocks, float *h)
-{
-    const struct neuron *n = r->n;
-    const lanes_f threshold = lanes_set(n->v_threshold);
-    lanes_f v[CELL_BLOCKS];
-    for (size_t j = 0; j < blocks; j++) v[j] = serial_start(r, c, at, first + j);
-    for (size_t t = 0; t < n->t; t++)
-        for (size_t j = 0; j < blocks; j++) {
-            lanes_f x = lanes_load(plane_at(&c->x, t, at, first + j));
-            lanes_f now = SERIAL_CHARGE(r, v[j], x);
-            lanes_store(h + (t * blocks + j) * LANES, now);
-            __builtin_prefetch(plane_at(&c->ds, t, at, first + j)); /* the scan reads it next */
-            v[j] = serial_reset(n, now, lanes_ge(now, threshold));
+            switch (cells_blocks(c, w)) {
+            case 1: serial_column_forward(r, c, at, w, 0, 1, false); break;
+            case 2: serial_column_forward(r, c, at, w, 0, 2, false); break;
+            case 3: serial_column_forward(r, c, at, w, 0, 3, false); break;
+            default: serial_column_forward(r, c, at, w, 0, 4, false); break;
+            }
         }
 }
 
-/* dv/dh of the reset; a detached reset takes the spike for a constant. */
-LANES_INLINE lanes_f serial_dv_dh(const struct neuron *n, lanes_f h, lanes_f g, lanes_mask spike)
+/* ---- backward: the forward pass again -------------------------------------------------------- */
+/* Scratch of one block of 16 channels: step t of a plane is at plane + t * stride. The simple
+ * models have h and g only. */
+struct serial_planes {
+    float *h, *g;                /* potential when it fires; surrogate(h - theta) */
+    float *u, *v, *w, *resting;  /* h - theta; states before the step; 1 or 0 */
+    float *step;                 /* gradient of the parameter of every step */
+    size_t stride;
+};
+
+/* h and g of 4 blocks; or h, g, u, v, w, resting, step of one block and the sums of SERIAL_STEP_SUM
+ * (16 doubles a step). */
+static size_t serial_scratch_floats(const struct neuron *n)
 {
-    if (n->soft) return n->detach ? lanes_set(1.0f) : 1.0f - g * n->v_threshold;
-    lanes_f kept = lanes_select(spike, lanes_set(0.0f), lanes_set(1.0f));
-    return n->detach ? kept : kept + (n->v_reset - h) * g;
+    return n->t * (serial_is_whole(n) ? 7 * LANES + 2 * LANES : 2 * NEURON_COLUMN);
+}
+
+/* Columns of simple models: h[T][blocks][16] only. */
+LANES_INLINE void serial_recompute(const struct neuron_run *r, const struct neuron_cells *c,
+                                   struct pixel at, size_t w, size_t blocks, float *h)
+{
+    struct serial_cell m[CELL_BLOCKS];
+    struct serial_state s[CELL_BLOCKS];
+    for (size_t j = 0; j < blocks; j++) {
+        m[j] = serial_cell_at(r, c, at, w * CELL_BLOCKS + j, false);
+        s[j] = serial_start(&m[j]);
+    }
+    for (size_t t = 0; t < r->n->t; t++)
+        for (size_t j = 0; j < blocks; j++) {
+            lanes_f x = lanes_load(plane_at(&c->x, t, at, m[j].block)), rest;
+            const struct serial_fire f = serial_step(&m[j], &s[j], &rest, x, t, false);
+            lanes_store(h + (t * blocks + j) * LANES, f.h);
+            __builtin_prefetch(plane_at(&c->ds, t, at, m[j].block)); /* the scan reads it next */
+        }
+}
+
+LANES_INLINE void serial_recompute_whole(const struct serial_cell *m, const struct serial_planes *p)
+{
+    struct serial_state s = serial_start(m);
+    lanes_f rest = lanes_set(0.0f);
+    for (size_t t = 0; t < m->n->t; t++) {
+        const size_t at = t * LANES;
+        lanes_store(p->v + at, s.v);
+        lanes_store(p->w + at, s.w);
+        lanes_f x = lanes_load(plane_at(&m->c->x, t, m->at, m->block));
+        lanes_store(p->resting + at, lanes_select(lanes_gt(rest, lanes_set(0.0f)), lanes_set(1.0f),
+                                                  lanes_set(0.0f)));
+        const struct serial_fire f = serial_step(m, &s, &rest, x, t, true);
+        lanes_store(p->h + at, f.h);
+        lanes_store(p->u + at, f.h - f.theta);
+    }
+}
+
+/* ---- backward: the scan ---------------------------------------------------------------------- */
+LANES_INLINE struct serial_seen serial_look(const struct serial_cell *m,
+                                            const struct serial_planes *p, size_t t, bool whole)
+{
+    struct serial_seen k = { .h = lanes_load(p->h + t * p->stride),
+                             .g = lanes_load(p->g + t * p->stride), .t = t };
+    k.x = lanes_load(plane_at(&m->c->x, t, m->at, m->block));
+    if (!whole) {
+        k.spike = lanes_ge(k.h, m->threshold);
+        k.v = serial_start(m).v;
+        if (t == 0) return k;
+        lanes_f earlier = lanes_load(p->h + (t - 1) * p->stride);
+        k.v = SERIAL_RESET(m, earlier, lanes_ge(earlier, m->threshold));
+        return k;
+    }
+    k.v = lanes_load(p->v + t * LANES);
+    k.w = lanes_load(p->w + t * LANES);
+    k.spike = lanes_ge(lanes_load(p->u + t * LANES), lanes_set(0.0f));
+    k.resting = lanes_gt(lanes_load(p->resting + t * LANES), lanes_set(0.0f));
+    k.spike = lanes_without(k.spike, k.resting);
+    k.g = lanes_select(k.resting, lanes_set(0.0f), k.g);
+    return k;
+}
+
+/* From gradients after the step in f to those before it. A resting cell passes dv on. */
+LANES_INLINE void serial_back(const struct serial_cell *m, const struct serial_seen *k, lanes_f ds,
+                              struct serial_flow *f, bool whole)
+{
+    if (!whole || m->n->refractory == 0.0f) {
+        lanes_f dh = SERIAL_FIRED(m, k, ds, f) + SERIAL_DIRECT(m, k, ds, f);
+        SERIAL_CHARGED(m, k, dh, f);
+        return;
+    }
+    const lanes_f zero = lanes_set(0.0f), dv = f->dv;
+    f->dv = lanes_select(k->resting, zero, dv);
+    lanes_f dh = SERIAL_FIRED(m, k, ds, f) + SERIAL_DIRECT(m, k, ds, f);
+    lanes_f kept = lanes_select(k->resting, dv + dh, zero);
+    SERIAL_CHARGED(m, k, lanes_select(k->resting, zero, dh), f);
+    f->dv = lanes_select(k->resting, kept, f->dv);
 }
 
 /* One block of 16 channels from the last step to the first. h[t] is overwritten with dx[t] when the
  * input is one step for all: those are summed afterwards, t ascending. */
-LANES_INLINE void serial_block_backward(const struct neuron_run *r, const struct neuron_cells *c,
-                                        struct pixel at, size_t block, float *h, const float *g,
-                                        size_t stride, struct lanes_sum *sum)
+LANES_INLINE void serial_block_backward(const struct serial_cell *m, const struct serial_planes *p,
+                                        struct serial_sums *sums, bool whole)
 {
-    const struct neuron *n = r->n;
-    const lanes_f threshold = lanes_set(n->v_threshold);
+    const struct neuron_cells *c = m->c;
     const bool summed = c->dx.data != NULL && c->dx.time == 0;
-    const lanes_f start = serial_start(r, c, at, block);
-    lanes_f dv = lanes_set(0.0f), dparam = lanes_set(0.0f);
-    for (size_t t = n->t; t-- > 0;) {
-        lanes_f ht = lanes_load(h + t * stride), gt = lanes_load(g + t * stride);
-        lanes_f before = start;
-        if (t > 0) {
-            lanes_f earlier = lanes_load(h + (t - 1) * stride);
-            before = serial_reset(n, earlier, lanes_ge(earlier, threshold));
-        }
-        if (c->dv.data != NULL) dv = dv + lanes_load(plane_at(&c->dv, t, at, block));
-        lanes_f ds = lanes_load(plane_at(&c->ds, t, at, block));
-        lanes_f dh = ds * gt + dv * serial_dv_dh(n, ht, gt, lanes_ge(ht, threshold));
-        lanes_f dx = dh * SERIAL_DH_DX(r, before);
-        dv = dh * SERIAL_DH_DV(r, before);
-        if (SERIAL_LEARNS) {
-            lanes_f x = lanes_load(plane_at(&c->x, t, at, block));
-            dparam = dparam + dh * SERIAL_DH_DPARAM(r, before, x);
-        }
-        if (summed) lanes_store(h + t * stride, dx);
-        else if (c->dx.data != NULL) lanes_store(plane_at(&c->dx, t, at, block), dx);
+    struct serial_flow f = { .dv = lanes_set(0.0f) };
+    for (size_t t = m->n->t; t-- > 0;) {
+        const struct serial_seen k = serial_look(m, p, t, whole);
+        if (c->dv.data != NULL) f.dv = f.dv + lanes_load(plane_at(&c->dv, t, m->at, m->block));
+        serial_back(m, &k, lanes_load(plane_at(&c->ds, t, m->at, m->block)), &f, whole);
+        f.dx = lanes_select(m->valid, f.dx, lanes_set(0.0f));
+        if (SERIAL_STEP_SUM) lanes_store(p->step + t * LANES, f.step);
+        if (summed) lanes_store(p->h + t * p->stride, f.dx);
+        else if (c->dx.data != NULL) lanes_store(plane_at(&c->dx, t, m->at, m->block), f.dx);
     }
     if (summed) {
         lanes_f total = lanes_set(0.0f);
-        for (size_t t = 0; t < n->t; t++) total = total + lanes_load(h + t * stride);
-        lanes_store(plane_at(&c->dx, 0, at, block), total);
+        for (size_t t = 0; t < m->n->t; t++) total = total + lanes_load(p->h + t * p->stride);
+        lanes_store(plane_at(&c->dx, 0, m->at, m->block), total);
     }
-    if (c->dv0.data != NULL) lanes_store(plane_at(&c->dv0, 0, at, block), dv);
-    if (SERIAL_LEARNS) lanes_sum_add(sum, dparam);
+    if (c->dv0.data != NULL) lanes_store(plane_at(&c->dv0, 0, m->at, m->block), f.dv);
+    if (c->dw0.data != NULL) lanes_store(plane_at(&c->dw0, 0, m->at, m->block), f.dw);
+    for (int i = 0; i < SERIAL_SUMS; i++)
+        serial_add(m, (size_t)i, 0, f.sum[i], &sums->each[i]);
+    if (whole && m->n->learn_threshold)
+        serial_add(m, m->n->n_params - 1, 0, f.dtheta, &sums->threshold);
+    for (size_t t = 0; SERIAL_STEP_SUM && t < m->n->t; t++)
+        serial_add(m, SERIAL_SUMS, t, lanes_load(p->step + t * LANES), &sums->steps[t]);
 }
 
 LANES_INLINE void serial_column_backward(const struct neuron_run *r, const struct neuron_cells *c,
                                          struct pixel at, size_t w, size_t blocks,
-                                         struct lanes_sum *sum)
+                                         struct serial_sums *sums)
 {
     const struct neuron *n = r->n;
-    const size_t first = w * CELL_BLOCKS, stride = blocks * LANES;
     float *h = r->scratch, *g = h + n->t * NEURON_COLUMN;
-    serial_recompute(r, c, at, first, blocks, h);
+    const size_t stride = blocks * LANES;
+    serial_recompute(r, c, at, w, blocks, h);
     n->surrogate.gradient(n->surrogate.k, h, n->v_threshold, g, n->t * stride);
-    for (size_t j = 0; j < blocks; j++)
-        serial_block_backward(r, c, at, first + j, h + j * LANES, g + j * LANES, stride, sum);
+    for (size_t j = 0; j < blocks; j++) {
+        const struct serial_cell m = serial_cell_at(r, c, at, w * CELL_BLOCKS + j, false);
+        const struct serial_planes p = { .h = h + j * LANES, .g = g + j * LANES, .stride = stride };
+        serial_block_backward(&m, &p, sums, false);
+    }
+}
+
+LANES_INLINE void serial_block_backward_whole(const struct neuron_run *r,
+                                              const struct neuron_cells *c, struct pixel at,
+                                              size_t block, struct serial_sums *sums)
+{
+    const struct neuron *n = r->n;
+    const size_t plane = n->t * LANES;
+    float *s = r->scratch;
+    const struct serial_planes p = { .h = s, .g = s + plane, .u = s + 2 * plane,
+                                     .v = s + 3 * plane, .w = s + 4 * plane,
+                                     .resting = s + 5 * plane, .step = s + 6 * plane,
+                                     .stride = LANES };
+    const struct serial_cell m = serial_cell_at(r, c, at, block, true);
+    serial_recompute_whole(&m, &p);
+    n->surrogate.gradient(n->surrogate.k, p.u, 0.0f, p.g, plane);
+    serial_block_backward(&m, &p, sums, true);
+}
+
+/* Parameters of the layer have collected their sums in sums; all others are in c->sums already. */
+static inline void serial_hand_in(const struct neuron *n, const struct neuron_cells *c,
+                                  const struct serial_sums *sums)
+{
+    if (n->scope != SPEC_SCOPE_LAYER) return;
+    for (int i = 0; i < SERIAL_SUMS; i++)
+        c->sums[n->params[i].sums] += lanes_sum_total(&sums->each[i]);
+    if (n->learn_threshold)
+        c->sums[n->params[n->n_params - 1].sums] += lanes_sum_total(&sums->threshold);
+    for (size_t t = 0; SERIAL_STEP_SUM && t < n->t; t++)
+        c->sums[n->params[SERIAL_SUMS].sums + t] += lanes_sum_total(&sums->steps[t]);
 }
 
 static void serial_backward(const struct neuron_run *run, const struct neuron_cells *cells)
@@ -174,16 +370,26 @@ static void serial_backward(const struct neuron_run *run, const struct neuron_ce
     struct neuron_run local = *run;
     const struct neuron_run *r = &local;
     local.n = &n;
-    struct lanes_sum sum = { 0 };
+    struct serial_sums sums = { 0 };
+    if (SERIAL_STEP_SUM) {
+        sums.steps = (struct lanes_sum *)(void *)(run->scratch + 7 * n.t * LANES);
+        memset(sums.steps, 0, n.t * sizeof sums.steps[0]);
+    }
     for (struct pixel at = { 0, 0 }; at.y < c->rows; at = pixel_next(c, at))
-        for (size_t w = 0; w * NEURON_COLUMN < c->channels; w++)
-            switch (cells_blocks(c, w)) {
-            case 1: serial_column_backward(r, c, at, w, 1, &sum); break;
-            case 2: serial_column_backward(r, c, at, w, 2, &sum); break;
-            case 3: serial_column_backward(r, c, at, w, 3, &sum); break;
-            default: serial_column_backward(r, c, at, w, 4, &sum); break;
+        for (size_t w = 0; w * NEURON_COLUMN < c->channels; w++) {
+            if (serial_is_whole(&n)) {
+                for (size_t j = 0; j < cells_blocks(c, w); j++)
+                    serial_block_backward_whole(r, c, at, w * CELL_BLOCKS + j, &sums);
+                continue;
             }
-    if (SERIAL_LEARNS) c->sums[0] += lanes_sum_total(&sum);
+            switch (cells_blocks(c, w)) {
+            case 1: serial_column_backward(r, c, at, w, 1, &sums); break;
+            case 2: serial_column_backward(r, c, at, w, 2, &sums); break;
+            case 3: serial_column_backward(r, c, at, w, 3, &sums); break;
+            default: serial_column_backward(r, c, at, w, 4, &sums); break;
+            }
+        }
+    serial_hand_in(&n, c, &sums);
 }
 
 #endif

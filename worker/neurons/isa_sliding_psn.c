@@ -82,8 +82,6 @@ static size_t sliding_scratch_floats(const struct neuron *n)
     return parallel_scratch(n, sliding_k(n) + 2 * SLIDING_MARGIN);
 }
 
-static size_t sliding_sums(const struct neuron *n) { return sliding_k(n) + 1; }
-
 static size_t sliding_params(const struct neuron *n, struct neuron_param out[NEURON_PARAMS_MAX])
 {
     out[0] = (struct neuron_param){ .name = "weight", .dims = { sliding_k(n) }, .n_dims = 1 };
@@ -135,7 +133,6 @@ const struct neuron_ops ISA_SYMBOL(neuron_sliding_psn_ops) = {
     .params = sliding_params,
     .init = sliding_init,
     .scratch_floats = sliding_scratch_floats,
-    .sums = sliding_sums,
     .forward = sliding_forward,
     .backward = sliding_backward,
     .gradient = sliding_gradient,

@@ -3,6 +3,8 @@
  * items, so neither thread count nor order of work can change a bit. */
 #include "worker/neurons/neuron.h"
 
+#include "common/mem.h"
+
 #include <assert.h>
 #include <string.h>
 
@@ -27,25 +29,129 @@ static const struct neuron_ops *const neuron_table[][ISA_COUNT] = {
 #undef NEURON
 };
 
-struct neuron neuron_make(const struct spec_neuron *spec, size_t t, enum isa isa)
+static void add_param(struct neuron *n, struct neuron_param p)
+{
+    assert(n->n_params < NEURON_PARAMS_MAX);
+    p.values = 1;
+    for (size_t d = 0; d < p.n_dims; d++) p.values *= p.dims[d];
+    if (!p.cells) p.floats = p.values;
+    p.sums = neuron_sums(n);
+    n->params[n->n_params++] = p;
+}
+
+static void add_params(struct neuron *n)
+{
+    struct neuron_param own[NEURON_PARAMS_MAX] = { 0 };
+    const size_t count = n->ops->params == NULL ? 0 : n->ops->params(n, own);
+    for (size_t i = 0; i < count; i++) add_param(n, own[i]);
+    if (n->learn_threshold) add_param(n, neuron_cell_param(n, "v_threshold", 0));
+}
+
+static size_t scope_floats(const struct neuron *n)
+{
+    const size_t channels = mem_align(n->c, 16);
+    if (n->scope == SPEC_SCOPE_LAYER) return 1;
+    return n->scope == SPEC_SCOPE_CHANNEL && !n->flat ? channels : n->h * n->w * channels;
+}
+
+struct neuron neuron_make(const struct spec_neuron *spec, const struct tensor_desc *x, enum isa isa)
 {
     assert(spec->model >= 0 &&
            (size_t)spec->model < sizeof neuron_table / sizeof neuron_table[0]);
-    return (struct neuron){
+    const struct tensor_desc image = tensor_image(x);
+    size_t count;
+    const bool shares = (spec_neuron_models(&count)[spec->model].traits & SPEC_SERIAL) != 0;
+    struct neuron n = {
         .ops = neuron_table[spec->model][isa],
         .spec = spec,
         .surrogate = surrogate_make(&spec->surrogate, isa),
-        .t = t,
+        .t = image.t, .c = image.c, .h = image.h, .w = image.w,
+        .flat = x->flat_h * x->flat_w > 1,
         .v_threshold = (float)spec->v_threshold,
-        .v_reset = spec->soft_reset ? 0.0f : (float)spec->v_reset,
+        .v_reset = spec->soft_reset || !shares ? 0.0f : (float)spec->v_reset,
         .soft = spec->soft_reset,
         .detach = spec->detach_reset,
         .decay_input = spec->decay_input,
+        .refractory = shares ? (float)spec->refractory_steps : 0.0f,
+        .learn_threshold = shares && spec->learn_threshold,
+        .scope = spec->scope,
     };
+    n.scope_floats = scope_floats(&n);
+    add_params(&n);
+    return n;
 }
 
-size_t neuron_sums(const struct neuron *n) { return n->ops->sums == NULL ? 0 : n->ops->sums(n); }
+/* ---- parameters ------------------------------------------------------------------------------ */
+struct neuron_param neuron_cell_param(const struct neuron *n, const char *name, size_t steps)
+{
+    struct neuron_param p = { .name = name, .cells = true };
+    if (steps > 0) p.dims[p.n_dims++] = steps;
+    p.floats = n->scope_floats * (steps > 0 ? steps : 1);
+    if (n->scope == SPEC_SCOPE_LAYER) return p;
+    if (n->flat) {
+        p.dims[p.n_dims++] = n->c * n->h * n->w;
+        return p;
+    }
+    p.dims[p.n_dims++] = n->c;
+    if (n->scope == SPEC_SCOPE_CHANNEL) return p;
+    p.dims[p.n_dims++] = n->h;
+    p.dims[p.n_dims++] = n->w;
+    return p;
+}
 
+/* Position in the packed parameter of PyTorch's value j. */
+static size_t packed_at(const struct neuron *n, const struct neuron_param *p, size_t j)
+{
+    if (!p->cells || n->scope == SPEC_SCOPE_LAYER) return j;
+    const size_t channels = mem_align(n->c, 16), pixels = n->scope_floats / channels;
+    const size_t each = n->c * pixels; /* values of a step */
+    const size_t step = j / each, c = j % each / pixels, yx = j % pixels;
+    return step * n->scope_floats + yx * channels + c;
+}
+
+void neuron_pack(const struct neuron *n, size_t i, const float *values, float *packed)
+{
+    const struct neuron_param *p = &n->params[i];
+    memset(packed, 0, mem_align(p->floats, 16) * sizeof packed[0]);
+    for (size_t j = 0; j < p->values; j++) packed[packed_at(n, p, j)] = values[j];
+}
+
+void neuron_unpack(const struct neuron *n, size_t i, const float *packed, float *values)
+{
+    const struct neuron_param *p = &n->params[i];
+    for (size_t j = 0; j < p->values; j++) values[j] = packed[packed_at(n, p, j)];
+}
+
+void neuron_init(const struct neuron *n, size_t i, struct philox_key key, uint32_t number,
+                 float *values)
+{
+    if (!n->learn_threshold || i + 1 < n->n_params) {
+        n->ops->init(n, i, key, number, values);
+        return;
+    }
+    for (size_t j = 0; j < n->params[i].values; j++) values[j] = n->v_threshold;
+}
+
+void neuron_gradient(const struct neuron_run *r, const double *sums, size_t i, float *dw)
+{
+    const struct neuron *n = r->n;
+    const struct neuron_param *p = &n->params[i];
+    if (!n->learn_threshold || i + 1 < n->n_params) {
+        n->ops->gradient(r, sums, i, dw);
+        return;
+    }
+    for (size_t j = 0; j < p->floats; j++) dw[j] = (float)sums[p->sums + j];
+}
+
+size_t neuron_sums(const struct neuron *n)
+{
+    size_t sums = 0;
+    for (size_t i = 0; i < n->n_params; i++)
+        if (!n->params[i].buffer) sums += n->params[i].floats;
+    return sums;
+}
+
+/* ---- one cell -------------------------------------------------------------------------------- */
 /* The model's own scratch, after the one-cell planes x, u and v of neuron_cell. */
 static size_t cell_floats(const struct neuron *n) { return 3 * n->t * 16; }
 
@@ -57,28 +163,32 @@ size_t neuron_scratch_bytes(const struct neuron *n)
 struct neuron_run neuron_run_make(const struct neuron *n, const float *const w[], float *scratch)
 {
     struct neuron_run r = { .n = n, .scratch = scratch };
-    for (size_t i = 0; i < NEURON_PARAMS_MAX; i++) r.w[i] = w[i];
+    for (size_t i = 0; i < n->n_params; i++) r.w[i] = w[i];
     if (n->ops->prepare != NULL) n->ops->prepare(n, w, r.k);
     return r;
 }
 
-void neuron_cell(const struct neuron_run *r, const float *x, float *u, float *v)
+/* In its own lane of its own block, so that it finds its own parameters. */
+void neuron_cell(const struct neuron_run *r, size_t c, size_t y, size_t x, const float *in,
+                 float *u, float *v)
 {
-    const size_t t_count = r->n->t;
+    const size_t t_count = r->n->t, lane = c % 16;
     struct neuron_run inner = *r;
     inner.scratch = r->scratch + cell_floats(r->n);
     float *xs = r->scratch, *us = xs + t_count * 16, *vs = us + t_count * 16;
     memset(xs, 0, cell_floats(r->n) * sizeof xs[0]);
-    for (size_t t = 0; t < t_count; t++) xs[t * 16] = x[t];
+    for (size_t t = 0; t < t_count; t++) xs[t * 16 + lane] = in[t];
+    struct neuron_cells cell = { .rows = 1, .pixels = 1, .channels = lane + 1,
+                                 .row0 = y, .pixel0 = x, .block0 = c / 16 };
     uint64_t spike;
-    struct neuron_cells c = { .rows = 1, .pixels = 1, .channels = 1, .spikes = &spike };
-    c.x = (struct neuron_plane){ .data = xs, .time = 16 };
-    c.u = (struct neuron_plane){ .data = us, .time = 16 };
-    c.v = (struct neuron_plane){ .data = vs, .time = 16 };
-    r->n->ops->forward(&inner, &c);
+    cell.spikes = &spike;
+    cell.x = (struct neuron_plane){ .data = xs, .time = 16 };
+    cell.u = (struct neuron_plane){ .data = us, .time = 16 };
+    cell.v = (struct neuron_plane){ .data = vs, .time = 16 };
+    r->n->ops->forward(&inner, &cell);
     for (size_t t = 0; t < t_count; t++) {
-        if (u != NULL) u[t] = us[t * 16];
-        if (v != NULL) v[t] = vs[t * 16];
+        if (u != NULL) u[t] = us[t * 16 + lane];
+        if (v != NULL) v[t] = vs[t * 16 + lane];
     }
 }
 
@@ -112,14 +222,19 @@ static struct neuron_cells cells_of(const struct neuron_io *io, size_t b, size_t
         .rows = rows,
         .pixels = x->w,
         .channels = x->c,
+        .row0 = y,
         .x = plane_of(&io->x, b, y),
+        .y = plane_of(&io->y, b, y),
         .v0 = plane_of(&io->v0, b, y),
+        .w0 = plane_of(&io->w0, b, y),
         .u = plane_of(&io->u, b, y),
         .v = plane_of(&io->v, b, y),
+        .w = plane_of(&io->w_trace, b, y),
         .ds = plane_of(&io->ds, b, y),
         .dv = plane_of(&io->dv, b, y),
         .dx = plane_of(&io->dx, b, y),
         .dv0 = plane_of(&io->dv0, b, y),
+        .dw0 = plane_of(&io->dw0, b, y),
     };
     if (io->spikes.data == NULL) return c;
     c.spikes = (uint64_t *)io->spikes.data + s->origin + b * s->sample + y * s->row;
@@ -140,8 +255,8 @@ static struct neuron_run run_on(const struct neuron_walk *k, size_t thread)
 static struct neuron_io image_io(const struct neuron_io *io)
 {
     struct neuron_io i = *io;
-    struct tensor_view *views[] = { &i.x, &i.spikes, &i.v0, &i.u, &i.v,
-                                    &i.ds, &i.dv, &i.dx, &i.dv0 };
+    struct tensor_view *views[] = { &i.x,  &i.spikes, &i.y,  &i.v0, &i.w0,  &i.u,  &i.v,
+                                    &i.w_trace, &i.ds, &i.dv, &i.dx, &i.dv0, &i.dw0 };
     for (size_t k = 0; k < sizeof views / sizeof views[0]; k++)
         views[k]->desc = tensor_image(&views[k]->desc);
     return i;
@@ -199,6 +314,7 @@ void neuron_backward(const struct kernel_ctx *kc, const struct neuron *n,
     for (k.first = b.begin; k.first < b.end; k.first += group) {
         const size_t count = b.end - k.first < group ? b.end - k.first : group;
         threads_run(kc->threads, count, backward_sample, &k);
-        for (size_t i = 0; i < count * sums; i++) total[i % sums] += partial[i];
+        for (size_t i = 0; i < count; i++)
+            for (size_t j = 0; j < sums; j++) total[j] += partial[i * sums + j];
     }
 }

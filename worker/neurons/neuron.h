@@ -16,7 +16,7 @@
 #include "worker/neurons/surrogate.h"
 #include "worker/tensor/tensor.h"
 
-#define NEURON_PARAMS_MAX 3     /* tensors of one layer: masked PSN has weight, bias, lambda */
+#define NEURON_PARAMS_MAX 8 /* tensors of one layer: GatedLIF has all of them */
 #define NEURON_CONSTANTS_MAX 8
 #define NEURON_COLUMN 64        /* channels of a column = bits of a word */
 
@@ -30,15 +30,18 @@ struct neuron_plane {
 };
 struct neuron_cells {
     size_t rows, pixels, channels; /* pixels of a row */
+    size_t row0, pixel0, block0;   /* where they lie in the image: for parameters of a cell's own */
     struct neuron_plane x;
-    uint64_t *spikes; /* forward: word w of a pixel at spikes[t*time + y*row + x*pixel + w] */
+    uint64_t *spikes; /* forward: word w of a pixel at spikes[t*time + y*row + x*pixel + w]; NULL */
     size_t spikes_time, spikes_row, spikes_pixel;
-    struct neuron_plane v0;     /* potential before the first step; absent: v_reset (0 if soft) */
-    struct neuron_plane u, v;   /* wanted traces: h - v_threshold before, v after the reset */
-    struct neuron_plane ds, dv; /* dL/d(spikes); dL/d(v trace), usually absent */
-    struct neuron_plane dx;     /* dL/dx; absent: not wanted. time 0: summed over t ascending */
-    struct neuron_plane dv0;
-    double *sums;               /* backward adds to ops->sums values; NULL for models without any */
+    struct neuron_plane y;         /* forward of models with ops->analog: the output */
+    struct neuron_plane v0, w0;    /* state before the first step; absent: v_reset (0 if soft), and
+                                      the model's own start of its second state */
+    struct neuron_plane u, v, w;   /* wanted traces: h - threshold before the reset, state after */
+    struct neuron_plane ds, dv;    /* dL/d(output); dL/d(v trace), usually absent */
+    struct neuron_plane dx;        /* dL/dx; absent: not wanted. time 0: summed over t ascending */
+    struct neuron_plane dv0, dw0;
+    double *sums;                  /* backward adds neuron_sums values; NULL without parameters */
 };
 struct neuron;
 struct neuron_run {
@@ -51,66 +54,93 @@ struct neuron_run {
 /* ---- a model --------------------------------------------------------------------------------- */
 struct neuron_param {
     const char *name; /* PyTorch's: "w", "weight", "bias" */
-    size_t dims[2], n_dims;
+    size_t dims[4], n_dims;
     bool buffer; /* not learned: kept with the running statistics */
+    /* The rest is filled in by neuron_make. */
+    bool cells;    /* made by neuron_cell_param: packed [steps][H][W][C padded to 16] */
+    size_t values; /* product of dims */
+    size_t floats; /* packed = sums that a sample adds up for it */
+    size_t sums;   /* where they begin */
 };
 struct neuron_ops {
-    /* Learned parameters; returns how many. */
+    /* Learned parameters: name and dims, or neuron_cell_param; returns how many. */
     size_t (*params)(const struct neuron *n, struct neuron_param out[NEURON_PARAMS_MAX]);
-    /* First values of parameter i, PyTorch order; random ones from (key, number). */
+    /* First values of parameter i, n->params[i].values of them in PyTorch's order; random ones
+     * from (key, number). */
     void (*init)(const struct neuron *n, size_t i, struct philox_key key, uint32_t number,
                  float *values);
     void (*prepare)(const struct neuron *n, const float *const w[], float k[]); /* may be NULL */
     size_t (*scratch_floats)(const struct neuron *n); /* a thread's, beyond that of neuron_cell */
-    size_t (*sums)(const struct neuron *n); /* doubles a sample adds up for the parameters */
     void (*forward)(const struct neuron_run *r, const struct neuron_cells *c);
     void (*backward)(const struct neuron_run *r, const struct neuron_cells *c);
     /* New values of the buffers (by parameter number) at the start of an epoch; NULL: none. */
     void (*schedule)(const struct neuron *n, uint64_t epoch, uint64_t epochs,
                      float *const buffers[]);
-    /* dL/d(parameter i) from the sums over all samples of a shard; NULL without parameters. */
+    /* dL/d(parameter i), packed, from the sums of all parameters over all samples of a shard; NULL
+     * without parameters. */
     void (*gradient)(const struct neuron_run *r, const double *sums, size_t i, float *dw);
     double (*time_constant)(const struct neuron_run *r); /* in time-steps; NULL: none */
     uint64_t (*macs)(const struct neuron *n); /* of one cell over all T; 0 for serial models */
     /* Effective weights over time, [T][T]; NULL for serial models. */
     void (*over_time)(const struct neuron_run *r, float *out);
     bool membrane; /* has a potential that is reset; false for the PSN family */
+    bool analog;   /* puts out F32 values, not spikes */
 };
 /* A neuron of a spec, ready for T steps on one instruction set. Plain values, copied freely. */
 struct neuron {
     const struct neuron_ops *ops;
     const struct spec_neuron *spec; /* borrowed */
     struct surrogate surrogate;
-    size_t t;
+    size_t t, c, h, w; /* of the image; a flattened one is seen through */
+    bool flat;         /* for PyTorch it is a row of c*h*w features */
     float v_threshold;
     float v_reset; /* 0 for a soft reset */
     bool soft, detach, decay_input;
+    float refractory;     /* steps without charge after a spike */
+    bool learn_threshold; /* the last parameter is v_threshold */
+    enum spec_scope scope;
+    size_t scope_floats; /* packed size of one value a layer, channel or cell */
+    struct neuron_param params[NEURON_PARAMS_MAX];
+    size_t n_params;
 };
 
-struct neuron neuron_make(const struct spec_neuron *spec, size_t t, enum isa isa);
+/* For inputs like x (F32 or REPEAT, any number of samples). */
+struct neuron neuron_make(const struct spec_neuron *spec, const struct tensor_desc *x,
+                          enum isa isa);
+/* A parameter with a value for the layer, every channel or every cell, by the spec's scope; and for
+ * each of `steps` time-steps, unless that is 0. */
+struct neuron_param neuron_cell_param(const struct neuron *n, const char *name, size_t steps);
+void neuron_init(const struct neuron *n, size_t i, struct philox_key key, uint32_t number,
+                 float *values);
+/* PyTorch's order <-> packed. */
+void neuron_pack(const struct neuron *n, size_t i, const float *values, float *packed);
+void neuron_unpack(const struct neuron *n, size_t i, const float *packed, float *values);
 size_t neuron_scratch_bytes(const struct neuron *n); /* per thread */
 
 /* ---- whole tensors --------------------------------------------------------------------------- */
-/* Members mean what they mean in neuron_cells; data NULL: absent. x, v0 and gradients F32 or
- * REPEAT, spikes BITS; v0 and dv0 have one time-step. */
+/* Members mean what they mean in neuron_cells; data NULL: absent. x, y, states and gradients F32 or
+ * REPEAT, spikes BITS; v0, w0, dv0 and dw0 have one time-step. */
 struct neuron_io {
-    struct tensor_view x, spikes, v0, u, v, ds, dv, dx, dv0;
+    struct tensor_view x, spikes, y, v0, w0, u, v, w_trace, ds, dv, dx, dv0, dw0;
     const float *w[NEURON_PARAMS_MAX];
 };
 /* Writes spikes and the wanted traces of all samples of x. */
 void neuron_forward(const struct kernel_ctx *kc, const struct neuron *n,
                     const struct neuron_io *io);
-/* Writes dx and dv0, and the parameter sums of samples [b.begin, b.end): total [ops->sums] doubles
- * is the chain of their sums in sample order. partial: neuron_group * ops->sums doubles. Both NULL
- * for models without parameters. */
+/* Writes dx, dv0 and dw0, and the parameter sums of samples [b.begin, b.end): total [neuron_sums]
+ * doubles is the chain of their sums in sample order. partial: neuron_group * neuron_sums doubles.
+ * Both NULL for models without parameters. */
 void neuron_backward(const struct kernel_ctx *kc, const struct neuron *n,
                      const struct neuron_io *io, struct span b, double *total, double *partial);
 /* Samples whose sums are held at once: bounds the scratch of PSN with many steps. */
 size_t neuron_group(const struct neuron *n, size_t samples);
 size_t neuron_sums(const struct neuron *n); /* 0 for models without parameters */
 struct neuron_run neuron_run_make(const struct neuron *n, const float *const w[], float *scratch);
-/* One cell alone, for monitors: x, and out u and v, all [T]; u and v may be NULL. Same bits as in
- * the layer. */
-void neuron_cell(const struct neuron_run *r, const float *x, float *u, float *v);
+/* dL/d(parameter i), packed, from the sums of a shard. */
+void neuron_gradient(const struct neuron_run *r, const double *sums, size_t i, float *dw);
+/* The cell of channel c at pixel (y, x) alone, for monitors: input in, and out u and v, all [T]; u
+ * and v may be NULL. Same bits as in the layer. */
+void neuron_cell(const struct neuron_run *r, size_t c, size_t y, size_t x, const float *in,
+                 float *u, float *v);
 
 #endif

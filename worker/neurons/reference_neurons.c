@@ -1,6 +1,8 @@
 /* reference_neurons: see reference_neurons.h. Formulas: docs/equations.md. */
 #include "worker/neurons/reference_neurons.h"
 
+#include "worker/neurons/reference_serial.h"
+
 #include <assert.h>
 #include <math.h>
 #include <string.h>
@@ -174,86 +176,13 @@ double reference_primitive(const struct spec_surrogate *s, double x)
     return r->primitive == NULL ? (double)NAN : r->primitive(s->params, x);
 }
 
-/* ---- serial models --------------------------------------------------------------------------- */
-struct cell { /* constants of one model */
-    double a, rest; /* 1/tau; v_reset, or 0 for a soft reset */
-    bool leaks, decay_input, learns;
-};
-
-static struct cell cell_of(const struct reference_neuron *r)
-{
-    size_t count;
-    const struct spec_neuron_model *m = &spec_neuron_models(&count)[r->spec->model];
-    struct cell c = { .a = 0.0, .rest = r->spec->soft_reset ? 0.0 : r->spec->v_reset,
-                      .decay_input = r->spec->decay_input };
-    for (size_t i = 0; i < m->n_params; i++) {
-        c.leaks = true;
-        c.a = 1.0 / r->spec->params[0]; /* tau, or init_tau */
-    }
-    c.learns = c.leaks && r->w[0] != NULL;
-    if (c.learns) c.a = sigmoid(r->w[0][0]);
-    return c;
-}
-
-static double charge(const struct cell *c, double v, double x)
-{
-    if (!c->leaks) return v + x;
-    return c->decay_input ? v + (x - (v - c->rest)) * c->a : v - (v - c->rest) * c->a + x;
-}
-
+/* ---- parallel spiking neuron ----------------------------------------------------------------- */
 static double fire(const struct reference_neuron *r, double u)
 {
     if (r->primitive) return reference_primitive(&r->spec->surrogate, u);
     return u >= 0.0 ? 1.0 : 0.0;
 }
 
-static void serial_forward(const struct reference_neuron *r)
-{
-    const struct cell c = cell_of(r);
-    for (size_t i = 0; i < r->n; i++) {
-        double v = r->v0 != NULL ? r->v0[i] : c.rest;
-        for (size_t t = 0; t < r->t; t++) {
-            const size_t at = t * r->n + i;
-            const double h = charge(&c, v, r->x[at]);
-            r->u[at] = h - r->spec->v_threshold;
-            const double s = r->s[at] = fire(r, r->u[at]);
-            v = r->spec->soft_reset ? h - s * r->spec->v_threshold
-                                    : (1.0 - s) * h + s * r->spec->v_reset;
-            r->v[at] = v;
-        }
-    }
-}
-
-static double dv_dh(const struct reference_neuron *r, double h, double s, double g)
-{
-    const double through = r->spec->detach_reset ? 0.0 : g;
-    if (r->spec->soft_reset) return 1.0 - r->spec->v_threshold * through;
-    return 1.0 - s + (r->spec->v_reset - h) * through;
-}
-
-static void serial_backward(const struct reference_neuron *r)
-{
-    const struct cell c = cell_of(r);
-    double da = 0.0;
-    for (size_t i = 0; i < r->n; i++) {
-        double dv = 0.0;
-        for (size_t t = r->t; t-- > 0;) {
-            const size_t at = t * r->n + i;
-            const double before = t > 0 ? r->v[at - r->n] : r->v0 != NULL ? r->v0[i] : c.rest;
-            const double g = reference_surrogate(&r->spec->surrogate, r->u[at]);
-            const double h = r->u[at] + r->spec->v_threshold;
-            if (r->dv != NULL) dv += r->dv[at];
-            const double dh = r->ds[at] * g + dv * dv_dh(r, h, r->s[at], g);
-            r->dx[at] = dh * (c.leaks && c.decay_input ? c.a : 1.0);
-            dv = dh * (c.leaks ? 1.0 - c.a : 1.0);
-            da += dh * ((c.decay_input ? r->x[at] : 0.0) - (before - c.rest));
-        }
-        if (r->dv0 != NULL) r->dv0[i] = dv;
-    }
-    if (c.learns && r->dw[0] != NULL) r->dw[0][0] = da * c.a * (1.0 - c.a);
-}
-
-/* ---- parallel spiking neuron ----------------------------------------------------------------- */
 static bool is_model(const struct reference_neuron *r, const char *name)
 {
     size_t count;
@@ -327,13 +256,13 @@ static bool is_serial(const struct reference_neuron *r)
 
 void reference_neuron_forward(const struct reference_neuron *r)
 {
-    if (is_serial(r)) serial_forward(r);
+    if (is_serial(r)) reference_serial_forward(r);
     else psn_forward(r);
 }
 
 void reference_neuron_backward(const struct reference_neuron *r)
 {
     assert(r->ds != NULL && r->dx != NULL);
-    if (is_serial(r)) serial_backward(r);
+    if (is_serial(r)) reference_serial_backward(r);
     else psn_backward(r);
 }

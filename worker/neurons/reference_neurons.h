@@ -13,20 +13,25 @@ double reference_surrogate(const struct spec_surrogate *s, double x); /* g(x) */
 /* G(x) with G' = g; NaN for surrogates that have none. */
 double reference_primitive(const struct spec_surrogate *s, double x);
 
-/* n cells, T steps, arrays [T][n] unless stated. w: PLIF {w}; PSN and masked PSN {weight [T][T],
- * bias [T]}; sliding PSN {weight [k], bias}. Taps that no step reaches (k > T) keep the dw they
- * had. */
+#define REFERENCE_PARAMS_MAX 8
+
+/* n cells, T steps, arrays [T][n] unless stated. w: the parameters in the order of the engine, in
+ * PyTorch's shapes: PLIF {w}, KLIF {k}, PSN and masked PSN {weight [T][T], bias [T]}, sliding PSN
+ * {weight [k], bias}; a learned v_threshold comes last. Taps that no step reaches (k > T) keep the
+ * dw they had. */
 struct reference_neuron {
     const struct spec_neuron *spec;
     size_t t, n;
     double lambda;  /* of a masked PSN */
     bool primitive; /* spikes are G(u), a smooth function: for finite differences */
-    const double *w[2];
-    const double *x, *v0; /* v0 [n] or NULL */
-    double *s, *u, *v;    /* out: spikes, h - v_threshold (PSN: h), v after the reset */
-    const double *ds, *dv; /* in: dL/ds, dL/dv; dv may be NULL */
-    double *dx, *dv0;      /* out; dv0 [n] or NULL */
-    double *dw[2];         /* out, shapes of w */
+    size_t channels, pixels; /* of a sample: whose parameters a cell has; scope layer needs none */
+    const double *w[REFERENCE_PARAMS_MAX];
+    const double *x, *v0, *w0; /* states [n] or NULL */
+    double *s, *u, *v; /* out: spikes, h - threshold (PSN: h), v after the reset */
+    double *y;         /* out: the output where that is not s; may be NULL */
+    const double *ds, *dv; /* in: dL/d(output), dL/dv; dv may be NULL */
+    double *dx, *dv0, *dw0; /* out; of states [n] or NULL */
+    double *dw[REFERENCE_PARAMS_MAX]; /* out, shapes of w; NULL: not wanted */
 };
 void reference_neuron_forward(const struct reference_neuron *r);
 void reference_neuron_backward(const struct reference_neuron *r); /* after forward */

@@ -15,7 +15,9 @@ static const struct {
     const char *golden, *model;
 } model_names[] = {
     { "IF", "if" }, { "LIF", "lif" }, { "PLIF", "plif" }, { "PSN", "psn" },
-    { "MaskedPSN", "masked_psn" }, { "SlidingPSN", "sliding_psn" },
+    { "QIF", "qif" }, { "EIF", "eif" }, { "Izhikevich", "izhikevich" }, { "KLIF", "klif" },
+    { "LIAF", "liaf" }, { "GatedLIF", "gated_lif" }, { "MaskedPSN", "masked_psn" },
+    { "SlidingPSN", "sliding_psn" },
 };
 
 /* piecewise_leaky_relu's slope inside is given in words. */
@@ -58,6 +60,22 @@ static bool model_index(const char *name, int *out)
     return false;
 }
 
+static double model_param(const cJSON *hp, const struct spec_param *p, double fallback)
+{
+    if (p->kind == SPEC_PARAM_FLAG) return json_get_bool(hp, p->name, fallback != 0);
+    if (p->kind != SPEC_PARAM_CHOICE) return json_get_number(hp, p->name, fallback);
+    const char *wanted = json_get_string(hp, p->name, "");
+    const size_t length = strlen(wanted);
+    double index = 0;
+    for (const char *at = p->choices; at != NULL; index++) {
+        if (strncmp(at, wanted, length) == 0 && (at[length] == '|' || at[length] == '\0'))
+            return index;
+        at = strchr(at, '|');
+        if (at != NULL) at++;
+    }
+    return fallback;
+}
+
 bool golden_neuron_spec(struct golden_case *c, const char *name, struct spec_neuron *out)
 {
     struct spec_neuron n = { .v_threshold = json_get_number(c->hp, "v_threshold", 1.0),
@@ -65,6 +83,7 @@ bool golden_neuron_spec(struct golden_case *c, const char *name, struct spec_neu
                              .soft_reset = cJSON_IsNull(json_get(c->hp, "v_reset")),
                              .detach_reset = json_get_bool(c->hp, "detach_reset", false),
                              .decay_input = json_get_bool(c->hp, "decay_input", true) };
+    if (cJSON_IsNumber(json_get(c->hp, "inplane"))) n.scope = SPEC_SCOPE_CHANNEL;
     if (!model_index(name, &n.model)) {
         golden_fail(c, "", "no op %s", name);
         return false;
@@ -77,8 +96,7 @@ bool golden_neuron_spec(struct golden_case *c, const char *name, struct spec_neu
         double fallback = p->fallback;
         if (strcmp(p->name, "tau") == 0) /* trajectories give every model init_tau */
             fallback = json_get_number(c->hp, "init_tau", fallback);
-        n.params[i] = p->kind == SPEC_PARAM_FLAG ? json_get_bool(c->hp, p->name, fallback != 0)
-                                                 : json_get_number(c->hp, p->name, fallback);
+        n.params[i] = model_param(c->hp, p, fallback);
     }
     *out = n;
     return true;
@@ -171,6 +189,16 @@ static const struct {
     { "flatten", SPEC_FLATTEN, spec_none },      { "voting", SPEC_VOTING, spec_vote },
 };
 
+/* The last step of a trace. */
+static void compare_last(struct golden_case *c, const char *role, const struct tensor_view *trace)
+{
+    if (!golden_expects(c, role) || trace->data == NULL) return;
+    struct tensor_desc d = trace->desc;
+    const size_t last = (d.t - 1) * d.time;
+    d.t = d.t_stored = 1;
+    golden_compare_tensor(c, role, &d, (const float *)trace->data + last);
+}
+
 /* ---- probes: traces and states that only these cases ask for --------------------------------- */
 static bool probe_view(struct tensor_view *v, struct golden_dims d, size_t t, const float *values)
 {
@@ -182,9 +210,17 @@ static bool probe_view(struct tensor_view *v, struct golden_dims d, size_t t, co
 
 static bool probe_neuron(struct golden_case *c, struct golden_dims d, struct step_probe *p)
 {
-    bool ok = probe_view(&p->u, d, d.t, NULL) && probe_view(&p->v, d, d.t, NULL);
-    const float *v0 = golden_data(c, "in.v0"), *dv = golden_data(c, "up.v_seq");
+    bool ok = probe_view(&p->u, d, d.t, NULL) && probe_view(&p->v, d, d.t, NULL) &&
+              probe_view(&p->w, d, d.t, NULL);
+    const float *v0 = golden_data(c, "in.v0"), *w0 = golden_data(c, "in.w0");
+    const float *dv = golden_data(c, "up.v_seq");
     if (v0 != NULL) ok = ok && probe_view(&p->v0, d, 1, v0) && probe_view(&p->dv0, d, 1, NULL);
+    if (w0 != NULL) ok = ok && probe_view(&p->w0, d, 1, w0) && probe_view(&p->dw0, d, 1, NULL);
+    if (golden_expects(c, "out.spike")) {
+        p->spikes.desc = tensor_make(TENSOR_BITS, d.n, d.t, d.c, d.h, d.w);
+        p->spikes.data = mem_calloc(p->spikes.desc.elements, sizeof(uint64_t));
+        ok = ok && p->spikes.data != NULL;
+    }
     if (dv != NULL) ok = ok && probe_view(&p->dv, d, d.t, dv);
     return ok;
 }
@@ -210,11 +246,9 @@ static bool probe_keep(struct golden_case *c, struct golden_dims d, struct step_
 
 static void probe_free(struct step_probe *p)
 {
-    mem_free(p->v0.data);
-    mem_free(p->u.data);
-    mem_free(p->v.data);
-    mem_free(p->dv.data);
-    mem_free(p->dv0.data);
+    struct tensor_view *views[] = { &p->v0, &p->w0, &p->u,   &p->v,     &p->w,
+                                    &p->dv, &p->dv0, &p->dw0, &p->spikes };
+    for (size_t i = 0; i < sizeof views / sizeof views[0]; i++) mem_free(views[i]->data);
     mem_free((uint64_t *)(uintptr_t)p->keep);
 }
 
@@ -286,7 +320,11 @@ static void run_net(struct golden_case *c, struct net *n, const struct step_prob
     golden_compare_tensor(c, "out.u_seq", &probe->u.desc, probe->u.data);
     golden_compare_tensor(c, "out.h_seq", &probe->u.desc, probe->u.data);
     golden_compare_tensor(c, "out.v_seq", &probe->v.desc, probe->v.data);
+    golden_compare_tensor(c, "out.spike", &probe->spikes.desc, probe->spikes.data);
+    compare_last(c, "out.v_last", &probe->v);
+    compare_last(c, "out.w_last", &probe->w);
     golden_compare_tensor(c, "grad.v0", &probe->dv0.desc, probe->dv0.data);
+    golden_compare_tensor(c, "grad.w0", &probe->dw0.desc, probe->dw0.data);
 }
 
 static void run_layer(struct golden_case *c, const struct spec_layer *l, struct golden_dims d,

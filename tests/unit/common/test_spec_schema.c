@@ -1,7 +1,7 @@
 /* The JSON Schema and the documentation of a spec against the parser: all come from one table, and
  * here it is shown that they say the same. */
 #include "common/mem.h"
-#include "common/spec.h"
+#include "common/spec_table.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -205,8 +205,12 @@ Test(spec_schema, neuron_parameters_belong_to_a_model, .timeout = 10)
     for (size_t m = 0; m < n_models; m++)
         for (size_t p = 0; p < models[m].n_params; p++) {
             const struct spec_param *row = &models[m].params[p];
+            char names[8][32];
+            if (row->kind == SPEC_PARAM_CHOICE) (void)spec_choices(row->choices, names, 8);
             cJSON *fallback = row->kind == SPEC_PARAM_FLAG ? cJSON_CreateBool(row->fallback != 0)
-                                                           : cJSON_CreateNumber(row->fallback);
+                              : row->kind == SPEC_PARAM_CHOICE
+                                  ? cJSON_CreateString(names[(size_t)row->fallback])
+                                  : cJSON_CreateNumber(row->fallback);
             cr_expect(neuron_accepts(models[m].name, models[m].params[p].name, fallback));
             cJSON_Delete(fallback);
         }

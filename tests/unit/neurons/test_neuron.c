@@ -92,7 +92,8 @@ static struct world *world_make(struct spec_neuron spec, size_t t, size_t c, boo
     struct world *k = calloc(1, sizeof *k);
     struct err e = { 0 };
     k->spec = spec;
-    k->n = neuron_make(&k->spec, t, isa);
+    const struct tensor_desc shape = tensor_make(TENSOR_F32, 3, t, c, 2, 3);
+    k->n = neuron_make(&k->spec, &shape, isa);
     cr_assert_eq(threads_create(&k->threads, threads, &e), 0);
     k->kc = (struct kernel_ctx){ .threads = k->threads };
     k->kc.scratch_per_thread = mem_align(neuron_scratch_bytes(&k->n), 64);
@@ -210,14 +211,10 @@ static void check_with_lambda(struct spec_neuron spec, size_t t, size_t c, float
     float dw[64 * 64];
     const float *w[3] = { k->w[0], k->w[1], k->w[2] };
     const struct neuron_run r = neuron_run_make(&k->n, w, NULL);
-    struct neuron_param p[NEURON_PARAMS_MAX];
-    const size_t params = k->n.ops->params == NULL ? 0 : k->n.ops->params(&k->n, p);
-    for (size_t i = 0; i < params; i++) {
-        if (p[i].buffer) continue;
-        size_t size = 1;
-        for (size_t d = 0; d < p[i].n_dims; d++) size *= p[i].dims[d];
-        k->n.ops->gradient(&r, k->total, i, dw);
-        for (size_t j = 0; j < size; j++)
+    for (size_t i = 0; i < k->n.n_params; i++) {
+        if (k->n.params[i].buffer) continue;
+        neuron_gradient(&r, k->total, i, dw);
+        for (size_t j = 0; j < k->n.params[i].values; j++)
             cr_assert(fabs((double)dw[j] - tw.r.dw[i][j]) <= 1e-4 * (1.0 + fabs(tw.r.dw[i][j])),
                       "dw%zu[%zu]: %g, twin %g", i, j, (double)dw[j], tw.r.dw[i][j]);
     }
@@ -302,7 +299,8 @@ Test(neuron, lambda_grows_over_the_epochs, .timeout = 5)
         struct spec_neuron s = spec_of("masked_psn");
         s.params[1] = cases[i].start;
         s.params[2] = cases[i].rate;
-        const struct neuron n = neuron_make(&s, 4, ISA_GENERIC);
+        const struct tensor_desc shape = tensor_make(TENSOR_F32, 1, 4, 16, 1, 1);
+        const struct neuron n = neuron_make(&s, &shape, ISA_GENERIC);
         float lambda = -1.0f, *const buffers[NEURON_PARAMS_MAX] = { NULL, NULL, &lambda };
         n.ops->schedule(&n, cases[i].epoch, cases[i].epochs, buffers);
         cr_expect_eq(lambda, cases[i].want, "case %zu: %g", i, (double)lambda);
@@ -444,7 +442,7 @@ Test(neuron, cell_has_the_bits_of_the_layer, .timeout = 10)
     const struct neuron_run r = neuron_run_make(&k->n, w, (float *)(void *)k->kc.scratch);
     float x[6], u[6], v[6];
     for (size_t t = 0; t < 6; t++) x[t] = tensor_get(&k->io.x.desc, k->io.x.data, 2, t, 17, 1, 2);
-    neuron_cell(&r, x, u, v);
+    neuron_cell(&r, 17, 1, 2, x, u, v);
     for (size_t t = 0; t < 6; t++) {
         cr_assert_eq(u[t], tensor_get(&k->io.u.desc, k->io.u.data, 2, t, 17, 1, 2));
         cr_assert_eq(v[t], tensor_get(&k->io.v.desc, k->io.v.data, 2, t, 17, 1, 2));

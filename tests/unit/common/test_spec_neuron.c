@@ -1,0 +1,129 @@
+/* Neurons of a spec: fields that came later keep the hash of those that do not use them, models
+ * refuse what is not theirs, parameters are counted by scope. */
+#include "common/mem.h"
+#include "common/spec.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+static struct json_faults faults;
+
+static int parse_neuron(const char *fields, struct spec *s)
+{
+    struct err e = { 0 };
+    char *text = mem_printf("{\"version\":1,\"dataset\":{\"name\":\"x\"},\"monitors\":[],"
+                            "\"network\":{\"layers\":[{\"type\":\"neuron\"%s}]}}",
+                            fields);
+    cr_assert_not_null(text);
+    const int rc = spec_parse_text(text, strlen(text), s, &faults, &e);
+    mem_free(text);
+    return rc;
+}
+
+/* The layer in the normalised spec. */
+static cJSON *normal_layer(const char *fields, cJSON **whole)
+{
+    struct spec s = { 0 };
+    cr_assert_eq(parse_neuron(fields, &s), 0, "%s: %s", fields, faults.items[0].detail);
+    *whole = spec_normalize(&s);
+    spec_deinit(&s);
+    return cJSON_GetArrayItem(json_get(json_get(*whole, "network"), "layers"), 0);
+}
+
+/* Goal: scope, learn_threshold and refractory_steps show in the normal form, and so in the hash,
+ * only where they say something. */
+Test(spec_neuron, later_fields_do_not_touch_older_specs, .timeout = 5)
+{
+    static const char *const later[] = { "scope", "learn_threshold", "refractory_steps" };
+    cJSON *whole, *layer = normal_layer(",\"model\":\"plif\"", &whole);
+    for (size_t i = 0; i < 3; i++) cr_expect_null(json_get(layer, later[i]), "%s", later[i]);
+    cr_expect_not_null(json_get(layer, "decay_input"));
+    cJSON_Delete(whole);
+    layer = normal_layer(",\"model\":\"plif\",\"scope\":\"channel\",\"learn_threshold\":true,"
+                         "\"refractory_steps\":2", &whole);
+    cr_expect_str_eq(json_get_string(layer, "scope", ""), "channel");
+    cr_expect(json_get_bool(layer, "learn_threshold", false));
+    cr_expect_eq(json_get_int(layer, "refractory_steps", 0), 2);
+    cJSON_Delete(whole);
+}
+
+/* Goal: a choice is read, written and refused by its name. */
+Test(spec_neuron, choices_have_names, .timeout = 5)
+{
+    cJSON *whole, *layer = normal_layer(",\"model\":\"liaf\",\"act\":\"tanh\"", &whole);
+    cr_expect_str_eq(json_get_string(layer, "act", ""), "tanh");
+    cr_expect(json_get_bool(layer, "threshold_related", false));
+    cJSON_Delete(whole);
+    static const char *const bad[] = { "\"softmax\"", "\"tan\"", "1", "\"relu|tanh\"" };
+    for (size_t i = 0; i < 4; i++) {
+        struct spec s = { 0 };
+        char fields[64];
+        (void)snprintf(fields, sizeof fields, ",\"model\":\"liaf\",\"act\":%s", bad[i]);
+        cr_expect_neq(parse_neuron(fields, &s), 0, "%s", bad[i]);
+        cr_expect_str_eq(faults.items[0].pointer, "/network/layers/0/act");
+        cr_expect_not_null(strstr(faults.items[0].detail, "relu|sigmoid|tanh"));
+        spec_deinit(&s);
+    }
+}
+
+/* Goal: each model takes the shared fields it has and refuses those of others, at their pointer. */
+Test(spec_neuron, foreign_fields_are_refused, .timeout = 5)
+{
+    static const struct {
+        const char *model, *field, *value;
+        bool good;
+    } cases[] = {
+        { "psn", "scope", "\"channel\"", false },
+        { "psn", "learn_threshold", "true", false },
+        { "gated_lif", "scope", "\"channel\"", true },
+        { "gated_lif", "v_threshold", "1", false },
+        { "gated_lif", "refractory_steps", "1", false },
+        { "izhikevich", "tau_w", "0.5", false },
+        { "izhikevich", "tau_w", "1", true },
+        { "qif", "delta_T", "1", false },
+        { "eif", "delta_T", "0", false },
+        { "klif", "scale_reset", "1", false },
+        { "klif", "scale_reset", "true", true },
+        { "lif", "scope", "\"pixel\"", false },
+        { "lif", "refractory_steps", "1.5", false },
+        { "lif", "refractory_steps", "-1", false },
+        { "alif", "refractory_steps", "3", true },
+        { "cuba_lif", "v_reset", "null", true },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct spec s = { 0 };
+        char fields[96], pointer[64];
+        (void)snprintf(fields, sizeof fields, ",\"model\":\"%s\",\"%s\":%s", cases[i].model,
+                       cases[i].field, cases[i].value);
+        (void)snprintf(pointer, sizeof pointer, "/network/layers/0/%s", cases[i].field);
+        cr_expect_eq(parse_neuron(fields, &s) == 0, cases[i].good, "%s", fields);
+        if (!cases[i].good) cr_expect_str_eq(faults.items[0].pointer, pointer);
+        spec_deinit(&s);
+    }
+}
+
+/* Goal: parameters are counted as the engine makes them. */
+Test(spec_neuron, parameters_follow_the_scope, .timeout = 5)
+{
+    static const struct {
+        const char *fields;
+        int64_t want;
+    } cases[] = {
+        { ",\"model\":\"lif\"", 0 },
+        { ",\"model\":\"lif\",\"learn_threshold\":true", 1 },
+        { ",\"model\":\"plif\"", 1 },
+        { ",\"model\":\"plif\",\"scope\":\"channel\"", 5 },
+        { ",\"model\":\"plif\",\"scope\":\"neuron\",\"learn_threshold\":true", 2 * 5 * 6 },
+        { ",\"model\":\"klif\",\"scope\":\"neuron\"", 5 * 6 },
+        { ",\"model\":\"gated_lif\"", 7 + 4 },
+        { ",\"model\":\"gated_lif\",\"scope\":\"channel\"", (7 + 4) * 5 },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct spec s = { 0 };
+        cr_assert_eq(parse_neuron(cases[i].fields, &s), 0);
+        cr_expect_eq(spec_layer_parameters(&s.layers[0], (struct spec_shape){ 5, 2, 3 }, 4),
+                     cases[i].want, "%s", cases[i].fields);
+        spec_deinit(&s);
+    }
+}

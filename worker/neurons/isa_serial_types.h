@@ -1,0 +1,116 @@
+/* isa_serial_types: what the template of the serial neurons (isa_serial.h) and the functions of a
+ * model hand each other, and the parts of a step that most models share. Included by isa_serial.h
+ * and, before it, by model files. */
+#ifndef WORKER_ISA_SERIAL_TYPES_H
+#define WORKER_ISA_SERIAL_TYPES_H
+
+#include "worker/neurons/isa_cells.h"
+
+#include <stdbool.h>
+
+#define SERIAL_LEARNED_MAX 7 /* parameters that a model has in lanes */
+
+/* One block of 16 cells of a layer. */
+struct serial_cell {
+    const struct neuron_run *r;
+    const struct neuron *n;
+    const struct neuron_cells *c;
+    struct pixel at;
+    size_t block;
+    size_t own; /* position of its values in a packed parameter; 0 when the layer has one value */
+    lanes_mask valid;               /* no padding channels */
+    lanes_f threshold;
+    lanes_f p[SERIAL_LEARNED_MAX];  /* the model's, set by SERIAL_LEARNED */
+};
+struct serial_state {
+    lanes_f v, w;
+};
+/* A step that is looked back at: state before it, input, potential when it fired, surrogate. */
+struct serial_seen {
+    lanes_f v, w, x, h, g;
+    lanes_mask spike, resting;
+    size_t t;
+};
+/* Gradients on their way back: dv, dw of the state after a step, then before it. */
+struct serial_flow {
+    lanes_f dv, dw, dx;
+    lanes_f sum[SERIAL_LEARNED_MAX], dtheta; /* of parameters, over the steps so far */
+    lanes_f step;                            /* of the parameter that every step has */
+};
+/* Sums of one sample for parameters that the layer has one value of. */
+struct serial_sums {
+    struct lanes_sum each[SERIAL_LEARNED_MAX], threshold, *steps;
+};
+
+LANES_INLINE struct serial_cell serial_place(const struct neuron_run *r,
+                                             const struct neuron_cells *c, struct pixel at,
+                                             size_t block)
+{
+    const struct neuron *n = r->n;
+    struct serial_cell m = { .r = r, .n = n, .c = c, .at = at, .block = block };
+    m.valid = lanes_first(c->channels - block * LANES);
+    if (n->scope == SPEC_SCOPE_LAYER) return m;
+    const size_t channels = (n->c + LANES - 1) / LANES * LANES;
+    m.own = (c->block0 + block) * LANES;
+    if (n->scope_floats > channels)
+        m.own += ((c->row0 + at.y) * n->w + c->pixel0 + at.x) * channels;
+    return m;
+}
+
+/* Values of parameter i, made by neuron_cell_param, for these cells at step t (0 without steps). */
+LANES_INLINE lanes_f serial_learned(const struct serial_cell *m, size_t i, size_t t)
+{
+    const float *w = m->r->w[i] + t * m->n->scope_floats;
+    return m->n->scope == SPEC_SCOPE_LAYER ? lanes_set(w[0]) : lanes_load(w + m->own);
+}
+
+/* Adds v to the gradient of parameter i at step t: to the layer's sum, or to the cells' own. */
+LANES_INLINE void serial_add(const struct serial_cell *m, size_t i, size_t t, lanes_f v,
+                             struct lanes_sum *layer)
+{
+    v = lanes_select(m->valid, v, lanes_set(0.0f));
+    if (m->n->scope == SPEC_SCOPE_LAYER) {
+        lanes_sum_add(layer, v);
+        return;
+    }
+    double *to = m->c->sums + m->n->params[i].sums + t * m->n->scope_floats + m->own;
+    struct lanes_sum own;
+    memcpy(&own, to, sizeof own);
+    lanes_sum_add(&own, v);
+    memcpy(to, &own, sizeof own);
+}
+
+/* ---- the usual reset ------------------------------------------------------------------------- */
+LANES_INLINE lanes_f serial_reset(const struct serial_cell *m, lanes_f h, lanes_mask spike)
+{
+    lanes_f after = m->n->soft ? h - m->threshold : lanes_set(m->n->v_reset);
+    return lanes_select(spike, after, h);
+}
+
+/* dL/dh of spike and reset; a detached reset takes the spike for a constant. */
+LANES_INLINE lanes_f serial_fired(const struct serial_cell *m, const struct serial_seen *k,
+                                  lanes_f ds, struct serial_flow *f)
+{
+    const struct neuron *n = m->n;
+    const lanes_f zero = lanes_set(0.0f);
+    if (n->soft) {
+        if (!n->detach) ds = ds - f->dv * m->threshold;
+        lanes_f du = ds * k->g;
+        f->dtheta = f->dtheta - du - lanes_select(k->spike, f->dv, zero);
+        return du + f->dv;
+    }
+    if (!n->detach) ds = ds + f->dv * (n->v_reset - k->h);
+    lanes_f du = ds * k->g;
+    f->dtheta = f->dtheta - du;
+    return du + lanes_select(k->spike, zero, f->dv);
+}
+
+/* A parameter's gradient where that is the sum of its cells. */
+static inline void serial_gradient(const struct neuron_run *r, const double *sums, size_t i,
+                                   float *dw)
+{
+    const struct neuron_param *p = &r->n->params[i];
+    for (size_t j = 0; j < p->floats; j++) dw[j] = (float)sums[p->sums + j];
+}
+
+#endif
