@@ -83,6 +83,27 @@ void json_fault_add(struct json_faults *f, const char *pointer, const char *code
     va_end(args);
 }
 
+void json_fault_choice(struct json_faults *f, const char *pointer, const char *given,
+                       const char *what, const char *const *names, size_t count)
+{
+    const char *near = json_nearest(given, names, count);
+    char allowed[170] = "";
+    size_t length = 0;
+    if (near != NULL) {
+        json_fault_add(f, pointer, "not_allowed", "'%.40s' is not a %s; did you mean '%s'?", given,
+                       what, near);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const bool fits = length + strlen(names[i]) + sizeof ", ..." < sizeof allowed;
+        length += (size_t)snprintf(allowed + length, sizeof allowed - length, "%s%s",
+                                   i > 0 ? ", " : "", fits ? names[i] : "...");
+        if (!fits) break;
+    }
+    json_fault_add(f, pointer, "not_allowed", "'%.40s' is not a %s; allowed: %s", given, what,
+                   allowed);
+}
+
 /* ---- printing -------------------------------------------------------------------------------- */
 
 struct text {

@@ -34,6 +34,10 @@ struct json_faults {
 void json_fault_add(struct json_faults *f, const char *pointer, const char *code, const char *fmt,
                     ...) __attribute__((format(printf, 4, 5)));
 
+/* "not_allowed": given is no `what`; the nearest name, or else as many names as fit. */
+void json_fault_choice(struct json_faults *f, const char *pointer, const char *given,
+                       const char *what, const char *const *names, size_t count);
+
 /* Prints without blanks; whole numbers below 2^53 without a point, others %.17g shortest that
  * reads back; NaN and infinities as the strings "NaN", "Infinity", "-Infinity".
  * Caller frees with mem_free. NULL when out of memory. */

@@ -104,10 +104,7 @@ static int surrogate_kind(const cJSON *json, const char *pointer, struct json_fa
         json_fault_add(faults, here, "missing", "a surrogate needs a 'type'");
         return -1;
     }
-    const char *near = json_nearest(wanted, names, LENGTH(surrogates));
-    json_fault_add(faults, here, "not_allowed", "'%.60s' is not a surrogate%s%s%s", wanted,
-                   near != NULL ? "; did you mean '" : "", near != NULL ? near : "",
-                   near != NULL ? "'?" : "");
+    json_fault_choice(faults, here, wanted, "surrogate", names, LENGTH(surrogates));
     return -1;
 }
 
@@ -233,10 +230,7 @@ static int neuron_model(const cJSON *json, const char *pointer, int fallback,
         names[i] = models[i].name;
         if (strcmp(names[i], wanted) == 0) return (int)i;
     }
-    const char *near = json_nearest(wanted, names, LENGTH(models));
-    json_fault_add(faults, here, "not_allowed", "'%.60s' is not a neuron model%s%s%s", wanted,
-                   near != NULL ? "; did you mean '" : "", near != NULL ? near : "",
-                   near != NULL ? "'?" : "");
+    json_fault_choice(faults, here, wanted, "neuron model", names, LENGTH(models));
     return -1;
 }
 

@@ -336,10 +336,9 @@ static const struct spec_variant *choose(const struct spec_object *o, const cJSO
             return &o->variants[i];
         }
     }
-    const char *near = json_nearest(v->valuestring, names, o->n_variants);
-    json_fault_add(faults, here, "not_allowed", "'%.60s' is not a %s type%s%s%s", v->valuestring,
-                   o->title, near != NULL ? "; did you mean '" : "", near != NULL ? near : "",
-                   near != NULL ? "'?" : "");
+    char what[60];
+    (void)snprintf(what, sizeof what, "%s type", o->title);
+    json_fault_choice(faults, here, v->valuestring, what, names, o->n_variants);
     return NULL;
 }
 

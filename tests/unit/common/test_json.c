@@ -429,3 +429,21 @@ Test(json_nearest, finds_slips_only, .timeout = 10)
     cr_expect_null(json_nearest(lengthy, names, 4));
     mem_free(lengthy);
 }
+
+/* Goal: a word that is not known is answered with the one that was meant or with those there are,
+ * as far as they fit. */
+Test(json_fault_choice, says_what_is_allowed, .timeout = 10)
+{
+    static const char *const few[] = { "cosine", "step" };
+    static struct json_faults f;
+    const char *many[60];
+    json_fault_choice(&f, "/type", "cosin", "schedule", few, 2);
+    json_fault_choice(&f, "/type", "linear", "schedule", few, 2);
+    for (size_t i = 0; i < 60; i++) many[i] = "a_long_name";
+    json_fault_choice(&f, "/type", "x", "layer", many, 60);
+    cr_expect_str_eq(f.items[0].detail, "'cosin' is not a schedule; did you mean 'cosine'?");
+    cr_expect_str_eq(f.items[1].detail, "'linear' is not a schedule; allowed: cosine, step");
+    const char *cut = f.items[2].detail;
+    cr_expect_str_eq(cut + strlen(cut) - 5, ", ...");
+    cr_expect_str_eq(f.items[2].code, "not_allowed");
+}
