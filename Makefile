@@ -107,7 +107,7 @@ $(BUILD)/obj/%.o: %.c | $(BUILD)/gen/build_id.h
 define isa_rule
 $(BUILD)/obj/%.$(1).o: %.c
 	@mkdir -p $$(@D)
-	$$(call say,CC,$$<)$(CC) $(CFLAGS) -O3 $(STRICT) -Wno-psabi $(BASE) $(ISA_FLAGS_$(1)) -DSPIKED_ISA_NAME=$(1) -c -o $$@ $$<
+	$$(call say,CC,$$<)$(CC) $(CFLAGS) $(KERNEL_OPT) $(STRICT) -Wno-psabi $(BASE) $(ISA_FLAGS_$(1)) -DSPIKED_ISA_NAME=$(1) -c -o $$@ $$<
 endef
 $(foreach isa,generic avx2 avx512,$(eval $(call isa_rule,$(isa))))
 
