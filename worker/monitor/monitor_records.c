@@ -41,7 +41,7 @@ static int send(struct trainer *t, struct record *r, const void *data, size_t by
     r->data = data;
     r->data_bytes = (uint32_t)bytes;
     r->encoding = RECORD_RAW;
-    if (bytes > RECORD_BYTES_MAX) return 0; /* monitor bounds keep every record below this */
+    if (bytes > RECORD_BYTES_MAX) return 0; /* an input of many large frames is left out */
     const size_t room = ZSTD_compressBound(bytes);
     void *packed = mem_alloc(room);
     if (packed == NULL) return err_set(e, ERR_NOMEM, "record of %zu bytes", bytes);
@@ -60,12 +60,15 @@ int record_input(struct trainer *t, struct err *e)
 {
     const struct sample_set *set = samples_of(t);
     const struct dataset *d = set->data;
-    const size_t n = d->c * d->h * d->w;
+    const size_t n = d->t * d->c * d->h * d->w;
     float *pixels = mem_calloc(n, sizeof pixels[0]);
     if (pixels == NULL) return err_set(e, ERR_NOMEM, "input record");
     d->ops->read(d, set->part, set->index[0], pixels);
-    struct record r = { .kind = RECORD_INPUT, .layer = "@input", .n_dims = 3,
-                        .dims = { (uint32_t)d->c, (uint32_t)d->h, (uint32_t)d->w } };
+    struct record r = { .kind = RECORD_INPUT, .layer = "@input" };
+    if (d->t > 1) r.dims[r.n_dims++] = (uint32_t)d->t;
+    r.dims[r.n_dims++] = (uint32_t)d->c;
+    r.dims[r.n_dims++] = (uint32_t)d->h;
+    r.dims[r.n_dims++] = (uint32_t)d->w;
     const int rc = send(t, &r, pixels, n * sizeof pixels[0], e);
     mem_free(pixels);
     return rc;

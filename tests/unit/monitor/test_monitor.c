@@ -12,12 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <zstd.h>
 
 #define POINTS_MAX 4000
 
-/* %s: further top-level fields */
+/* %s: further top-level fields, dataset */
 static const char *const spec_text =
-    "{\"version\": 1, %s \"time_steps\": 3, \"dataset\": {\"name\": \"glyphs\", \"train_limit\":"
+    "{\"version\": 1, %s \"time_steps\": 3, \"dataset\": {\"name\": \"%s\", \"train_limit\":"
     " 150, \"test_limit\": 45}, \"network\": {\"layers\": [{\"type\": \"flatten\"},"
     " {\"type\": \"linear\", \"name\": \"fc\", \"out_features\": 10},"
     " {\"type\": \"neuron\", \"model\": \"lif\"}]},"
@@ -34,6 +35,8 @@ struct heard {
     struct said points[POINTS_MAX];
     size_t n;
     size_t records[RECORD_INPUT + 1]; /* by kind */
+    struct record input;              /* the last of its kind, data gone */
+    unsigned long long input_bytes;   /* of it, not compressed */
     const char *fail_at;              /* series whose point cannot be written; NULL = none */
     double samples_per_s;
 };
@@ -56,8 +59,13 @@ static int hear_points(void *ctx, const struct wire_series *series, size_t n, st
 
 static int hear_record(void *ctx, const struct record *r, struct err *e)
 {
+    struct heard *h = ctx;
     (void)e;
-    ((struct heard *)ctx)->records[r->kind]++;
+    h->records[r->kind]++;
+    if (r->kind != RECORD_INPUT) return 0;
+    h->input = *r;
+    h->input_bytes = r->encoding == RECORD_ZSTD ? ZSTD_getFrameContentSize(r->data, r->data_bytes)
+                                                : r->data_bytes;
     return 0;
 }
 
@@ -98,9 +106,10 @@ struct world {
     struct monitors *monitors;
 };
 
-static struct world *world_make(const char *fields, const char *dir, struct heard *h)
+static struct world *world_on(const char *dataset, const char *fields, const char *dir,
+                              struct heard *h)
 {
-    char *text = mem_printf(spec_text, fields);
+    char *text = mem_printf(spec_text, fields, dataset);
     struct json_faults *faults = mem_calloc(1, sizeof *faults);
     struct world *w = mem_calloc(1, sizeof *w);
     struct err e = { 0 };
@@ -120,6 +129,11 @@ static struct world *world_make(const char *fields, const char *dir, struct hear
     mem_free(faults);
     mem_free(text);
     return w;
+}
+
+static struct world *world_make(const char *fields, const char *dir, struct heard *h)
+{
+    return world_on("glyphs", fields, dir, h);
 }
 
 static void world_drop(struct world *w)
@@ -225,6 +239,24 @@ Test(monitor, the_input_is_recorded_once_in_an_experiment, .timeout = 60)
             remove_folder(dir);
             mem_free(h);
         }
+}
+
+/* Goal: of a sample that changes with time all frames are recorded. */
+Test(monitor, an_input_of_frames_is_recorded_whole, .timeout = 60)
+{
+    static const uint32_t dims[] = { 3, 2, 28, 28 };
+    struct heard *h = mem_calloc(1, sizeof *h);
+    struct world *w =
+        world_on("moving-glyphs", "\"monitors\": [{\"type\": \"raster\"}],", NULL, h);
+    struct trainer_result r;
+    struct err e = { 0 };
+    cr_assert_eq(trainer_run(&w->t, &r, &e), 0, "%s", e.text);
+    cr_assert_eq(h->records[RECORD_INPUT], 1);
+    cr_assert_eq(h->input.n_dims, 4, "%u", h->input.n_dims);
+    for (size_t i = 0; i < 4; i++) cr_expect_eq(h->input.dims[i], dims[i], "%u", h->input.dims[i]);
+    cr_expect_eq(h->input_bytes, 3 * 2 * 28 * 28 * sizeof(float), "%llu", h->input_bytes);
+    world_drop(w);
+    mem_free(h);
 }
 
 /* Goal: an attempt that dies between its last step and its end leaves the next one no point to say
