@@ -186,6 +186,40 @@ Test(training, a_stream_resumes_where_it_ended)
     service_end(&s);
 }
 
+/* Goal: the monitors that a spec has by default suit every kind of sample: images, frames of events,
+ * sequences. The input stands beside the rasters with all its frames. */
+Test(training, samples_of_every_kind_are_monitored, .timeout = 120)
+{
+    static const struct {
+        const char *dataset;
+        size_t classes, frames, values;
+    } kinds[] = { { "glyphs", 10, 1, 28 * 28 },
+                  { "moving-glyphs", 10, 12, 2 * 28 * 28 },
+                  { "delayed-recall", 8, 12, 10 } };
+    struct service s = { 0 };
+    service_start(&s);
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        char *spec = mem_printf(
+            "{\"version\": 1, \"time_steps\": 12, \"dataset\": {\"name\": \"%s\", \"train_limit\":"
+            " 200, \"test_limit\": 50}, \"network\": {\"layers\": [{\"type\": \"flatten\"},"
+            " {\"type\": \"linear\", \"out_features\": %zu}, {\"type\": \"neuron\"}],"
+            " \"neuron\": {\"model\": \"plif\"}}, \"train\": {\"epochs\": 2, \"batch_size\": 32},"
+            " \"retry\": {\"max_attempts\": 1}}",
+            kinds[i].dataset, kinds[i].classes);
+        const int64_t id = submit(&s, spec);
+        cr_assert(wait_state(&s, id, "succeeded", 60), "%s", kinds[i].dataset);
+        char path[100];
+        (void)snprintf(path, sizeof path, "/api/v1/experiments/%lld/monitors/@input/input/last"
+                                          "?format=bin", (long long)id);
+        struct answer a = http_get(&s, path);
+        cr_assert(a.length == kinds[i].frames * kinds[i].values * sizeof(float), "%s: %zu bytes",
+                  kinds[i].dataset, a.length);
+        answer_free(&a);
+        mem_free(spec);
+    }
+    service_end(&s);
+}
+
 /* Goal: labels can be changed, with a guard against changes that came first; deletion takes all. */
 Test(training, labels_change_and_deletion_removes)
 {
