@@ -9,7 +9,7 @@ base=http://127.0.0.1:$port
 folder=$(mktemp -d)
 trap 'kill "${daemon:-0}" 2>/dev/null; rm -rf "$folder"' EXIT
 
-row() { printf '| %s | %s | %s | %s |\n' "$(date -u +%F)" "$(git describe --always --dirty 2>/dev/null)" "$1" "$2"; }
+row() { printf '| %s | %s | %s | %s | %s |\n' "$(date -u +%F)" "$(git describe --always --dirty 2>/dev/null)" "$(machine)" "$1" "$2"; }
 fault() { failed=$((failed + 1)); row "$1" "**failed**: $2"; }
 machine() { printf '%s, %s cores' "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)"; }
 
@@ -50,8 +50,7 @@ train() {
     else fault "examples/$example.json" "$state, $series ${got:-none}, wanted $least, $took s: $(field "$json" message)"; fi
 }
 
-echo "machine: $(machine)"
-echo '| date | commit | what | result |'
+echo '| date | commit | machine | what | result |'
 campaign
 start_daemon
 train quickstart val/accuracy 0.9 120
