@@ -6,8 +6,12 @@ import quickstart from "../examples/quickstart.json";
 import fashionPsn from "../examples/fashion-mnist-psn.json";
 import fashionPlif from "../examples/fashion-mnist-plif.json";
 import mnistLif from "../examples/mnist-lif.json";
+import sewResnet from "../examples/glyphs-sew-resnet.json";
+import movingGlyphs from "../examples/moving-glyphs-plif.json";
+import nMnist from "../examples/n-mnist-plif.json";
+import recall from "../examples/delayed-recall-psn.json";
 
-const EXAMPLES = [quickstart, fashionPsn, fashionPlif, mnistLif];
+const EXAMPLES = [quickstart, sewResnet, movingGlyphs, recall, fashionPsn, fashionPlif, mnistLif, nMnist];
 
 function pretty(value) {
   // Short lists and objects stay on one line: a layer a line.
