@@ -134,7 +134,8 @@ static void clear_border(const struct net *n, const struct tensor_view *g)
     threads_run(n->threads, g->desc.b, clear_sample, &k);
 }
 
-/* Values of a gradient that is REPEAT here but came for every step: summed over t ascending. */
+/* Values of a gradient that is REPEAT here but came for every step: summed over t ascending. The
+ * loss counts features in PyTorch's order, a flattened image lies otherwise. */
 static void sum_over_time(const struct tensor_desc *from, const float *g,
                           const struct tensor_desc *to, float *out)
 {
@@ -145,7 +146,8 @@ static void sum_over_time(const struct tensor_desc *from, const float *g,
                     float sum = 0.0f;
                     for (size_t t = 0; t < from->t; t++)
                         sum += g[tensor_at(from, b, t, y, x, c / 16) + c % 16];
-                    out[tensor_at(to, b, 0, y, x, c / 16) + c % 16] = sum;
+                    const size_t at = layer_feature(to, c);
+                    out[tensor_at(to, b, 0, y, x, at / 16) + at % 16] = sum;
                 }
 }
 
