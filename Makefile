@@ -138,6 +138,7 @@ $(BUILD)/web/.stamp: $(wildcard web/*.js web/*.css web/*.html examples/*.json) w
 unit_src = $(wildcard tests/unit/*/test_*.c tests/unit/*/*/test_*.c)
 story_src = $(wildcard tests/integration/test_*.c)
 support_obj = $(call obj,$(wildcard tests/support/*.c))
+twin_obj = $(call obj,$(wildcard tests/twin/*.c))
 unit_bin = $(patsubst tests/%.c,$(BUILD)/tests/%,$(unit_src))
 story_bin = $(patsubst tests/%.c,$(BUILD)/tests/%,$(story_src))
 TEST_STRICT = -Wall -Wextra -Wshadow -Werror
@@ -155,6 +156,9 @@ $(BUILD)/tests/unit/common/%: $(BUILD)/obj/tests/unit/common/%.o $(common_obj) $
 $(BUILD)/tests/unit/server/%: $(BUILD)/obj/tests/unit/server/%.o $(server_lib_obj) $(common_obj) $(support_obj)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(TEST_LIBS) $(SERVER_LIBS)
+$(BUILD)/tests/unit/twin/%: $(BUILD)/obj/tests/unit/twin/%.o $(twin_obj) $(worker_lib_obj) $(common_obj)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(TEST_LIBS) $(WORKER_LIBS)
 $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(worker_lib_obj) $(common_obj) $(support_obj)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(TEST_LIBS) $(WORKER_LIBS)

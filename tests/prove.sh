@@ -20,6 +20,20 @@ campaign() {
     else fault 'kill campaign' "$(tail -n 3 "$log" | tr '\n' ' ')"; fi
 }
 
+# The two stages of the numerical proof (tests/twin): slopes and engine, every parameter and thread count.
+gradients() {
+    local log=$folder/gradients.log program bad=0
+    for program in layers neurons models blocks presets; do
+        SPIKED_PROVE=1 "build/tests/unit/twin/test_twin_$program" >>"$log" 2>&1 || bad=1
+    done
+    if [ $bad = 0 ] && grep -q '^slopes ' "$log" && grep -q '^engine ' "$log"; then
+        row 'gradients of the double twin against finite differences, relative' \
+            "$(awk '/^slopes /{n += $4; if ($2 > w) w = $2} END{printf "%d slopes, worst %.1e", n, w}' "$log")"
+        row 'engine against the double twin, every instruction set, 1, 2, 3 and 8 threads' \
+            "$(awk '/^engine /{n += $4; if ($2 > w) w = $2} END{printf "%d tensors, worst error %.2f of its limit", n, w}' "$log")"
+    else fault 'gradients' "$(grep -a 'limits at\|Assertion\|FAIL' "$log" | head -n 3 | tr '\n' ' ')"; fi
+}
+
 start_daemon() {
     build/spiked serve --state-dir "$folder/state" --data-dir "${SPIKED_TEST_DATA:-$folder/data}" --listen "127.0.0.1:$port" \
         --max-running 1 --workers stop 2>"$folder/daemon.log" &
@@ -51,6 +65,7 @@ train() {
 }
 
 echo '| date | commit | machine | what | result |'
+gradients
 campaign
 start_daemon
 train quickstart val/accuracy 0.9 120

@@ -1,0 +1,199 @@
+/* twin: the walk over the layers, see twin.h. */
+#include "tests/twin/twin.h"
+
+#include "tests/twin/twin_kinds.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct twin {
+    struct twin_options options;
+    struct twin_node *nodes;
+    size_t n;
+    double *x, *dx; /* of the input */
+};
+
+static double *doubles(size_t n)
+{
+    double *at = calloc(n > 0 ? n : 1, sizeof at[0]);
+    assert(at != NULL);
+    return at;
+}
+
+/* ---- building -------------------------------------------------------------------------------- */
+static void add(struct twin_node *n, struct twin_param p)
+{
+    assert(n->n_params < TWIN_PARAMS_MAX);
+    p.at = doubles(p.values);
+    p.gradient = doubles(p.values);
+    n->params[n->n_params++] = p;
+}
+
+void twin_add_param(struct twin_node *n, const char *name, size_t values, size_t rows)
+{
+    add(n, (struct twin_param){ .name = name, .values = values, .rows = rows });
+}
+
+void twin_add_buffer(struct twin_node *n, const char *name, size_t values)
+{
+    add(n, (struct twin_param){ .name = name, .values = values, .rows = 1, .buffer = true });
+}
+
+/* Layers that do not mix features leave a flattened image one. */
+static bool keeps_image(enum spec_layer_type type)
+{
+    return type == SPEC_FLATTEN || type == SPEC_DROPOUT || type == SPEC_NEURON ||
+           type == SPEC_BATCH_NORM || type == SPEC_THRESHOLD_BATCH_NORM || type == SPEC_RESIDUAL;
+}
+
+static void read_input(struct twin *tw, const struct spec_layer *layers, size_t i, size_t k)
+{
+    struct twin_node *n = &tw->nodes[i];
+    const size_t from = spec_layer_input(layers, i, k);
+    n->x[k] = from == SPEC_INPUT ? tw->x : tw->nodes[from].y;
+    n->dx[k] = from == SPEC_INPUT ? tw->dx : tw->nodes[from].dy;
+    if (k > 0) return;
+    n->in = from == SPEC_INPUT ? tw->options.input : tw->nodes[from].out;
+    n->image = from == SPEC_INPUT ? tw->options.input : tw->nodes[from].image;
+}
+
+static void make_node(struct twin *tw, const struct spec_layer *layers, size_t i)
+{
+    struct twin_node *n = &tw->nodes[i];
+    *n = (struct twin_node){ .spec = &layers[i], .options = &tw->options, .number = i };
+    const size_t inputs = layers[i].n_inputs == 0 ? 1 : layers[i].n_inputs;
+    for (size_t k = 0; k < inputs; k++) read_input(tw, layers, i, k);
+    const struct spec_shape in = { (int64_t)n->in.c, (int64_t)n->in.h, (int64_t)n->in.w };
+    struct spec_shape out;
+    struct err e = { 0 };
+    const int rc = spec_layer_shape(&layers[i], in, &out, &e);
+    assert(rc == 0);
+    (void)rc;
+    n->out = (struct twin_size){ n->in.t, n->in.b, (size_t)out.c, (size_t)out.h, (size_t)out.w };
+    if (!keeps_image(n->spec->type)) n->image = n->out;
+    n->y = doubles(twin_values(n->out));
+    n->dy = doubles(twin_values(n->out));
+    if (twin_kind(n->spec->type)->plan != NULL) twin_kind(n->spec->type)->plan(n);
+    n->kept = doubles(n->kept_values);
+}
+
+struct twin *twin_make(const struct spec_layer *layers, size_t n, const struct twin_options *o)
+{
+    struct twin *tw = calloc(1, sizeof *tw);
+    assert(tw != NULL && n > 0);
+    tw->options = *o;
+    tw->x = doubles(twin_values(o->input));
+    tw->dx = doubles(twin_values(o->input));
+    tw->n = n;
+    tw->nodes = calloc(n, sizeof tw->nodes[0]);
+    assert(tw->nodes != NULL);
+    for (size_t i = 0; i < n; i++) make_node(tw, layers, i);
+    return tw;
+}
+
+void twin_free(struct twin *tw)
+{
+    for (size_t i = 0; i < tw->n; i++) {
+        struct twin_node *n = &tw->nodes[i];
+        for (size_t k = 0; k < n->n_params; k++) {
+            free(n->params[k].at);
+            free(n->params[k].gradient);
+        }
+        free(n->y);
+        free(n->dy);
+        free(n->kept);
+    }
+    free(tw->nodes);
+    free(tw->x);
+    free(tw->dx);
+    free(tw);
+}
+
+/* ---- looking at it --------------------------------------------------------------------------- */
+size_t twin_nodes(const struct twin *tw)
+{
+    return tw->n;
+}
+
+const struct spec_layer *twin_layer(const struct twin *tw, size_t node)
+{
+    return tw->nodes[node].spec;
+}
+
+size_t twin_params(const struct twin *tw, size_t node)
+{
+    return tw->nodes[node].n_params;
+}
+
+struct twin_param *twin_param(struct twin *tw, size_t node, size_t i)
+{
+    return &tw->nodes[node].params[i];
+}
+
+double *twin_input(struct twin *tw, struct twin_size *size)
+{
+    *size = tw->options.input;
+    return tw->x;
+}
+
+const double *twin_input_gradient(const struct twin *tw)
+{
+    return tw->dx;
+}
+
+const double *twin_value(const struct twin *tw, size_t node, struct twin_size *size)
+{
+    *size = tw->nodes[node].out;
+    return tw->nodes[node].y;
+}
+
+const double *twin_output(const struct twin *tw, struct twin_size *size)
+{
+    return twin_value(tw, tw->n - 1, size);
+}
+
+double twin_margin(const struct twin *tw, size_t node, size_t channel)
+{
+    return twin_neuron_margin(&tw->nodes[node], channel);
+}
+
+/* ---- running it ------------------------------------------------------------------------------ */
+void twin_forward(struct twin *tw, size_t first, size_t end)
+{
+    for (size_t i = first; i < end; i++) twin_kind(tw->nodes[i].spec->type)->forward(&tw->nodes[i]);
+}
+
+void twin_commit(struct twin *tw)
+{
+    for (size_t i = 0; i < tw->n; i++) {
+        const struct twin_node *n = &tw->nodes[i];
+        const struct twin_kind *kind = twin_kind(n->spec->type);
+        for (size_t k = 0; k < n->n_params; k++)
+            if (n->params[k].buffer)
+                memcpy(n->params[k].gradient, n->params[k].at,
+                       n->params[k].values * sizeof n->params[k].at[0]);
+        if (kind->commit != NULL && tw->options.training) kind->commit(n);
+    }
+}
+
+static void clear_gradients(struct twin *tw)
+{
+    memset(tw->dx, 0, twin_values(tw->options.input) * sizeof tw->dx[0]);
+    for (size_t i = 0; i < tw->n; i++) {
+        const struct twin_node *n = &tw->nodes[i];
+        memset(n->dy, 0, twin_values(n->out) * sizeof n->dy[0]);
+        for (size_t k = 0; k < n->n_params; k++) {
+            const struct twin_param *p = &n->params[k];
+            if (!p->buffer) memset(p->gradient, 0, p->values * sizeof p->gradient[0]);
+        }
+    }
+}
+
+void twin_backward(struct twin *tw, const double *up)
+{
+    const struct twin_node *last = &tw->nodes[tw->n - 1];
+    clear_gradients(tw);
+    memcpy(last->dy, up, twin_values(last->out) * sizeof up[0]);
+    for (size_t i = tw->n; i-- > 0;) twin_kind(tw->nodes[i].spec->type)->backward(&tw->nodes[i]);
+}

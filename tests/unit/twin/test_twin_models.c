@@ -1,0 +1,67 @@
+/* Every neuron model with every surrogate and reset behind a batch norm: the engine against the
+ * double twin. `make prove` takes both numerics and every number of threads. */
+#include "tests/unit/twin/twin_fixture.h"
+
+#include <string.h>
+
+enum { TEXT = 600 };
+
+/* Fields that the model has, different from case to case. */
+static void options(const struct spec_neuron_model *m, bool soft, size_t i, char out[static TEXT])
+{
+    static const char *const scopes[] = { "layer", "channel", "neuron" };
+    out[0] = '\0';
+    if (!m->serial) {
+        if (strcmp(m->name, "psn") != 0) (void)snprintf(out, TEXT, ",'k':%zu", 1 + i % 4);
+        return;
+    }
+    if ((m->traits & SPEC_SERIAL) == 0) {
+        (void)snprintf(out, TEXT, ",'scope':'%s'", scopes[i % 3]);
+        return;
+    }
+    size_t n = (size_t)snprintf(out, TEXT, ",'v_reset':%s,'detach_reset':%s,'decay_input':%s",
+                                soft ? "null" : "0.1", i % 2 == 0 ? "true" : "false",
+                                i / 2 % 2 == 0 ? "true" : "false");
+    const bool learns = i % 3 == 0;
+    if (learns) n += (size_t)snprintf(out + n, TEXT - n, ",'learn_threshold':true");
+    if (i % 5 == 0) n += (size_t)snprintf(out + n, TEXT - n, ",'refractory_steps':1");
+    if (learns || (m->traits & SPEC_LEARNS(15)) != 0)
+        (void)snprintf(out + n, TEXT - n, ",'scope':'%s'", scopes[i % 3]);
+}
+
+static void each(void (*fn)(const struct twin_case *c, const struct engine_plan *plan),
+                 size_t every)
+{
+    static const struct engine_plan plan = { .margin = 1e-4, .tolerance = 5e-6, .brief = true };
+    size_t models, surrogates, number = 0;
+    const struct spec_neuron_model *m = spec_neuron_models(&models);
+    const struct spec_surrogate_kind *g = spec_surrogate_kinds(&surrogates);
+    cr_assert(models >= 14 && surrogates >= 17);
+    for (size_t i = 0; i < models * surrogates * 2; i++) {
+        const size_t model = i / 2 / surrogates, kind = i / 2 % surrogates;
+        char own[TEXT], network[2 * TEXT];
+        if (number++ % every != 0) continue;
+        options(&m[model], i % 2 == 1, number, own);
+        (void)snprintf(network, sizeof network,
+                       "'layers':[{'type':'batch_norm'},{'type':'neuron','model':'%s',"
+                       "'surrogate':{'type':'%s'}%s}]",
+                       m[model].name, g[kind].name, own);
+        const struct twin_case c = {
+            .name = network, .network = network, .in = { 5, 2, 1 + i % 20, 2, 3 }, .seed = i
+        };
+        fn(&c, &plan);
+    }
+}
+
+/* Goal: spikes and gradients of every model with every surrogate and reset are those of the
+ * twin. */
+Test(twin_models, engine, .timeout = 600)
+{
+    each(check_engine, 1);
+}
+
+/* Goal: a wrong sign of any gradient of any model is seen. */
+Test(twin_models, wrong_signs_are_seen, .timeout = 60)
+{
+    each(check_signs, 17);
+}
