@@ -186,8 +186,8 @@ Test(training, a_stream_resumes_where_it_ended)
     service_end(&s);
 }
 
-/* Goal: the monitors that a spec has by default suit every kind of sample: images, frames of events,
- * sequences. The input stands beside the rasters with all its frames. */
+/* Goal: the monitors that a spec has by default suit every kind of sample: images, frames of
+ * events, sequences. The input stands beside the rasters with all its frames. */
 Test(training, samples_of_every_kind_are_monitored, .timeout = 120)
 {
     static const struct {
