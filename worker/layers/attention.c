@@ -73,10 +73,10 @@ struct att {
     double *saved, *scratch;
 };
 
-static struct att att_of(const struct layer *l, const struct step *s, bool expand)
+static struct att att_of(const struct layer *l, const struct step *s, struct span t)
 {
     return (struct att){
-        .l = l, .x = layer_float_input(l, s, expand), .y = s->y, .dy = s->dy, .dx = s->dx[0],
+        .l = l, .x = layer_float_input(l, s, t), .y = s->y, .dy = s->dy, .dx = s->dx[0],
         .first = s->w + l->params[ATT_FIRST].offset,
         .second = s->w + l->params[ATT_SECOND].offset,
         .length = att_length(l), .hidden = att_hidden(l), .steps = l->out.t_stored,
@@ -171,7 +171,7 @@ static void att_forward_sample(void *ctx, size_t b, size_t thread)
 static void att_forward(const struct layer *l, const struct step *s, struct span t)
 {
     assert(t.begin == 0 && t.end == l->in.t);
-    struct att a = att_of(l, s, true);
+    struct att a = att_of(l, s, t);
     threads_run(s->kc->threads, a.x.desc.b, att_forward_sample, &a);
 }
 
@@ -265,7 +265,7 @@ static void att_backward_sample(void *ctx, size_t b, size_t thread)
 static void att_backward_data(const struct layer *l, const struct step *s, struct span t)
 {
     assert(t.begin == 0 && t.end == l->in.t);
-    struct att a = att_of(l, s, false);
+    struct att a = att_of(l, s, LAYER_NO_STEPS);
     threads_run(s->kc->threads, a.x.desc.b, att_backward_sample, &a);
 }
 
@@ -287,7 +287,8 @@ static void att_init(const struct layer *l, size_t i, struct philox_key key, uin
 
 #define ATTENTION_OPS(label)                                                                       \
     {                                                                                              \
-        .name = label, .reshape = att_reshape, .forward = att_forward,                             \
+        .name = label, .all_steps = "factors are made of all time-steps",                          \
+        .reshape = att_reshape, .forward = att_forward,                                            \
         .backward_data = att_backward_data, .backward_weights = att_backward_weights,              \
         .init = att_init,                                                                          \
     }

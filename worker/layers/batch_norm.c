@@ -86,7 +86,7 @@ static void bn_affine(const struct layer *l, const struct step *s, struct bn_sav
 static void bn_forward(const struct layer *l, const struct step *s, struct span t)
 {
     assert(t.begin == 0 && t.end == l->in.t); /* statistics always see all T */
-    const struct tensor_view x = layer_float_input(l, s, true);
+    const struct tensor_view x = layer_float_input(l, s, t);
     const size_t c_stored = x.desc.c_stored;
     struct bn_saved v = bn_saved_of(l, s, c_stored);
     const float *running_mean = s->buffers + l->params[BN_RUNNING_MEAN].offset;
@@ -106,7 +106,7 @@ static void bn_forward(const struct layer *l, const struct step *s, struct span 
 
 static void bn_commit(const struct layer *l, const struct step *s)
 {
-    const struct tensor_view x = layer_float_input(l, s, false);
+    const struct tensor_view x = layer_float_input(l, s, LAYER_NO_STEPS);
     const struct bn_saved v = bn_saved_of(l, s, x.desc.c_stored);
     float *running_mean = s->buffers + l->params[BN_RUNNING_MEAN].offset;
     float *running_var = s->buffers + l->params[BN_RUNNING_VAR].offset;
@@ -149,7 +149,7 @@ static void bn_chain_shards(const struct step *s, const struct bn_backward *w, s
 static void bn_backward_data_layer(const struct layer *l, const struct step *s, struct span t)
 {
     assert(t.begin == 0 && t.end == l->in.t);
-    const struct tensor_view x = layer_float_input(l, s, false);
+    const struct tensor_view x = layer_float_input(l, s, LAYER_NO_STEPS);
     const size_t c = x.desc.c_stored;
     const struct bn_saved v = bn_saved_of(l, s, c);
     const struct bn_backward w = bn_backward_of(s, &x.desc);
@@ -173,7 +173,7 @@ static void bn_backward_data_layer(const struct layer *l, const struct step *s, 
 
 static void bn_backward_weights(const struct layer *l, const struct step *s)
 {
-    const struct tensor_view x = layer_float_input(l, s, false);
+    const struct tensor_view x = layer_float_input(l, s, LAYER_NO_STEPS);
     const size_t c = x.desc.c_stored;
     const double *sum = bn_backward_of(s, &x.desc).shard + s->shard * bn_sums(&x.desc);
     float *dgamma = s->dw + l->params[BN_WEIGHT].offset, *dbeta = s->dw + l->params[BN_BIAS].offset;
@@ -217,6 +217,7 @@ static void threshold_init(const struct layer *l, size_t i, struct philox_key ke
 
 const struct layer_ops threshold_batch_norm_ops = {
     .name = "threshold_batch_norm",
+    .all_steps = "statistics are those of all time-steps",
     .reshape = bn_reshape,
     .forward = bn_forward,
     .commit = bn_commit,
@@ -229,6 +230,7 @@ const struct layer_ops threshold_batch_norm_ops = {
 
 const struct layer_ops batch_norm_ops = {
     .name = "batch_norm",
+    .all_steps = "statistics are those of all time-steps",
     .reshape = bn_reshape,
     .forward = bn_forward,
     .commit = bn_commit,

@@ -136,7 +136,7 @@ static void standardise_back(const struct layer *l, const struct step *s, float 
 
 static void conv2d_forward(const struct layer *l, const struct step *s, struct span t)
 {
-    if (standardised(l)) standardise(l, s);
+    if (standardised(l) && t.begin == 0) standardise(l, s);
     conv_forward(s->kc, &l->u.conv, &s->x[0].desc, s->x[0].data, weights_of(l, s), bias_of(l, s),
                  &s->y.desc, s->y.data, t);
 }
@@ -145,7 +145,7 @@ static void conv2d_backward_data(const struct layer *l, const struct step *s, st
 {
     if (s->dx[0].data == NULL) return;
     float *wt = (float *)(void *)s->scratch;
-    conv_transpose(s->kc, &l->u.conv, weights_of(l, s), wt);
+    if (t.end == l->in.t) conv_transpose(s->kc, &l->u.conv, weights_of(l, s), wt);
     conv_backward_data(s->kc, &l->u.conv, &s->dy.desc, s->dy.data, wt, 1.0f, &s->dx[0].desc,
                        s->dx[0].data, t);
 }

@@ -68,16 +68,19 @@ static int ct_reshape(struct layer *l, const struct tensor_desc *in, size_t n_in
 }
 
 struct spread {
-    struct tensor_view small, wide;
+    struct tensor_view small, wide; /* of the steps of one call */
     size_t stride_h, stride_w, t_count;
 };
 
-static struct spread spread_of(const struct layer *l, struct tensor_view small, void *wide)
+static struct spread spread_of(const struct layer *l, struct tensor_view small, void *wide,
+                               struct span t)
 {
     const int64_t *stride = l->spec->u.conv_transpose2d.stride;
     struct spread k = { .small = small, .wide = { spread_desc(l), wide },
                         .stride_h = (size_t)stride[0], .stride_w = (size_t)stride[1] };
     k.wide.desc.b = small.desc.b;
+    k.small = tensor_steps(&k.small, t);
+    k.wide = tensor_steps(&k.wide, t);
     k.t_count = k.wide.desc.t_stored;
     return k;
 }
@@ -117,28 +120,30 @@ static void gather_image(void *ctx, size_t item, size_t thread)
 
 static void ct_forward(const struct layer *l, const struct step *s, struct span t)
 {
-    struct spread k = spread_of(l, s->x[0], s->saved);
+    struct spread k = spread_of(l, s->x[0], s->saved, t);
+    const struct tensor_view y = tensor_steps(&s->y, t);
     threads_run(s->kc->threads, k.small.desc.b * k.t_count, spread_image, &k);
     const float *bias = l->n_params > CT_BIAS ? s->w + l->params[CT_BIAS].offset : NULL;
-    conv_forward(s->kc, &l->u.conv, &k.wide.desc, k.wide.data, s->w, bias, &s->y.desc, s->y.data,
-                 t);
+    conv_forward(s->kc, &l->u.conv, &k.wide.desc, k.wide.data, s->w, bias, &y.desc, y.data,
+                 (struct span){ 0, y.desc.t });
 }
 
 static void ct_backward_data(const struct layer *l, const struct step *s, struct span t)
 {
     if (s->dx[0].data == NULL) return;
-    struct spread k = spread_of(l, s->dx[0], s->scratch);
+    struct spread k = spread_of(l, s->dx[0], s->scratch, t);
+    const struct tensor_view dy = tensor_steps(&s->dy, t);
     float *wt = (float *)(void *)(s->scratch + mem_align(tensor_bytes(&k.wide.desc), 64));
-    conv_transpose(s->kc, &l->u.conv, s->w, wt);
-    conv_backward_data(s->kc, &l->u.conv, &s->dy.desc, s->dy.data, wt, 1.0f, &k.wide.desc,
-                       k.wide.data, t);
+    if (t.end == l->in.t) conv_transpose(s->kc, &l->u.conv, s->w, wt);
+    conv_backward_data(s->kc, &l->u.conv, &dy.desc, dy.data, wt, 1.0f, &k.wide.desc, k.wide.data,
+                       (struct span){ 0, dy.desc.t });
     threads_run(s->kc->threads, k.small.desc.b * k.t_count, gather_image, &k);
 }
 
 static void ct_backward_weights(const struct layer *l, const struct step *s)
 {
     const struct span b = step_shard(s, s->shard);
-    const struct spread k = spread_of(l, s->x[0], s->saved);
+    const struct spread k = spread_of(l, s->x[0], s->saved, (struct span){ 0, l->in.t });
     conv_backward_weights(s->kc, &l->u.conv, &k.wide.desc, k.wide.data, &s->dy.desc, s->dy.data, b,
                           s->dw);
     if (l->n_params > CT_BIAS)

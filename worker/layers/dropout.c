@@ -88,15 +88,20 @@ static void draw_sample(void *ctx, size_t item, size_t thread)
         }
 }
 
+static void make_masks(struct mask_job *j, size_t samples)
+{
+    const uint64_t *given = j->s->probe != NULL ? j->s->probe->keep : NULL;
+    const size_t bytes = samples * j->m.pixels * j->m.words * sizeof j->keep[0];
+    if (!j->s->training) memset(j->keep, 0xff, bytes);
+    else if (given != NULL) memcpy(j->keep, given, bytes);
+    else threads_run(j->s->kc->threads, samples, draw_sample, j);
+}
+
 static void dropout_layer_forward(const struct layer *l, const struct step *s, struct span t)
 {
-    const struct tensor_view x = layer_float_input(l, s, true);
+    const struct tensor_view x = layer_float_input(l, s, t);
     struct mask_job j = { l, s, mask_of(&x.desc), layer_saved(l, s) };
-    const uint64_t *given = s->probe != NULL ? s->probe->keep : NULL;
-    const size_t bytes = x.desc.b * j.m.pixels * j.m.words * sizeof j.keep[0];
-    if (!s->training) memset(j.keep, 0xff, bytes);
-    else if (given != NULL) memcpy(j.keep, given, bytes);
-    else if (t.begin == 0) threads_run(s->kc->threads, x.desc.b, draw_sample, &j);
+    if (t.begin == 0) make_masks(&j, x.desc.b); /* of all spans */
     const struct tensor_desc from = tensor_image(&x.desc), to = tensor_image(&s->y.desc);
     dropout_forward(s->kc, &from, x.data, j.keep, s->training ? keep_scale(l) : 1.0f, &to,
                     s->y.data, t);

@@ -26,10 +26,10 @@ static void flatten_forward(const struct layer *l, const struct step *s, struct 
 static void flatten_backward(const struct layer *l, const struct step *s, struct span t)
 {
     (void)l;
-    (void)t;
     if (s->dx[0].data == NULL || s->dx[0].data == s->dy.data) return;
-    const struct tensor_desc from = tensor_image(&s->dy.desc);
-    tensor_expand(s->kc, &from, s->dy.data, &s->dx[0].desc, s->dx[0].data);
+    const struct tensor_view from = tensor_steps(&s->dy, t), to = tensor_steps(&s->dx[0], t);
+    const struct tensor_desc image = tensor_image(&from.desc);
+    tensor_expand(s->kc, &image, from.data, &to.desc, to.data);
 }
 
 const struct layer_ops flatten_ops = {

@@ -47,9 +47,9 @@ struct gn {
     double *sums;  /* [b][2][c aligned] */
 };
 
-static struct gn gn_of(const struct layer *l, const struct step *s, bool expand)
+static struct gn gn_of(const struct layer *l, const struct step *s, struct span t)
 {
-    return (struct gn){ .l = l, .x = layer_float_input(l, s, expand), .y = s->y, .dy = s->dy,
+    return (struct gn){ .l = l, .x = layer_float_input(l, s, t), .y = s->y, .dy = s->dy,
                         .dx = s->dx[0], .w = s->w, .saved = layer_saved(l, s) };
 }
 
@@ -108,7 +108,7 @@ static void gn_forward_sample(void *ctx, size_t b, size_t thread)
 static void gn_forward(const struct layer *l, const struct step *s, struct span t)
 {
     assert(t.begin == 0 && t.end == l->in.t);
-    struct gn g = gn_of(l, s, true);
+    struct gn g = gn_of(l, s, t);
     threads_run(s->kc->threads, g.x.desc.b, gn_forward_sample, &g);
 }
 
@@ -168,7 +168,7 @@ static void gn_backward_sample(void *ctx, size_t b, size_t thread)
 static void gn_backward_data(const struct layer *l, const struct step *s, struct span t)
 {
     assert(t.begin == 0 && t.end == l->in.t);
-    struct gn g = gn_of(l, s, false);
+    struct gn g = gn_of(l, s, LAYER_NO_STEPS);
     g.sums = (double *)(void *)s->scratch;
     threads_run(s->kc->threads, g.x.desc.b, gn_backward_sample, &g);
 }
@@ -192,6 +192,7 @@ static void gn_init(const struct layer *l, size_t i, struct philox_key key, uint
 
 const struct layer_ops group_norm_ops = {
     .name = "group_norm",
+    .all_steps = "sums of its gradients run over the time-steps in their order",
     .reshape = gn_reshape,
     .forward = gn_forward,
     .backward_data = gn_backward_data,

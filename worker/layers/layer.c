@@ -72,16 +72,21 @@ void layer_plan_float(struct layer *l, const struct tensor_desc *in, struct laye
     needs->saved_bytes += float_bytes(l);
 }
 
-struct tensor_view layer_float_input(const struct layer *l, const struct step *s, bool expand)
+struct tensor_view layer_float_input(const struct layer *l, const struct step *s, struct span t)
 {
     if (!l->expands) return s->x[0];
     struct tensor_view x = { .desc = l->in_float, .data = s->saved };
     x.desc.b = s->x[0].desc.b;
-    if (expand) {
-        struct tensor_desc from = tensor_image(&s->x[0].desc), to = tensor_image(&x.desc);
-        tensor_expand(s->kc, &from, s->x[0].data, &to, x.data);
+    if (t.end > t.begin) {
+        const struct tensor_view from = tensor_steps(&s->x[0], t), to = tensor_steps(&x, t);
+        tensor_expand(s->kc, &from.desc, from.data, &to.desc, to.data);
     }
     return x;
+}
+
+struct span layer_stored(const struct tensor_desc *d, struct span t)
+{
+    return d->t_stored == 1 ? (struct span){ 0, 1 } : t;
 }
 
 void *layer_saved(const struct layer *l, const struct step *s) { return s->saved + float_bytes(l); }

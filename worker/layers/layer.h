@@ -71,6 +71,9 @@ struct step {
 struct layer;
 struct layer_ops {
     const char *name;
+    /* Why forward and backward_data must have all T in one call, whatever the step mode; NULL: they
+     * take any spans, backward from the last to the first. neuron_layer says it of its model. */
+    const char *all_steps;
     /* Shapes and needs. Errors: ERR_SPEC (text names what does not fit). */
     int (*reshape)(struct layer *l, const struct tensor_desc *in, size_t n_in,
                    struct tensor_desc *out, struct layer_needs *needs, struct err *e);
@@ -98,6 +101,8 @@ struct layer {
     size_t number;                 /* position in the net: dropout's stream */
     enum isa isa;
     size_t shards;                 /* of a step: sums are kept for each */
+    size_t span_steps;             /* time-steps of a call; in.t: all */
+    const char *all_steps;         /* see layer_ops */
     struct tensor_desc in, out;
     struct layer_param params[LAYER_PARAMS_MAX];
     size_t n_params;
@@ -124,8 +129,12 @@ int layer_shape(const struct layer *l, const struct tensor_desc *in, struct spec
                 struct err *e);
 /* Plans an expanded copy when the input is BITS or COUNT8; call at the start of reshape. */
 void layer_plan_float(struct layer *l, const struct tensor_desc *in, struct layer_needs *needs);
-/* The input as floats; forward: expand = true makes the copy, backward finds it in saved. */
-struct tensor_view layer_float_input(const struct layer *l, const struct step *s, bool expand);
+/* The input as floats; forward makes the copy of steps t, backward (LAYER_NO_STEPS) finds it in
+ * saved. */
+#define LAYER_NO_STEPS ((struct span){ 0, 0 })
+struct tensor_view layer_float_input(const struct layer *l, const struct step *s, struct span t);
+/* Steps of t as they are stored: the one of a REPEAT tensor. */
+struct span layer_stored(const struct tensor_desc *d, struct span t);
 /* The part of saved behind that copy. */
 void *layer_saved(const struct layer *l, const struct step *s);
 /* Samples of shard i. */

@@ -1,13 +1,63 @@
 /* neuron_layer: any model of neurons/ as a layer; F32 or REPEAT in, BITS out, or F32 of a model
  * that puts out values. Called through layer_ops on the main thread; rows and samples are the
  * pool's items. Nothing but the output is saved: the backward pass runs the charge again from x
- * (reference: kernels.md 4). */
+ * (reference: kernels.md 4). Steps in spans: the state after each span but the last is saved too,
+ * for the backward pass to begin from. */
 #include "worker/layers/layer_kinds.h"
 
 #include "common/mem.h"
 
 #include <assert.h>
 
+/* ---- what crosses from span to span ---------------------------------------------------------- */
+static size_t spans(const struct layer *l) { return (l->in.t + l->span_steps - 1) / l->span_steps; }
+
+/* Planes of one float a cell. */
+static struct tensor_desc planes(const struct layer *l, size_t count)
+{
+    const struct tensor_desc image = tensor_image(&l->in);
+    return tensor_make(TENSOR_F32, image.b, count, image.c, image.h, image.w);
+}
+
+static size_t state_bytes(const struct layer *l)
+{
+    const struct tensor_desc d = planes(l, neuron_states(&l->u.neuron));
+    return mem_align(tensor_bytes(&d), 64);
+}
+
+/* The state after span i. */
+static struct tensor_view state_after(const struct layer *l, const struct step *s, size_t i)
+{
+    return (struct tensor_view){ planes(l, neuron_states(&l->u.neuron)),
+                                 (unsigned char *)layer_saved(l, s) + i * state_bytes(l) };
+}
+
+/* Sums for the parameters: totals of every shard, then those of one group of samples. */
+static size_t sums_bytes(const struct layer *l)
+{
+    const struct neuron *n = &l->u.neuron;
+    return mem_align((l->shards + neuron_group(n, l->in.b)) * neuron_sums(n) * sizeof(double), 64);
+}
+
+static void plan_spans(struct layer *l, struct layer_needs *needs)
+{
+    const struct tensor_desc flow = planes(l, neuron_flows(&l->u.neuron));
+    needs->backward_scratch_bytes = sums_bytes(l);
+    if (l->all_steps != NULL || spans(l) == 1) return;
+    needs->saved_bytes += (spans(l) - 1) * state_bytes(l);
+    needs->backward_scratch_bytes += tensor_bytes(&flow);
+}
+
+static void set_span(const struct layer *l, const struct step *s, struct span t,
+                     struct neuron_io *io)
+{
+    const size_t i = t.begin / l->span_steps;
+    io->t = t;
+    if (t.begin > 0) io->before = state_after(l, s, i - 1);
+    if (t.end < l->in.t) io->after = state_after(l, s, i);
+}
+
+/* ---- the layer ------------------------------------------------------------------------------- */
 static int neuron_layer_reshape(struct layer *l, const struct tensor_desc *in, size_t n_in,
                                 struct tensor_desc *out, struct layer_needs *needs, struct err *e)
 {
@@ -28,9 +78,8 @@ static int neuron_layer_reshape(struct layer *l, const struct tensor_desc *in, s
         for (size_t d = 0; d < p.n_dims; d++) p.dims[d] = from->dims[d];
         layer_add_param(l, needs, p);
     }
-    /* totals of every shard, then the sums of one group of samples */
-    needs->backward_scratch_bytes =
-        (l->shards + neuron_group(n, in->b)) * neuron_sums(n) * sizeof(double);
+    if (n->ops->states == 0) l->all_steps = "its weights reach over all time-steps";
+    plan_spans(l, needs);
     needs->thread_scratch_bytes = neuron_scratch_bytes(n);
     if (n->ops->macs != NULL) needs->macs = n->ops->macs(n) * image.c * image.h * image.w;
     return 0;
@@ -44,8 +93,8 @@ static void set_weights(const struct layer *l, const struct step *s, struct neur
 
 static void neuron_layer_forward(const struct layer *l, const struct step *s, struct span t)
 {
-    assert(t.begin == 0 && t.end == l->in.t); /* one scan over all T; state lives in registers */
-    struct neuron_io io = { .x = layer_float_input(l, s, true) };
+    struct neuron_io io = { .x = layer_float_input(l, s, t) };
+    set_span(l, s, t, &io);
     if (s->probe != NULL) {
         io.v0 = s->probe->v0;
         io.w0 = s->probe->w0;
@@ -62,8 +111,16 @@ static void neuron_layer_forward(const struct layer *l, const struct step *s, st
 
 static void neuron_layer_backward_data(const struct layer *l, const struct step *s, struct span t)
 {
-    assert(t.begin == 0 && t.end == l->in.t);
-    struct neuron_io io = { .x = layer_float_input(l, s, false), .ds = s->dy, .dx = s->dx[0] };
+    struct neuron_io io = { .x = layer_float_input(l, s, LAYER_NO_STEPS), .ds = s->dy,
+                            .dx = s->dx[0] };
+    /* The gradient of one frame for all steps is their sum, t ascending. */
+    const bool at_once = l->in.kind == TENSOR_REPEAT;
+    if (at_once && t.begin > 0) return;
+    if (at_once) t.end = l->in.t;
+    set_span(l, s, t, &io);
+    if (t.begin > 0 || t.end < l->in.t)
+        io.flow = (struct tensor_view){ planes(l, neuron_flows(&l->u.neuron)),
+                                        s->scratch + sums_bytes(l) };
     if (s->probe != NULL) {
         io.v0 = s->probe->v0;
         io.w0 = s->probe->w0;

@@ -54,14 +54,14 @@ static int max_pool_reshape(struct layer *l, const struct tensor_desc *in, size_
 
 static void max_pool_layer_forward(const struct layer *l, const struct step *s, struct span t)
 {
-    const struct tensor_view x = layer_float_input(l, s, true);
+    const struct tensor_view x = layer_float_input(l, s, t);
     max_pool_forward(s->kc, &l->u.pool, &x.desc, x.data, &s->y.desc, s->y.data, t);
 }
 
 static void max_pool_layer_backward(const struct layer *l, const struct step *s, struct span t)
 {
     if (s->dx[0].data == NULL) return;
-    const struct tensor_view x = layer_float_input(l, s, false);
+    const struct tensor_view x = layer_float_input(l, s, LAYER_NO_STEPS);
     max_pool_backward(s->kc, &l->u.pool, &x.desc, x.data, &s->dy.desc, s->dy.data, &s->dx[0].desc,
                       s->dx[0].data, t);
 }

@@ -51,9 +51,9 @@ struct sa {
     double *saved, *scratch;
 };
 
-static struct sa sa_of(const struct layer *l, const struct step *s, bool expand)
+static struct sa sa_of(const struct layer *l, const struct step *s, struct span t)
 {
-    return (struct sa){ .l = l, .x = layer_float_input(l, s, expand), .y = s->y, .dy = s->dy,
+    return (struct sa){ .l = l, .x = layer_float_input(l, s, t), .y = s->y, .dy = s->dy,
                         .dx = s->dx[0], .w = s->w, .k = sa_kernel(l),
                         .pixels = l->in.h * l->in.w, .saved = layer_saved(l, s),
                         .scratch = (double *)(void *)s->scratch };
@@ -128,7 +128,7 @@ static void sa_forward_sample(void *ctx, size_t b, size_t thread)
 static void sa_forward(const struct layer *l, const struct step *s, struct span t)
 {
     assert(t.begin == 0 && t.end == l->in.t);
-    struct sa a = sa_of(l, s, true);
+    struct sa a = sa_of(l, s, t);
     threads_run(s->kc->threads, a.x.desc.b, sa_forward_sample, &a);
 }
 
@@ -188,7 +188,7 @@ static void sa_backward_sample(void *ctx, size_t b, size_t thread)
 static void sa_backward_data(const struct layer *l, const struct step *s, struct span t)
 {
     assert(t.begin == 0 && t.end == l->in.t);
-    struct sa a = sa_of(l, s, false);
+    struct sa a = sa_of(l, s, LAYER_NO_STEPS);
     threads_run(s->kc->threads, a.x.desc.b, sa_backward_sample, &a);
 }
 
@@ -206,6 +206,7 @@ static void sa_init(const struct layer *l, size_t i, struct philox_key key, uint
 
 const struct layer_ops spatial_attention_ops = {
     .name = "spatial_attention",
+    .all_steps = "factors are made of all time-steps",
     .reshape = sa_reshape,
     .forward = sa_forward,
     .backward_data = sa_backward_data,

@@ -34,11 +34,11 @@ struct filter {
     double *sums; /* [b] of dL/da */
 };
 
-static struct filter filter_of(const struct layer *l, const struct step *s, bool expand)
+static struct filter filter_of(const struct layer *l, const struct step *s, struct span t)
 {
     const bool learns = l->spec->u.synapse_filter.learnable;
     return (struct filter){
-        .kc = s->kc, .x = layer_float_input(l, s, expand), .y = s->y, .dy = s->dy, .dx = s->dx[0],
+        .kc = s->kc, .x = layer_float_input(l, s, t), .y = s->y, .dy = s->dy, .dx = s->dx[0],
         .a = learns ? kernels_sigmoid(l->isa, s->w[0])
                     : (float)(1.0 / l->spec->u.synapse_filter.tau),
         .t_count = l->in.t, .sums = (double *)(void *)s->scratch,
@@ -64,7 +64,7 @@ static void filter_row(void *ctx, size_t item, size_t thread)
 static void sf_forward(const struct layer *l, const struct step *s, struct span t)
 {
     assert(t.begin == 0 && t.end == l->in.t); /* one scan over all T */
-    struct filter f = filter_of(l, s, true);
+    struct filter f = filter_of(l, s, t);
     threads_run(s->kc->threads, f.y.desc.b * f.y.desc.h, filter_row, &f);
 }
 
@@ -120,13 +120,13 @@ static void filter_back_sample(void *ctx, size_t b, size_t thread)
 static void sf_backward_data(const struct layer *l, const struct step *s, struct span t)
 {
     assert(t.begin == 0 && t.end == l->in.t);
-    struct filter f = filter_of(l, s, false);
+    struct filter f = filter_of(l, s, LAYER_NO_STEPS);
     threads_run(s->kc->threads, f.y.desc.b, filter_back_sample, &f);
 }
 
 static void sf_backward_weights(const struct layer *l, const struct step *s)
 {
-    const struct filter f = filter_of(l, s, false);
+    const struct filter f = filter_of(l, s, LAYER_NO_STEPS);
     layer_chain(f.sums, 1, 1, step_shard(s, s->shard), s->dw);
     s->dw[0] = s->dw[0] * f.a * (1.0f - f.a);
 }
@@ -143,6 +143,7 @@ static void sf_init(const struct layer *l, size_t i, struct philox_key key, uint
 
 const struct layer_ops synapse_filter_ops = {
     .name = "synapse_filter",
+    .all_steps = "its trace is one scan over all time-steps",
     .reshape = sf_reshape,
     .forward = sf_forward,
     .backward_data = sf_backward_data,

@@ -163,6 +163,7 @@ static void tn_unpack(const struct layer *l, size_t i, const float *packed, floa
 
 const struct layer_ops temporal_batch_norm_ops = {
     .name = "temporal_batch_norm",
+    .all_steps = "statistics are those of all time-steps",
     .reshape = tn_reshape,
     .forward = tn_forward,
     .commit = tn_commit,

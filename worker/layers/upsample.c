@@ -22,7 +22,8 @@ static int upsample_reshape(struct layer *l, const struct tensor_desc *in, size_
 
 struct upsampling {
     struct tensor_view small, large; /* values, or their gradients */
-    size_t up_h, up_w, t_count;
+    size_t up_h, up_w;
+    struct span t;
 };
 
 static size_t pixel_at(const struct tensor_desc *d, size_t b, size_t t, size_t y, size_t x)
@@ -31,12 +32,27 @@ static size_t pixel_at(const struct tensor_desc *d, size_t b, size_t t, size_t y
            x * d->pixel;
 }
 
+static size_t upsample_images(const struct upsampling *u)
+{
+    return u->t.end - u->t.begin;
+}
+
+static size_t upsample_sample(const struct upsampling *u, size_t item)
+{
+    return item / upsample_images(u);
+}
+
+static size_t upsample_time(const struct upsampling *u, size_t item)
+{
+    return u->t.begin + item % upsample_images(u);
+}
+
 static void repeat_image(void *ctx, size_t item, size_t thread)
 {
     (void)thread;
     const struct upsampling *u = ctx;
     const struct tensor_desc *from = &u->small.desc, *to = &u->large.desc;
-    const size_t b = item / u->t_count, t = item % u->t_count;
+    const size_t b = upsample_sample(u, item), t = upsample_time(u, item);
     const size_t bytes = tensor_element_bytes(from->kind);
     assert(from->pixel == to->pixel);
     for (size_t y = 0; y < to->h; y++)
@@ -66,27 +82,27 @@ static void sum_image(void *ctx, size_t item, size_t thread)
     const struct upsampling *u = ctx;
     for (size_t p = 0; p < u->small.desc.h * u->small.desc.w; p++)
         for (size_t block = 0; block < (u->small.desc.c + 15) / 16; block++)
-            sum_window(u, item / u->t_count, item % u->t_count, p, block);
+            sum_window(u, upsample_sample(u, item), upsample_time(u, item), p, block);
 }
 
 static void upsample_walk(const struct layer *l, const struct step *s, struct tensor_view small,
-                          struct tensor_view large, void (*fn)(void *, size_t, size_t))
+                          struct tensor_view large, struct span t,
+                          void (*fn)(void *, size_t, size_t))
 {
     const int64_t *up = l->spec->u.upsample.scale_factor;
-    struct upsampling u = { small, large, (size_t)up[0], (size_t)up[1], small.desc.t_stored };
-    threads_run(s->kc->threads, small.desc.b * u.t_count, fn, &u);
+    struct upsampling u = { small, large, (size_t)up[0], (size_t)up[1],
+                            layer_stored(&small.desc, t) };
+    threads_run(s->kc->threads, small.desc.b * upsample_images(&u), fn, &u);
 }
 
 static void upsample_forward(const struct layer *l, const struct step *s, struct span t)
 {
-    assert(t.begin == 0 && t.end == l->in.t);
-    upsample_walk(l, s, s->x[0], s->y, repeat_image);
+    upsample_walk(l, s, s->x[0], s->y, t, repeat_image);
 }
 
 static void upsample_backward(const struct layer *l, const struct step *s, struct span t)
 {
-    assert(t.begin == 0 && t.end == l->in.t);
-    if (s->dx[0].data != NULL) upsample_walk(l, s, s->dx[0], s->dy, sum_image);
+    if (s->dx[0].data != NULL) upsample_walk(l, s, s->dx[0], s->dy, t, sum_image);
 }
 
 const struct layer_ops upsample_ops = {

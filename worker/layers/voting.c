@@ -23,18 +23,13 @@ struct vote {
     struct span t;
 };
 
-static struct span stored_steps(const struct tensor_desc *d, struct span t)
-{
-    return d->t_stored == 1 ? (struct span){ 0, 1 } : t;
-}
-
 static void vote_sample(void *ctx, size_t b, size_t thread)
 {
     (void)thread;
     const struct vote *v = ctx;
     const size_t size = (size_t)v->l->spec->u.voting.size;
     const struct tensor_desc *wide = &v->wide.desc, *narrow = &v->narrow.desc;
-    const struct span t = stored_steps(narrow, v->t);
+    const struct span t = layer_stored(narrow, v->t);
     for (size_t step = t.begin; step < t.end; step++) {
         const float *x = (const float *)v->wide.data + tensor_at(wide, b, step, 0, 0, 0);
         float *y = (float *)v->narrow.data + tensor_at(narrow, b, step, 0, 0, 0);
@@ -53,7 +48,7 @@ static void unvote_sample(void *ctx, size_t b, size_t thread)
     const struct vote *v = ctx;
     const size_t size = (size_t)v->l->spec->u.voting.size;
     const struct tensor_desc *wide = &v->wide.desc, *narrow = &v->narrow.desc;
-    const struct span t = stored_steps(narrow, v->t);
+    const struct span t = layer_stored(narrow, v->t);
     for (size_t step = t.begin; step < t.end; step++) {
         const float *dy = (const float *)v->narrow.data + tensor_at(narrow, b, step, 0, 0, 0);
         float *dx = v->wide.data; /* may be blocked: a convolution's output of one pixel */
@@ -68,7 +63,7 @@ static void unvote_sample(void *ctx, size_t b, size_t thread)
 
 static void voting_forward(const struct layer *l, const struct step *s, struct span t)
 {
-    struct vote v = { l, layer_float_input(l, s, true), s->y, t };
+    struct vote v = { l, layer_float_input(l, s, t), s->y, t };
     threads_run(s->kc->threads, v.wide.desc.b, vote_sample, &v);
 }
 

@@ -43,6 +43,7 @@ struct net_options {
     enum isa isa;
     size_t memory_bytes_max; /* 0 = no limit; else ERR_OUT_OF_PLAN when the plan is larger */
     uint64_t seed;       /* initial weights, dropout */
+    size_t span_steps;   /* time-steps of one call of a layer that can; 0 = all (train.step_mode) */
 };
 struct net_plan { /* bytes by kind; their sum is the arena */
     size_t parameters_bytes, gradients_bytes, buffers_bytes, activations_bytes, saved_bytes,

@@ -42,11 +42,14 @@ static int reshape_node(struct net *n, size_t i, const struct spec_layer *layers
     struct layer *l = &node->layer;
     *l = (struct layer){ .ops = layer_ops_of(spec->type), .spec = spec, .number = i,
                          .isa = n->options.isa, .shards = n->options.shards, .in = in[0] };
+    l->all_steps = l->ops->all_steps;
+    l->span_steps = net_span_steps(n, l);
     if (l->ops->reshape(l, in, node->n_inputs, &node->out, &node->needs, e) != 0)
         return err_wrap(e, "layer %s (%s)", spec->path, l->ops->name);
     /* A layer without a scale of its own passes on its input's, and that it may not be 1. */
     if (l->ops->scale == NULL) node->out.scaled |= in[0].scaled;
     l->out = node->out;
+    l->span_steps = net_span_steps(n, l);
     node->weight_offset = n->weight_floats;
     node->buffer_offset = n->buffer_floats;
     node->first_param = n->n_params;

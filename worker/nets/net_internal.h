@@ -65,6 +65,11 @@ struct net {
 bool net_output_gradient_is_direct(const struct net *n);
 /* Memory of a block, NULL for NET_NO_BLOCK. */
 void *net_block(const struct net *n, size_t block);
+/* Steps of one call of a layer, from net_options.span_steps and what the layer allows. */
+size_t net_span_steps(const struct net *n, const struct layer *l);
+/* Forward and backward_data of one layer over all T. */
+void net_forward_spans(const struct layer *l, const struct step *s);
+void net_backward_spans(const struct layer *l, const struct step *s);
 /* A node's tensor for `samples` samples; NET_INPUT is the input. */
 struct tensor_view net_view(const struct net *n, size_t node, size_t samples);
 

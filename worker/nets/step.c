@@ -81,14 +81,13 @@ static void set_scale(struct net *n, size_t i, bool training)
 void net_forward(struct net *n, const struct net_step *s)
 {
     assert(s->samples > 0 && s->samples <= n->options.input.b);
-    const struct span all = { 0, n->options.input.t };
     n->last = *s;
     for (size_t i = 0; i < n->n_nodes; i++) {
         struct net_node *node = &n->nodes[i];
         const int64_t start_ns = n->profile ? clock_mono_ns() : 0;
         set_scale(n, i, s->training);
         const struct step step = step_of(n, s, i);
-        node->layer.ops->forward(&node->layer, &step, all);
+        net_forward_spans(&node->layer, &step);
         if (s->training && node->layer.ops->commit != NULL)
             node->layer.ops->commit(&node->layer, &step);
         if (n->profile) node->forward_ms = (double)(clock_mono_ns() - start_ns) * 1e-6;
@@ -174,8 +173,7 @@ static void backward_node(struct net *n, const struct net_step *s, size_t i)
         step.dx[k] = reader_gradient(n, node->inputs[k], i, s->samples);
         clear_border(n, &step.dx[k]);
     }
-    const struct span all = { 0, n->options.input.t };
-    node->layer.ops->backward_data(&node->layer, &step, all);
+    net_backward_spans(&node->layer, &step);
     for (size_t k = 0; k < node->n_inputs; k++) {
         const struct tensor_view sum = gradient_view(n, node->inputs[k], s->samples);
         if (sum.data != step.dx[k].data) tensor_add(&n->kc, &sum.desc, sum.data, step.dx[k].data);

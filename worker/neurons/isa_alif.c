@@ -47,9 +47,6 @@ LANES_INLINE lanes_f alif_fired(const struct serial_cell *m, const struct serial
 extern const struct neuron_ops ISA_SYMBOL(neuron_alif_ops);
 const struct neuron_ops ISA_SYMBOL(neuron_alif_ops) = {
     .prepare = alif_prepare,
-    .scratch_floats = serial_scratch_floats,
-    .forward = serial_forward,
-    .backward = serial_backward,
+    SERIAL_OPS,
     .time_constant = leak_time_constant,
-    .membrane = true,
 };

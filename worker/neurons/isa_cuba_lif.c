@@ -33,8 +33,5 @@ LANES_INLINE void cuba_charged(const float *k, lanes_f dh, struct serial_flow *f
 extern const struct neuron_ops ISA_SYMBOL(neuron_cuba_lif_ops);
 const struct neuron_ops ISA_SYMBOL(neuron_cuba_lif_ops) = {
     .prepare = cuba_prepare,
-    .scratch_floats = serial_scratch_floats,
-    .forward = serial_forward,
-    .backward = serial_backward,
-    .membrane = true,
+    SERIAL_OPS,
 };

@@ -40,8 +40,5 @@ LANES_INLINE void eif_charged(const float *k, const struct serial_seen *seen, la
 extern const struct neuron_ops ISA_SYMBOL(neuron_eif_ops);
 const struct neuron_ops ISA_SYMBOL(neuron_eif_ops) = {
     .prepare = eif_prepare,
-    .scratch_floats = serial_scratch_floats,
-    .forward = serial_forward,
-    .backward = serial_backward,
-    .membrane = true,
+    SERIAL_OPS,
 };

@@ -128,10 +128,7 @@ extern const struct neuron_ops ISA_SYMBOL(neuron_gated_lif_ops);
 const struct neuron_ops ISA_SYMBOL(neuron_gated_lif_ops) = {
     .params = gated_params,
     .init = gated_init,
-    .scratch_floats = serial_scratch_floats,
-    .forward = serial_forward,
-    .backward = serial_backward,
+    SERIAL_OPS,
     .gradient = gated_gradient,
     .time_constant = gated_time_constant,
-    .membrane = true,
 };

@@ -6,8 +6,5 @@
 
 extern const struct neuron_ops ISA_SYMBOL(neuron_if_ops);
 const struct neuron_ops ISA_SYMBOL(neuron_if_ops) = {
-    .scratch_floats = serial_scratch_floats,
-    .forward = serial_forward,
-    .backward = serial_backward,
-    .membrane = true,
+    SERIAL_OPS,
 };

@@ -89,10 +89,7 @@ const struct neuron_ops ISA_SYMBOL(neuron_klif_ops) = {
     .params = klif_params,
     .init = klif_init,
     .prepare = klif_prepare,
-    .scratch_floats = serial_scratch_floats,
-    .forward = serial_forward,
-    .backward = serial_backward,
+    SERIAL_OPS,
     .gradient = serial_gradient,
     .time_constant = leak_time_constant,
-    .membrane = true,
 };

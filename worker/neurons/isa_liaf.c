@@ -51,10 +51,7 @@ LANES_INLINE lanes_f liaf_direct(const struct serial_cell *m, const struct seria
 extern const struct neuron_ops ISA_SYMBOL(neuron_liaf_ops);
 const struct neuron_ops ISA_SYMBOL(neuron_liaf_ops) = {
     .prepare = liaf_prepare,
-    .scratch_floats = serial_scratch_floats,
-    .forward = serial_forward,
-    .backward = serial_backward,
+    SERIAL_OPS,
     .time_constant = leak_time_constant,
-    .membrane = true,
     .analog = true,
 };

@@ -10,9 +10,6 @@
 extern const struct neuron_ops ISA_SYMBOL(neuron_lif_ops);
 const struct neuron_ops ISA_SYMBOL(neuron_lif_ops) = {
     .prepare = leak_prepare,
-    .scratch_floats = serial_scratch_floats,
-    .forward = serial_forward,
-    .backward = serial_backward,
+    SERIAL_OPS,
     .time_constant = leak_time_constant,
-    .membrane = true,
 };

@@ -76,10 +76,7 @@ const struct neuron_ops ISA_SYMBOL(neuron_plif_ops) = {
     .params = plif_params,
     .init = plif_init,
     .prepare = plif_prepare,
-    .scratch_floats = serial_scratch_floats,
-    .forward = serial_forward,
-    .backward = serial_backward,
+    SERIAL_OPS,
     .gradient = plif_gradient,
     .time_constant = plif_time_constant,
-    .membrane = true,
 };

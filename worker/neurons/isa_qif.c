@@ -34,8 +34,5 @@ LANES_INLINE void qif_charged(const float *k, const struct serial_seen *seen, la
 extern const struct neuron_ops ISA_SYMBOL(neuron_qif_ops);
 const struct neuron_ops ISA_SYMBOL(neuron_qif_ops) = {
     .prepare = qif_prepare,
-    .scratch_floats = serial_scratch_floats,
-    .forward = serial_forward,
-    .backward = serial_backward,
-    .membrane = true,
+    SERIAL_OPS,
 };

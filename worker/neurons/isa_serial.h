@@ -16,7 +16,7 @@
  *   SERIAL_DIRECT(m, k, ds, f)          dL/dh that does not go through them; default 0
  *   SERIAL_RESET(m, h, spike)           v; default serial_reset
  *   SERIAL_THRESHOLD(m, s)              default m->threshold
- *   SERIAL_NEXT(m, s, x, h, spike)      w; only models with SERIAL_SECOND
+ *   SERIAL_NEXT(m, s, x, h, spike)      w; only models with a second state
  *   SERIAL_START_W(r)                   w before the first step; default 0
  *   SERIAL_OUTPUT(m, h)                 y of models that put out values
  *   SERIAL_SUMS                         parameters of the model whose gradient f->sum collects
@@ -27,7 +27,11 @@
  * The simple models have no second state and one threshold: forward keeps v of 64 channels in
  * registers and writes 64 spikes as one word, backward keeps h and g of a column in scratch. All
  * others, and any model with a learned threshold or refractory steps, go block by block of 16
- * channels and keep all that the backward scan asks for. */
+ * channels and keep all that the backward scan asks for.
+ *
+ * A call does the steps of c->t. State enters a span through c->before and leaves through c->after;
+ * gradients and the sums of parameters come from the span behind and go to the one before through
+ * c->flow, as the floats they are: their double sums take them once, after the first step. */
 #ifndef WORKER_ISA_SERIAL_H
 #define WORKER_ISA_SERIAL_H
 
@@ -45,7 +49,10 @@
 #ifndef SERIAL_THRESHOLD
 #define SERIAL_THRESHOLD(m, s) ((void)(s), (m)->threshold)
 #endif
-#ifndef SERIAL_NEXT
+#ifdef SERIAL_NEXT
+#define SERIAL_SECOND 1
+#else
+#define SERIAL_SECOND 0
 #define SERIAL_NEXT(m, s, x, h, spike) ((void)(x), (s).w)
 #endif
 #ifndef SERIAL_START_W
@@ -104,7 +111,28 @@ LANES_INLINE struct serial_state serial_start(const struct serial_cell *m)
     struct serial_state s = { lanes_set(m->n->v_reset), lanes_set(SERIAL_START_W(m->r)) };
     if (c->v0.data != NULL) s.v = lanes_load(plane_at(&c->v0, 0, m->at, m->block));
     if (c->w0.data != NULL) s.w = lanes_load(plane_at(&c->w0, 0, m->at, m->block));
+    if (c->before.data == NULL) return s;
+    s.v = lanes_load(plane_at(&c->before, 0, m->at, m->block));
+    if (SERIAL_SECOND) s.w = lanes_load(plane_at(&c->before, 1, m->at, m->block));
     return s;
+}
+
+/* Steps that the cells still rest: the last plane of a state. */
+LANES_INLINE lanes_f serial_rest(const struct serial_cell *m)
+{
+    if (m->c->before.data == NULL || m->n->refractory == 0.0f) return lanes_set(0.0f);
+    return lanes_load(plane_at(&m->c->before, 1 + SERIAL_SECOND, m->at, m->block));
+}
+
+LANES_INLINE void serial_keep(const struct serial_cell *m, const struct serial_state *s,
+                              lanes_f rest)
+{
+    const struct neuron_plane *to = &m->c->after;
+    if (to->data == NULL) return;
+    lanes_store(plane_at(to, 0, m->at, m->block), s->v);
+    if (SERIAL_SECOND) lanes_store(plane_at(to, 1, m->at, m->block), s->w);
+    if (m->n->refractory > 0.0f)
+        lanes_store(plane_at(to, 1 + SERIAL_SECOND, m->at, m->block), rest);
 }
 
 LANES_INLINE struct serial_cell serial_cell_at(const struct neuron_run *r,
@@ -146,9 +174,9 @@ LANES_INLINE void serial_column_forward(const struct neuron_run *r, const struct
     for (size_t j = 0; j < blocks; j++) {
         m[j] = serial_cell_at(r, c, at, w * CELL_BLOCKS + j0 + j, whole);
         s[j] = serial_start(&m[j]);
-        rest[j] = lanes_set(0.0f);
+        rest[j] = serial_rest(&m[j]);
     }
-    for (size_t t = 0; t < r->n->t; t++) {
+    for (size_t t = c->t.begin; t < c->t.end; t++) {
         uint64_t word = 0;
         for (size_t j = 0; j < blocks; j++) {
             lanes_f x = lanes_load(plane_at(&c->x, t, at, m[j].block));
@@ -160,6 +188,7 @@ LANES_INLINE void serial_column_forward(const struct neuron_run *r, const struct
         uint64_t *to = spikes_at(c, t, at, w);
         *to = (word & valid) | (j0 == 0 ? 0 : *to);
     }
+    for (size_t j = 0; j < blocks; j++) serial_keep(&m[j], &s[j], rest[j]);
 }
 
 LANES_INLINE bool serial_is_whole(const struct neuron *n)
@@ -192,8 +221,8 @@ static void serial_forward(const struct neuron_run *run, const struct neuron_cel
 }
 
 /* ---- backward: the forward pass again -------------------------------------------------------- */
-/* Scratch of one block of 16 channels: step t of a plane is at plane + t * stride. The simple
- * models have h and g only. */
+/* Scratch of one block of 16 channels: step t.begin + i of a plane is at plane + i * stride. The
+ * simple models have h and g only. */
 struct serial_planes {
     float *h, *g;                /* potential when it fires; surrogate(h - theta) */
     float *u, *v, *w, *resting;  /* h - theta; states before the step; 1 or 0 */
@@ -218,11 +247,11 @@ LANES_INLINE void serial_recompute(const struct neuron_run *r, const struct neur
         m[j] = serial_cell_at(r, c, at, w * CELL_BLOCKS + j, false);
         s[j] = serial_start(&m[j]);
     }
-    for (size_t t = 0; t < r->n->t; t++)
+    for (size_t t = c->t.begin; t < c->t.end; t++)
         for (size_t j = 0; j < blocks; j++) {
             lanes_f x = lanes_load(plane_at(&c->x, t, at, m[j].block)), rest;
             const struct serial_fire f = serial_step(&m[j], &s[j], &rest, x, t, false);
-            lanes_store(h + (t * blocks + j) * LANES, f.h);
+            lanes_store(h + ((t - c->t.begin) * blocks + j) * LANES, f.h);
             __builtin_prefetch(plane_at(&c->ds, t, at, m[j].block)); /* the scan reads it next */
         }
 }
@@ -230,9 +259,9 @@ LANES_INLINE void serial_recompute(const struct neuron_run *r, const struct neur
 LANES_INLINE void serial_recompute_whole(const struct serial_cell *m, const struct serial_planes *p)
 {
     struct serial_state s = serial_start(m);
-    lanes_f rest = lanes_set(0.0f);
-    for (size_t t = 0; t < m->n->t; t++) {
-        const size_t at = t * LANES;
+    lanes_f rest = serial_rest(m);
+    for (size_t t = m->c->t.begin; t < m->c->t.end; t++) {
+        const size_t at = (t - m->c->t.begin) * LANES;
         lanes_store(p->v + at, s.v);
         lanes_store(p->w + at, s.w);
         lanes_f x = lanes_load(plane_at(&m->c->x, t, m->at, m->block));
@@ -248,21 +277,22 @@ LANES_INLINE void serial_recompute_whole(const struct serial_cell *m, const stru
 LANES_INLINE struct serial_seen serial_look(const struct serial_cell *m,
                                             const struct serial_planes *p, size_t t, bool whole)
 {
-    struct serial_seen k = { .h = lanes_load(p->h + t * p->stride),
-                             .g = lanes_load(p->g + t * p->stride), .t = t };
+    const size_t i = t - m->c->t.begin;
+    struct serial_seen k = { .h = lanes_load(p->h + i * p->stride),
+                             .g = lanes_load(p->g + i * p->stride), .t = t };
     k.x = lanes_load(plane_at(&m->c->x, t, m->at, m->block));
     if (!whole) {
         k.spike = lanes_ge(k.h, m->threshold);
         k.v = serial_start(m).v;
-        if (t == 0) return k;
-        lanes_f earlier = lanes_load(p->h + (t - 1) * p->stride);
+        if (i == 0) return k;
+        lanes_f earlier = lanes_load(p->h + (i - 1) * p->stride);
         k.v = SERIAL_RESET(m, earlier, lanes_ge(earlier, m->threshold));
         return k;
     }
-    k.v = lanes_load(p->v + t * LANES);
-    k.w = lanes_load(p->w + t * LANES);
-    k.spike = lanes_ge(lanes_load(p->u + t * LANES), lanes_set(0.0f));
-    k.resting = lanes_gt(lanes_load(p->resting + t * LANES), lanes_set(0.0f));
+    k.v = lanes_load(p->v + i * LANES);
+    k.w = lanes_load(p->w + i * LANES);
+    k.spike = lanes_ge(lanes_load(p->u + i * LANES), lanes_set(0.0f));
+    k.resting = lanes_gt(lanes_load(p->resting + i * LANES), lanes_set(0.0f));
     k.spike = lanes_without(k.spike, k.resting);
     k.g = lanes_select(k.resting, lanes_set(0.0f), k.g);
     return k;
@@ -285,36 +315,73 @@ LANES_INLINE void serial_back(const struct serial_cell *m, const struct serial_s
     f->dv = lanes_select(k->resting, kept, f->dv);
 }
 
+/* The planes of c->flow: gradients of the state, then the sums of parameters. */
+LANES_INLINE struct serial_flow serial_arrive(const struct serial_cell *m)
+{
+    const struct neuron_plane *from = &m->c->flow;
+    struct serial_flow f = { .dv = lanes_set(0.0f) };
+    if (from->data == NULL || m->c->t.end == m->n->t) return f;
+    size_t i = 0;
+    f.dv = lanes_load(plane_at(from, i++, m->at, m->block));
+    if (SERIAL_SECOND) f.dw = lanes_load(plane_at(from, i++, m->at, m->block));
+    for (int k = 0; k < SERIAL_SUMS; k++)
+        f.sum[k] = lanes_load(plane_at(from, i++, m->at, m->block));
+    if (m->n->learn_threshold) f.dtheta = lanes_load(plane_at(from, i, m->at, m->block));
+    return f;
+}
+
+LANES_INLINE void serial_pass_on(const struct serial_cell *m, const struct serial_flow *f)
+{
+    const struct neuron_plane *to = &m->c->flow;
+    size_t i = 0;
+    lanes_store(plane_at(to, i++, m->at, m->block), f->dv);
+    if (SERIAL_SECOND) lanes_store(plane_at(to, i++, m->at, m->block), f->dw);
+    for (int k = 0; k < SERIAL_SUMS; k++)
+        lanes_store(plane_at(to, i++, m->at, m->block), f->sum[k]);
+    if (m->n->learn_threshold) lanes_store(plane_at(to, i, m->at, m->block), f->dtheta);
+}
+
+/* After the first step of all. */
+LANES_INLINE void serial_finish(const struct serial_cell *m, const struct serial_flow *f,
+                                struct serial_sums *sums, bool whole)
+{
+    const struct neuron_cells *c = m->c;
+    if (c->dv0.data != NULL) lanes_store(plane_at(&c->dv0, 0, m->at, m->block), f->dv);
+    if (c->dw0.data != NULL) lanes_store(plane_at(&c->dw0, 0, m->at, m->block), f->dw);
+    for (int i = 0; i < SERIAL_SUMS; i++) serial_add(m, (size_t)i, 0, f->sum[i], &sums->each[i]);
+    if (whole && m->n->learn_threshold)
+        serial_add(m, m->n->n_params - 1, 0, f->dtheta, &sums->threshold);
+}
+
 /* One block of 16 channels from the last step to the first. h[t] is overwritten with dx[t] when the
- * input is one step for all: those are summed afterwards, t ascending. */
+ * input is one step for all: those are summed afterwards, t ascending, which takes all of them. */
 LANES_INLINE void serial_block_backward(const struct serial_cell *m, const struct serial_planes *p,
                                         struct serial_sums *sums, bool whole)
 {
     const struct neuron_cells *c = m->c;
+    const size_t steps = c->t.end - c->t.begin;
     const bool summed = c->dx.data != NULL && c->dx.time == 0;
-    struct serial_flow f = { .dv = lanes_set(0.0f) };
-    for (size_t t = m->n->t; t-- > 0;) {
+    struct serial_flow f = serial_arrive(m);
+    for (size_t i = steps; i-- > 0;) {
+        const size_t t = c->t.begin + i;
         const struct serial_seen k = serial_look(m, p, t, whole);
         if (c->dv.data != NULL) f.dv = f.dv + lanes_load(plane_at(&c->dv, t, m->at, m->block));
         serial_back(m, &k, lanes_load(plane_at(&c->ds, t, m->at, m->block)), &f, whole);
         f.dx = lanes_select(m->valid, f.dx, lanes_set(0.0f));
-        if (SERIAL_STEP_SUM) lanes_store(p->step + t * LANES, f.step);
-        if (summed) lanes_store(p->h + t * p->stride, f.dx);
+        if (SERIAL_STEP_SUM) lanes_store(p->step + i * LANES, f.step);
+        if (summed) lanes_store(p->h + i * p->stride, f.dx);
         else if (c->dx.data != NULL) lanes_store(plane_at(&c->dx, t, m->at, m->block), f.dx);
     }
     if (summed) {
         lanes_f total = lanes_set(0.0f);
-        for (size_t t = 0; t < m->n->t; t++) total = total + lanes_load(p->h + t * p->stride);
+        for (size_t i = 0; i < steps; i++) total = total + lanes_load(p->h + i * p->stride);
         lanes_store(plane_at(&c->dx, 0, m->at, m->block), total);
     }
-    if (c->dv0.data != NULL) lanes_store(plane_at(&c->dv0, 0, m->at, m->block), f.dv);
-    if (c->dw0.data != NULL) lanes_store(plane_at(&c->dw0, 0, m->at, m->block), f.dw);
-    for (int i = 0; i < SERIAL_SUMS; i++)
-        serial_add(m, (size_t)i, 0, f.sum[i], &sums->each[i]);
-    if (whole && m->n->learn_threshold)
-        serial_add(m, m->n->n_params - 1, 0, f.dtheta, &sums->threshold);
-    for (size_t t = 0; SERIAL_STEP_SUM && t < m->n->t; t++)
-        serial_add(m, SERIAL_SUMS, t, lanes_load(p->step + t * LANES), &sums->steps[t]);
+    for (size_t i = 0; SERIAL_STEP_SUM && i < steps; i++)
+        serial_add(m, SERIAL_SUMS, c->t.begin + i, lanes_load(p->step + i * LANES),
+                   &sums->steps[c->t.begin + i]);
+    if (c->t.begin == 0) serial_finish(m, &f, sums, whole);
+    else serial_pass_on(m, &f);
 }
 
 LANES_INLINE void serial_column_backward(const struct neuron_run *r, const struct neuron_cells *c,
@@ -325,7 +392,7 @@ LANES_INLINE void serial_column_backward(const struct neuron_run *r, const struc
     float *h = r->scratch, *g = h + n->t * NEURON_COLUMN;
     const size_t stride = blocks * LANES;
     serial_recompute(r, c, at, w, blocks, h);
-    n->surrogate.gradient(n->surrogate.k, h, n->v_threshold, g, n->t * stride);
+    n->surrogate.gradient(n->surrogate.k, h, n->v_threshold, g, (c->t.end - c->t.begin) * stride);
     for (size_t j = 0; j < blocks; j++) {
         const struct serial_cell m = serial_cell_at(r, c, at, w * CELL_BLOCKS + j, false);
         const struct serial_planes p = { .h = h + j * LANES, .g = g + j * LANES, .stride = stride };
@@ -346,7 +413,7 @@ LANES_INLINE void serial_block_backward_whole(const struct neuron_run *r,
                                      .stride = LANES };
     const struct serial_cell m = serial_cell_at(r, c, at, block, true);
     serial_recompute_whole(&m, &p);
-    n->surrogate.gradient(n->surrogate.k, p.u, 0.0f, p.g, plane);
+    n->surrogate.gradient(n->surrogate.k, p.u, 0.0f, p.g, (c->t.end - c->t.begin) * LANES);
     serial_block_backward(&m, &p, sums, true);
 }
 
@@ -391,5 +458,11 @@ static void serial_backward(const struct neuron_run *run, const struct neuron_ce
         }
     serial_hand_in(&n, c, &sums);
 }
+
+/* What every model's table says of the above. */
+#define SERIAL_OPS                                                                                 \
+    .scratch_floats = serial_scratch_floats, .forward = serial_forward,                            \
+    .backward = serial_backward, .states = 1 + SERIAL_SECOND, .sums = SERIAL_SUMS,                 \
+    .membrane = true
 
 #endif

@@ -151,6 +151,19 @@ size_t neuron_sums(const struct neuron *n)
     return sums;
 }
 
+size_t neuron_states(const struct neuron *n)
+{
+    if (n->ops->states == 0) return 0;
+    return n->ops->states + (n->refractory > 0.0f ? 1 : 0);
+}
+
+/* Gradients of the states, but for the steps that a cell still rests, and sums of parameters. */
+size_t neuron_flows(const struct neuron *n)
+{
+    if (n->ops->states == 0) return 0;
+    return n->ops->states + n->ops->sums + (n->learn_threshold ? 1 : 0);
+}
+
 /* ---- one cell -------------------------------------------------------------------------------- */
 /* The model's own scratch, after the one-cell planes x, u and v of neuron_cell. */
 static size_t cell_floats(const struct neuron *n) { return 3 * n->t * 16; }
@@ -179,7 +192,7 @@ void neuron_cell(const struct neuron_run *r, size_t c, size_t y, size_t x, const
     memset(xs, 0, cell_floats(r->n) * sizeof xs[0]);
     for (size_t t = 0; t < t_count; t++) xs[t * 16 + lane] = in[t];
     struct neuron_cells cell = { .rows = 1, .pixels = 1, .channels = lane + 1,
-                                 .row0 = y, .pixel0 = x, .block0 = c / 16 };
+                                 .row0 = y, .pixel0 = x, .block0 = c / 16, .t = { 0, t_count } };
     uint64_t spike;
     cell.spikes = &spike;
     cell.x = (struct neuron_plane){ .data = xs, .time = 16 };
@@ -235,6 +248,10 @@ static struct neuron_cells cells_of(const struct neuron_io *io, size_t b, size_t
         .dx = plane_of(&io->dx, b, y),
         .dv0 = plane_of(&io->dv0, b, y),
         .dw0 = plane_of(&io->dw0, b, y),
+        .t = io->t,
+        .before = plane_of(&io->before, b, y),
+        .after = plane_of(&io->after, b, y),
+        .flow = plane_of(&io->flow, b, y),
     };
     if (io->spikes.data == NULL) return c;
     c.spikes = (uint64_t *)io->spikes.data + s->origin + b * s->sample + y * s->row;
@@ -252,11 +269,13 @@ static struct neuron_run run_on(const struct neuron_walk *k, size_t thread)
     return r;
 }
 
-static struct neuron_io image_io(const struct neuron_io *io)
+static struct neuron_io image_io(const struct neuron *n, const struct neuron_io *io)
 {
     struct neuron_io i = *io;
     struct tensor_view *views[] = { &i.x,  &i.spikes, &i.y,  &i.v0, &i.w0,  &i.u,  &i.v,
                                     &i.w_trace, &i.ds, &i.dv, &i.dx, &i.dv0, &i.dw0 };
+    if (i.t.end == 0) i.t.end = n->t;
+    assert(n->ops->states > 0 || (i.t.begin == 0 && i.t.end == n->t));
     for (size_t k = 0; k < sizeof views / sizeof views[0]; k++)
         views[k]->desc = tensor_image(&views[k]->desc);
     return i;
@@ -274,7 +293,7 @@ static void forward_row(void *ctx, size_t item, size_t thread)
 void neuron_forward(const struct kernel_ctx *kc, const struct neuron *n, const struct neuron_io *io)
 {
     assert(kc->scratch_per_thread >= neuron_scratch_bytes(n));
-    const struct neuron_io image = image_io(io);
+    const struct neuron_io image = image_io(n, io);
     struct neuron_walk k = { .kc = kc, .n = n, .io = &image };
     k.run = neuron_run_make(n, io->w, NULL);
     threads_run(kc->threads, image.x.desc.b * image.x.desc.h, forward_row, &k);
@@ -306,11 +325,11 @@ void neuron_backward(const struct kernel_ctx *kc, const struct neuron *n,
                      const struct neuron_io *io, struct span b, double *total, double *partial)
 {
     assert(kc->scratch_per_thread >= neuron_scratch_bytes(n));
-    const struct neuron_io image = image_io(io);
+    const struct neuron_io image = image_io(n, io);
     const size_t sums = neuron_sums(n), group = neuron_group(n, io->x.desc.b);
     struct neuron_walk k = { .kc = kc, .n = n, .io = &image, .partial = partial };
     k.run = neuron_run_make(n, io->w, NULL);
-    if (sums != 0) memset(total, 0, sums * sizeof total[0]);
+    if (sums != 0 && image.t.end == n->t) memset(total, 0, sums * sizeof total[0]);
     for (k.first = b.begin; k.first < b.end; k.first += group) {
         const size_t count = b.end - k.first < group ? b.end - k.first : group;
         threads_run(kc->threads, count, backward_sample, &k);

@@ -6,7 +6,9 @@
  * pure loops over the cells of one sample and may run on any thread. Nothing allocates.
  *
  * A cell is one channel of one pixel of one sample; it owns T inputs and T outputs. Cells are
- * handled in columns: 64 channels of a pixel, all T steps, state in registers. */
+ * handled in columns: 64 channels of a pixel, all T steps, state in registers. Serial models may
+ * also get their steps in spans, one call each; state and gradients then cross from call to call in
+ * memory of the caller, with the bits of one call. */
 #ifndef WORKER_NEURON_H
 #define WORKER_NEURON_H
 
@@ -41,6 +43,11 @@ struct neuron_cells {
     struct neuron_plane ds, dv;    /* dL/d(output); dL/d(v trace), usually absent */
     struct neuron_plane dx;        /* dL/dx; absent: not wanted. time 0: summed over t ascending */
     struct neuron_plane dv0, dw0;
+    struct span t;                 /* steps of this call */
+    struct neuron_plane before, after; /* neuron_states planes, one a "step": state before t.begin,
+                                          instead of v0 and w0; state after t.end, when wanted */
+    struct neuron_plane flow;      /* backward in spans, neuron_flows planes: what the span behind
+                                      left, then what this one leaves. Absent: there is one span */
     double *sums;                  /* backward adds neuron_sums values; NULL without parameters */
 };
 struct neuron;
@@ -83,6 +90,8 @@ struct neuron_ops {
     uint64_t (*macs)(const struct neuron *n); /* of one cell over all T; 0 for serial models */
     /* Effective weights over time, [T][T]; NULL for serial models. */
     void (*over_time)(const struct neuron_run *r, float *out);
+    size_t states; /* of a cell between two steps; 0: the model needs all steps in one call */
+    size_t sums;   /* of a cell over all steps: serial models with parameters */
     bool membrane; /* has a potential that is reset; false for the PSN family */
     bool analog;   /* puts out F32 values, not spikes */
 };
@@ -122,14 +131,19 @@ size_t neuron_scratch_bytes(const struct neuron *n); /* per thread */
  * REPEAT, spikes BITS; v0, w0, dv0 and dw0 have one time-step. */
 struct neuron_io {
     struct tensor_view x, spikes, y, v0, w0, u, v, w_trace, ds, dv, dx, dv0, dw0;
+    struct tensor_view before, after, flow; /* planes in the place of time-steps */
     const float *w[NEURON_PARAMS_MAX];
+    struct span t; /* steps of this call; { 0, 0 } = all. Backward: last span first */
 };
+/* Floats of a cell that cross from span to span: forward, backward. 0: all steps in one call. */
+size_t neuron_states(const struct neuron *n);
+size_t neuron_flows(const struct neuron *n);
 /* Writes spikes and the wanted traces of all samples of x. */
 void neuron_forward(const struct kernel_ctx *kc, const struct neuron *n,
                     const struct neuron_io *io);
 /* Writes dx, dv0 and dw0, and the parameter sums of samples [b.begin, b.end): total [neuron_sums]
- * doubles is the chain of their sums in sample order. partial: neuron_group * neuron_sums doubles.
- * Both NULL for models without parameters. */
+ * doubles is the chain of their sums in sample order, complete after the first span of steps.
+ * partial: neuron_group * neuron_sums doubles. Both NULL for models without parameters. */
 void neuron_backward(const struct kernel_ctx *kc, const struct neuron *n,
                      const struct neuron_io *io, struct span b, double *total, double *partial);
 /* Samples whose sums are held at once: bounds the scratch of PSN with many steps. */

@@ -84,6 +84,17 @@ struct tensor_desc tensor_flatten(const struct tensor_desc *in)
     return d;
 }
 
+struct tensor_view tensor_steps(const struct tensor_view *v, struct span t)
+{
+    struct tensor_view part = *v;
+    part.desc.t = t.end - t.begin;
+    if (v->desc.t_stored != v->desc.t || v->data == NULL) return part; /* one step for all */
+    part.desc.t_stored = part.desc.t;
+    part.data = (unsigned char *)v->data +
+                t.begin * v->desc.time * tensor_element_bytes(v->desc.kind);
+    return part;
+}
+
 size_t tensor_bytes(const struct tensor_desc *d)
 {
     return d->elements * tensor_element_bytes(d->kind);

@@ -82,6 +82,12 @@ struct tensor_view {
     struct tensor_desc desc;
     void *data;
 };
+/* Time-steps [begin, end) or samples [begin, end). */
+struct span {
+    size_t begin, end;
+};
+/* The same memory, of these time-steps only. */
+struct tensor_view tensor_steps(const struct tensor_view *v, struct span t);
 /* One logical value, any kind and layout, scale applied: for tests, readouts and monitors. */
 float tensor_get(const struct tensor_desc *d, const void *data, size_t b, size_t t, size_t c,
                  size_t y, size_t x);
@@ -89,10 +95,5 @@ void tensor_set(const struct tensor_desc *d, void *data, size_t b, size_t t, siz
                 size_t x, float value); /* value is the element, before scale */
 /* Spikes in a BITS tensor, or the sum of a COUNT8 one, over samples [b0, b1). Exact. */
 uint64_t tensor_count(const struct tensor_desc *d, const void *data, size_t b0, size_t b1);
-
-/* Time-steps [begin, end) or samples [begin, end). */
-struct span {
-    size_t begin, end;
-};
 
 #endif
