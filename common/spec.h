@@ -305,6 +305,7 @@ struct spec_early_stop {
     enum spec_stop_metric metric;
     double min_delta;
 };
+enum spec_step_mode { SPEC_STEP_MULTI, SPEC_STEP_SINGLE, SPEC_STEP_CHUNK };
 enum spec_numerics { SPEC_NUMERICS_FAST, SPEC_NUMERICS_EXACT };
 struct spec_train {
     int64_t epochs, batch_size;
@@ -325,6 +326,8 @@ struct spec_train {
     size_t n_freeze;
     struct spec_early_stop early_stop;
     double ema_decay; /* of averaged weights; 0 = none */
+    enum spec_step_mode step_mode;
+    int64_t chunk_steps; /* of SPEC_STEP_CHUNK */
 };
 
 enum spec_monitor_type {
@@ -386,6 +389,11 @@ int spec_result_hash(const struct spec *s, uint8_t out[DIGEST_BYTES], struct err
 cJSON *spec_schema(void);
 /* docs/spec.md's tables, as Markdown. Caller frees with mem_free. */
 char *spec_docs(void);
+
+/* "multi", "single" or "chunk:N" of a command line into out's step_mode. Errors: ERR_INVALID. */
+int spec_read_step_mode(const char *text, struct spec_train *out, struct err *e);
+/* Time-steps of one call of a layer; 0 = all. */
+size_t spec_call_steps(const struct spec_train *t);
 
 /* ---- shapes: pure arithmetic, shared by refusal at submission and by the net builder --------- */
 struct spec_shape {

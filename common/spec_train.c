@@ -209,6 +209,13 @@ static const struct spec_field train_fields[] = {
       .meaning = "parts of a batch summed as a tree; a power of two" },
     { "numerics", FIELD_CHOICE, SPEC_RESULT, T(numerics), SPEC_NUMERICS_FAST,
       .choices = "fast|exact", .meaning = "fast: same bits on one CPU type; exact: on every CPU" },
+    { "step_mode", FIELD_CHOICE, SPEC_EXECUTION, T(step_mode), SPEC_STEP_MULTI,
+      .choices = "multi|single|chunk",
+      .meaning = "time-steps of one call of a stateless layer or a serial neuron: all, one or "
+                 "`chunk_steps`; a layer still finishes all of them before the next begins. Same "
+                 "bits; multi is the fastest" },
+    { "chunk_steps", FIELD_INT, SPEC_EXECUTION, T(chunk_steps), 4, 1, SPEC_TIME_STEPS_MAX,
+      .meaning = "time-steps of a call in step_mode chunk" },
     { "max_steps", FIELD_INT, SPEC_RESULT, T(max_steps), 0, 0, UNLIMITED,
       .meaning = "stop after so many updates; 0 = no limit" },
     { "grad_clip", FIELD_NUMBER, SPEC_RESULT, T(grad_clip), 0, 0, 1e9,

@@ -50,3 +50,8 @@ int command_load_spec(const char *path, struct spec *out, struct err *e)
     mem_free(text);
     return rc != 0 ? err_wrap(e, "%.100s", path) : 0;
 }
+
+int command_step_mode(const char *text, struct spec *s, struct err *e)
+{
+    return text == NULL ? 0 : spec_read_step_mode(text, &s->train, e);
+}

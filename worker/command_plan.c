@@ -20,7 +20,7 @@ struct plan_options {
     char *data_dir;
     bool table, expand, random_data, json;
     int64_t steps, warmup, threads;
-    char *only;
+    char *only, *step_mode;
 };
 #define AT(member) offsetof(struct plan_options, member)
 
@@ -86,6 +86,7 @@ static int plan_net(const struct spec *s, const char *data_dir, struct net **out
                    spikes },
         .training = true, .shards = (size_t)s->train.shards, .threads = (size_t)s->threads,
         .exact = s->train.numerics == SPEC_NUMERICS_EXACT, .isa = isa, .seed = s->seed,
+        .span_steps = spec_call_steps(&s->train),
     };
     rc = net_build(out, s->layers, s->n_layers, classes, &o, e);
     if (rc == 0) *footprint = footprint_of(*out, s, &data, (size_t)s->threads, true);
@@ -326,6 +327,7 @@ int command_bench(int argc, char **argv, struct err *e)
           .help = "steps before" },
         { "threads", CONFIG_INT, AT(threads), "0", 0, 1024, .metavar = "N",
           .help = "0 = the spec's" },
+        COMMAND_STEP_MODE(AT(step_mode)),
     };
     struct plan_options o = { 0 };
     struct spec spec = { 0 };
@@ -333,6 +335,7 @@ int command_bench(int argc, char **argv, struct err *e)
     int rc = config_load(rows, LENGTH(rows), NULL, NULL, &argc, argv, &o, e);
     if (rc == 0 && argc != 2) rc = err_set(e, ERR_INVALID, "usage: bench SPEC.json");
     if (rc == 0) rc = command_load_spec(argv[1], &spec, e);
+    if (rc == 0) rc = command_step_mode(o.step_mode, &spec, e);
     const struct spec_dataset_info *info = rc == 0 ? spec_dataset_find(spec.dataset.name) : NULL;
     /* Random pixels need no files: the built-in dataset of the same shape stands in. */
     if (o.random_data && info != NULL && info->shape.c == 1 && info->shape.h == 28)

@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 
 struct train_options {
-    char *out, *data_dir, *events, *weights;
+    char *out, *data_dir, *events, *weights, *step_mode;
     int64_t threads, max_steps;
     bool resume;
 };
@@ -27,6 +27,7 @@ static const struct config_row train_rows[] = {
     { "max-steps", CONFIG_INT, AT(max_steps), "0", 0, INT64_MAX, .metavar = "N",
       .help = "stop early" },
     { "events", CONFIG_STRING, AT(events), .metavar = "FILE", .help = "points as they come" },
+    COMMAND_STEP_MODE(AT(step_mode)),
     { "resume", CONFIG_BOOL, AT(resume), "false", .help = "go on from the newest checkpoint" },
 };
 static const struct config_row eval_rows[] = {
@@ -97,6 +98,7 @@ int command_train(int argc, char **argv, struct err *e)
     if (rc == 0 && (argc != 2 || o.out == NULL))
         rc = err_set(e, ERR_INVALID, "usage: train SPEC.json --out DIR");
     if (rc == 0) rc = command_load_spec(argv[1], &spec, e);
+    if (rc == 0) rc = command_step_mode(o.step_mode, &spec, e);
     if (rc == 0 && mkdir(o.out, 0777) != 0 && errno != EEXIST)
         rc = err_errno(e, errno, "%.150s", o.out);
     if (rc == 0) {

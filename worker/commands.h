@@ -3,6 +3,7 @@
 #ifndef WORKER_COMMANDS_H
 #define WORKER_COMMANDS_H
 
+#include "common/config.h"
 #include "common/err.h"
 #include "common/spec.h"
 
@@ -15,6 +16,12 @@ int command_attempt(int argc, char **argv, struct err *e);
 
 /* Reads and checks a spec file; faults go to stderr, one a line, "pointer: what is wrong". */
 int command_load_spec(const char *path, struct spec *out, struct err *e);
+/* A row of an option table, and what it holds (char *) instead of the spec's mode; NULL: it was not
+ * given. */
+#define COMMAND_STEP_MODE(at)                                                                      \
+    { "step-mode", CONFIG_STRING, at, .metavar = "MODE",                                           \
+      .help = "multi, single or chunk:N instead of the spec's" }
+int command_step_mode(const char *text, struct spec *s, struct err *e);
 /* Set by SIGINT and SIGTERM once command_catch_signals was called. */
 void command_catch_signals(void);
 int command_stop_requested(void);

@@ -16,11 +16,12 @@ static const struct {
 } commands[] = {
     { "train", command_train,
       "SPEC.json --out DIR [--data-dir DIR] [--threads N] [--max-steps N] [--events FILE] "
-      "[--resume]" },
+      "[--step-mode MODE] [--resume]" },
     { "eval", command_eval, "SPEC.json --weights FILE [--data-dir DIR] [--threads N]" },
     { "plan", command_plan, "SPEC.json [--data-dir DIR] [--table]" },
     { "bench", command_bench,
-      "SPEC.json [--steps N] [--warmup N] [--threads N] [--data-dir DIR | --random-data]" },
+      "SPEC.json [--steps N] [--warmup N] [--threads N] [--data-dir DIR | --random-data] "
+      "[--step-mode MODE]" },
     { "check-golden", command_check_golden, "DIR [--json] [--threads N] [--only PREFIX]" },
     { "attempt", command_attempt, "(started by the daemon; reads SPIKED_* from the environment)" },
 };
@@ -32,7 +33,9 @@ static int usage(FILE *out)
     for (size_t i = 0; i < COMMANDS; i++)
         (void)fprintf(out, "  spiked-worker %s %s\n", commands[i].name, commands[i].help);
     (void)fprintf(
-        out, "\n  --version, --help; SPIKED_ISA=generic|avx2|avx512 forces an instruction set\n");
+        out, "\n  --version, --help; SPIKED_ISA=generic|avx2|avx512 forces an instruction set\n"
+             "  MODE: multi, single or chunk:N, the time-steps of one call of a layer; equal "
+             "results\n");
     return 0;
 }
 

@@ -52,6 +52,7 @@ static int build_net(struct trainer *t, struct err *e)
         .isa = isa,
         .memory_bytes_max = memory_limit(s),
         .seed = s->seed,
+        .span_steps = spec_call_steps(&s->train),
     };
     rc = net_build(&t->net, s->layers, s->n_layers, t->data->classes, &o, e);
     if (rc == 0) rc = check_footprint(t, o.threads, o.memory_bytes_max, e);

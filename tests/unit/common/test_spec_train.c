@@ -84,6 +84,8 @@ Test(spec_train, newer_fields_keep_older_hashes, .timeout = 10)
         SPEC(LAYERS, "\"accumulate\":1,\"freeze\":[],\"parameter_groups\":[],\"early_stop\":{},"
                      "\"ema\":{\"decay\":0}"),
         SPEC(LAYERS, "\"schedule\":{\"unit\":\"epoch\",\"warmup\":0,\"warmup_factor\":0.01}"),
+        SPEC(LAYERS, "\"step_mode\":\"single\""), /* how it runs, not what comes of it */
+        SPEC(LAYERS, "\"step_mode\":\"chunk\",\"chunk_steps\":3"),
     };
     for (size_t i = 0; i < sizeof same / sizeof same[0]; i++) {
         hash_of(same[i], got);
@@ -192,6 +194,38 @@ Test(spec_train, schedules, .timeout = 5)
             "is needed");
     refused(SPEC(LAYERS, "\"schedule\":{\"type\":\"one_cycle\",\"warmup\":3}"),
             "/train/schedule/warmup", "belongs to type");
+}
+
+static size_t call_steps(const char *train)
+{
+    struct spec s = good(train);
+    const size_t steps = spec_call_steps(&s.train);
+    spec_deinit(&s);
+    return steps;
+}
+
+/* Goal: the step mode says how many steps a call gets; a command line writes it in one word. */
+Test(spec_train, step_modes, .timeout = 5)
+{
+    cr_expect_eq(call_steps(SPEC(LAYERS, "")), 0);
+    cr_expect_eq(call_steps(SPEC(LAYERS, "\"step_mode\":\"single\"")), 1);
+    cr_expect_eq(call_steps(SPEC(LAYERS, "\"step_mode\":\"chunk\",\"chunk_steps\":3")), 3);
+    fixed_point(SPEC(LAYERS, "\"step_mode\":\"chunk\",\"chunk_steps\":3"));
+    cr_expect_eq(call_steps(SPEC(LAYERS, "\"step_mode\":\"chunk\"")), 4);
+    cr_expect_eq(call_steps(SPEC(LAYERS, "\"step_mode\":\"single\",\"chunk_steps\":3")), 1);
+    refused(SPEC(LAYERS, "\"chunk_steps\":0"), "/train/chunk_steps", ">= 1");
+    refused(SPEC(LAYERS, "\"step_mode\":\"steps\""), "/train/step_mode", "multi|single|chunk");
+    struct spec_train t = { .step_mode = SPEC_STEP_CHUNK, .chunk_steps = 2 };
+    cr_expect(spec_read_step_mode("single", &t, &fault) == 0 && spec_call_steps(&t) == 1);
+    cr_expect(spec_read_step_mode("multi", &t, &fault) == 0 && spec_call_steps(&t) == 0);
+    cr_expect(spec_read_step_mode("chunk:12", &t, &fault) == 0 && spec_call_steps(&t) == 12);
+    static const char *const wrong[] = {
+        "",     "chunk", "chunk:", "chunk:0", "chunk:2x", "chunk:-1", "chunk:99999999999999999999",
+        "Multi"
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        cr_expect_eq(spec_read_step_mode(wrong[i], &t, &fault), (int)ERR_INVALID, "%s", wrong[i]);
+    cr_expect_eq(spec_call_steps(&t), 12);
 }
 
 /* Goal: encoders of spikes take values in [0, 1] and fields of their own. */
