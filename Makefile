@@ -77,8 +77,10 @@ install: all ## install below PREFIX (default /usr/local)
 	install -D -m 755 $(BUILD)/spiked $(DESTDIR)$(or $(PREFIX),/usr/local)/bin/spiked
 	install -D -m 755 $(BUILD)/spiked-worker $(DESTDIR)$(or $(PREFIX),/usr/local)/bin/spiked-worker
 
-format: ## format the C files
-	clang-format -i $$(git ls-files '*.c' '*.h')
+format: ## format the lines of C files that differ from the last commit; tables keep their columns
+	@sh deploy/setup.sh format
+	@git add --intent-to-add -- '*.c' '*.h'
+	@git diff -U0 HEAD -- '*.c' '*.h' | clang-format-diff -p1 -i
 
 tidy: ## check include rules, banned calls and limits
 	@sh tests/tidy/check_tree.sh
