@@ -16,7 +16,7 @@ static void options(const struct spec_neuron_model *m, bool soft, size_t i, char
         return;
     }
     if ((m->traits & SPEC_SERIAL) == 0) {
-        (void)snprintf(out, TEXT, ",'scope':'%s'", scopes[i % 3]);
+        (void)snprintf(out, TEXT, ",'scope':'%s'", scopes[i / 3 % 3]);
         return;
     }
     size_t n = (size_t)snprintf(out, TEXT, ",'v_reset':%s,'detach_reset':%s,'decay_input':%s",
@@ -26,22 +26,22 @@ static void options(const struct spec_neuron_model *m, bool soft, size_t i, char
     if (learns) n += (size_t)snprintf(out + n, TEXT - n, ",'learn_threshold':true");
     if (i % 5 == 0) n += (size_t)snprintf(out + n, TEXT - n, ",'refractory_steps':1");
     if (learns || (m->traits & SPEC_LEARNS(15)) != 0)
-        (void)snprintf(out + n, TEXT - n, ",'scope':'%s'", scopes[i % 3]);
+        (void)snprintf(out + n, TEXT - n, ",'scope':'%s'", scopes[i / 3 % 3]);
 }
 
 static void each(void (*fn)(const struct twin_case *c, const struct engine_plan *plan),
                  size_t every)
 {
     static const struct engine_plan plan = { .margin = 1e-4, .tolerance = 5e-6, .brief = true };
-    size_t models, surrogates, number = 0;
+    size_t models, surrogates;
     const struct spec_neuron_model *m = spec_neuron_models(&models);
     const struct spec_surrogate_kind *g = spec_surrogate_kinds(&surrogates);
     cr_assert(models >= 14 && surrogates >= 17);
     for (size_t i = 0; i < models * surrogates * 2; i++) {
         const size_t model = i / 2 / surrogates, kind = i / 2 % surrogates;
         char own[TEXT], network[2 * TEXT];
-        if (number++ % every != 0) continue;
-        options(&m[model], i % 2 == 1, number, own);
+        if (i % every != 0) continue;
+        options(&m[model], i % 2 == 1, i / 2, own);
         (void)snprintf(network, sizeof network,
                        "'layers':[{'type':'batch_norm'},{'type':'neuron','model':'%s',"
                        "'surrogate':{'type':'%s'}%s}]",

@@ -1,6 +1,9 @@
 /* Every preset, narrow and on small images, with its own neurons: gradients of the twin against
  * finite differences, the engine against the twin. `make prove` takes every parameter. */
+#include "common/spec_presets.h"
 #include "tests/unit/twin/twin_fixture.h"
+
+#include <string.h>
 
 enum { HIDDEN = 24 }; /* instead of 512 to 4096 features */
 
@@ -68,6 +71,19 @@ static const struct twin_case cases[] = {
       .input = TWIN_FLOATS },
 };
 enum { CASES = sizeof cases / sizeof cases[0] };
+
+/* Goal: no preset is left out. */
+Test(twin_presets, every_preset_has_a_case)
+{
+    size_t names = 0;
+    for (size_t i = 0; i < CASES; i++) {
+        const size_t length = strcspn(cases[i].network, ","); /* 'preset':'name' */
+        size_t first = 0;
+        while (strncmp(cases[first].network, cases[i].network, length + 1) != 0) first++;
+        names += first == i;
+    }
+    cr_assert_eq(names, PRESET_COUNT);
+}
 
 /* Goal: gradients of whole networks are slopes, from the output through every layer to the
  * input. */
