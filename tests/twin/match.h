@@ -8,6 +8,7 @@
 struct match_engine { /* how the engine runs */
     enum isa isa;
     size_t threads, shards;
+    size_t span_steps; /* of one call of a layer; 0: all */
     bool exact;
 };
 struct match {

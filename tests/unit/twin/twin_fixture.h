@@ -68,16 +68,17 @@ static inline void check_near(const struct twin_case *c, const struct twin_world
               e->exact, m.worst, m.what);
 }
 
-/* Every instruction set with 1, 2, 3 and 8 threads: near the twin, and the same bits; under
- * numerics fast those of the instruction set. */
+/* Every instruction set with 1, 2, 3 and 8 threads and all, one or two time-steps a call: near the
+ * twin, and the same bits; under numerics fast those of the instruction set. */
 static inline void check_numerics(const struct twin_case *c, const struct twin_world *w, bool exact,
                                   const struct engine_plan *plan)
 {
-    static const size_t threads[] = { 1, 3, 2, 8 };
+    static const size_t threads[] = { 1, 3, 2, 8 }, spans[] = { 0, 1, 2, 0 };
     struct net *first = NULL;
     for (enum isa isa = ISA_GENERIC; isa <= fixture_best_isa(); isa++)
         for (size_t i = 0; i < (is_brief(plan) ? 2 : 4); i++) {
-            const struct match_engine e = { isa, threads[i], c->in.b % 2 == 0 ? 2 : 1, exact };
+            const struct match_engine e = { isa, threads[i], c->in.b % 2 == 0 ? 2 : 1, spans[i],
+                                            exact };
             struct net *n = match_run(c, w, &e);
             if (!exact && i == 0) {
                 net_destroy(first);
@@ -125,7 +126,7 @@ static inline void flip(float *at, size_t n)
 static inline void check_signs(const struct twin_case *c, const struct engine_plan *plan)
 {
     struct twin_world *w = settled_world(c, plan);
-    const struct match_engine e = { fixture_best_isa(), 1, 1, true };
+    const struct match_engine e = { fixture_best_isa(), 1, 1, 0, true };
     const struct tensor_desc *d;
     size_t floats;
     struct net *n = match_run(c, w, &e);
