@@ -67,6 +67,16 @@ train() {
 echo '| date | commit | machine | what | result |'
 gradients
 campaign
+# The networks of SpikingJelly, too, where SPIKINGJELLY_DIR names a checkout of 0.0.0.0.14.
+peer() {
+    local log=$folder/peer.log
+    if "${SPIKED_PYTHON:-/usr/bin/python3}" -c 'import torch' 2>/dev/null; then
+        if "${SPIKED_PYTHON:-/usr/bin/python3}" tests/peers/torch_round_trip.py build/spiked-worker >"$log" 2>&1; then
+            row 'weights to PyTorch and back by name, same outputs' "$(grep -c '^ok' "$log") of $(grep -cE '^(ok|FAIL)' "$log"), $(grep -c '^SKIPPED' "$log") skipped"
+        else fault 'weights to PyTorch and back' "$(grep '^FAIL' "$log" | head -n 3 | tr '\n' ' ')"; fi
+    else row 'weights to PyTorch and back' 'skipped: no python3-torch'; fi
+}
+peer
 start_daemon
 train quickstart val/accuracy 0.9 120
 if [ -n "${SPIKED_TEST_DATA:-}" ]; then

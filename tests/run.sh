@@ -81,6 +81,18 @@ golden_group() {
         grep '^FAIL' "$logs/golden-$isa.log" | grep -v ': no op ' | head -n 10 | sed 's/^/      /'
     done
 }
+# Weights to PyTorch and back, where Debian's python3-torch is installed (sh deploy/setup.sh peer).
+peer_group() {
+    local python=${SPIKED_PYTHON:-/usr/bin/python3}
+    if ! "$python" -c 'import torch' 2>/dev/null; then add 0 0 1; echo "    SKIPPED peer: no python3-torch (sh deploy/setup.sh peer)"; return; fi
+    "$python" tests/peers/torch_round_trip.py build/spiked-worker >"$logs/peer.log" 2>&1
+    local rc=$? bad
+    bad=$(grep -c '^FAIL' "$logs/peer.log")
+    [ $rc != 0 ] && [ "$bad" = 0 ] && bad=1
+    add "$(grep -c '^ok' "$logs/peer.log")" "$bad" "$(grep -c '^SKIPPED' "$logs/peer.log")"
+    grep '^SKIPPED' "$logs/peer.log" | sed 's/^/    /'
+    [ "$bad" = 0 ] || grep -v '^ok' "$logs/peer.log" | tail -n 30 | sed 's/^/      /'
+}
 browser_group() {
     bash tests/browser/run.sh >"$logs/browser.log" 2>&1
     local line
@@ -117,7 +129,7 @@ run_group() {
 }
 
 case ${1:-all} in
-all) groups='build:13 tidy:1 unit:4 golden:2 story:6 browser:5 sanitizer:5 fuzz:3' ;;
+all) groups='build:13 tidy:1 unit:4 golden:2 story:6 peer:1 browser:5 sanitizer:5 fuzz:3' ;;
 check) groups='build:13 tidy:1 unit:4' ;;
 prove) groups='build:13 prove:60' ;;
 *) groups=$(for g in "$@"; do printf '%s:- ' "$g"; done) ;;

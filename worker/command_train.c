@@ -3,6 +3,7 @@
 #include "common/config.h"
 #include "common/mem.h"
 #include "worker/commands.h"
+#include "worker/data/npy_file.h"
 #include "worker/monitor/file_output.h"
 #include "worker/monitor/monitor.h"
 #include "worker/train/summary.h"
@@ -15,7 +16,7 @@
 #include <sys/stat.h>
 
 struct train_options {
-    char *out, *data_dir, *events, *weights, *step_mode;
+    char *out, *data_dir, *events, *weights, *step_mode, *predictions;
     int64_t threads, max_steps;
     bool resume;
 };
@@ -29,11 +30,15 @@ static const struct config_row train_rows[] = {
     { "events", CONFIG_STRING, AT(events), .metavar = "FILE", .help = "points as they come" },
     COMMAND_STEP_MODE(AT(step_mode)),
     { "resume", CONFIG_BOOL, AT(resume), "false", .help = "go on from the newest checkpoint" },
+    { "weights", CONFIG_STRING, AT(weights), .metavar = "FILE",
+      .help = "safetensors file, instead of random first weights" },
 };
 static const struct config_row eval_rows[] = {
     { "weights", CONFIG_STRING, AT(weights), .metavar = "FILE", .help = "safetensors file" },
     { "data-dir", CONFIG_STRING, AT(data_dir), .metavar = "DIR", .help = "folder of datasets" },
     { "threads", CONFIG_INT, AT(threads), "0", 0, 1024, .metavar = "N", .help = "0 = the spec's" },
+    { "predictions", CONFIG_STRING, AT(predictions), .metavar = "FILE.npy",
+      .help = "the readout of every test sample" },
 };
 #define LENGTH(a) (sizeof(a) / sizeof(a)[0])
 
@@ -61,15 +66,23 @@ static int write_summary(const struct trainer *t, const struct trainer_result *r
     return rc;
 }
 
+/* The newest checkpoint, or else the weights of a file, or else the initial ones. */
+static int begin(struct trainer *t, const struct train_options *o, struct err *e)
+{
+    bool resumed = false;
+    int rc = o->resume ? trainer_resume(t, &resumed, e)
+                       : checkpoint_refuse_foreign(o->out, t->at.result_hash, e);
+    if (rc == 0 && !resumed && o->weights != NULL) rc = weights_load(o->weights, t->net, e);
+    return rc;
+}
+
 /* Trainer, monitors and files of one run; t is ready, o.output is still empty. */
 static int run(struct trainer *t, const struct train_options *o, struct err *e)
 {
     struct file_output files = { 0 };
     struct monitors *monitors = NULL;
     struct trainer_result r;
-    bool resumed = false;
-    int rc = o->resume ? trainer_resume(t, &resumed, e)
-                       : checkpoint_refuse_foreign(o->out, t->at.result_hash, e);
+    int rc = begin(t, o, e);
     if (rc == 0) rc = file_output_open(&files, o->out, o->events, t->at.step, e);
     if (rc == 0) rc = monitors_create(&monitors, t->spec, e);
     if (rc == 0) {
@@ -115,21 +128,39 @@ int command_train(int argc, char **argv, struct err *e)
     return rc;
 }
 
-static int print_evaluation(struct trainer *t, struct err *e)
+static int print_evaluation(const struct trainer *t, const struct evaluation *v, struct err *e)
 {
-    struct activity activity;
-    if (activity_init(&activity, t->net, e) != 0) return (int)e->code;
-    t->activity = &activity;
-    const struct evaluation v = trainer_evaluate(t, &t->test);
-    cJSON *json = summary_evaluation(t, &v);
-    t->activity = NULL;
-    activity_deinit(&activity);
+    cJSON *json = summary_evaluation(t, v);
     char *text = json != NULL ? json_print_pretty(json, NULL) : NULL;
     cJSON_Delete(json);
     if (text == NULL) return err_set(e, ERR_NOMEM, "evaluation");
     (void)printf("%s\n", text);
     mem_free(text);
     return 0;
+}
+
+/* predictions: a file to write, or NULL. */
+static int evaluate(struct trainer *t, const char *predictions, struct err *e)
+{
+    struct activity activity;
+    if (activity_init(&activity, t->net, e) != 0) return (int)e->code;
+    const size_t samples = t->test.count, classes = t->data->classes;
+    int rc = 0;
+    t->activity = &activity;
+    if (predictions != NULL) {
+        t->predictions = mem_calloc(samples * classes + 1, sizeof t->predictions[0]);
+        if (t->predictions == NULL) rc = err_set(e, ERR_NOMEM, "predictions");
+    }
+    if (rc == 0) {
+        const struct evaluation v = trainer_evaluate(t, &t->test);
+        if (predictions != NULL) rc = npy_write(predictions, samples, classes, t->predictions, e);
+        if (rc == 0) rc = print_evaluation(t, &v, e);
+    }
+    mem_free(t->predictions);
+    t->predictions = NULL;
+    t->activity = NULL;
+    activity_deinit(&activity);
+    return rc;
 }
 
 int command_eval(int argc, char **argv, struct err *e)
@@ -146,7 +177,7 @@ int command_eval(int argc, char **argv, struct err *e)
         rc = trainer_init(&t, &spec, &to, e);
     }
     if (rc == 0) rc = weights_load(o.weights, t.net, e);
-    if (rc == 0) rc = print_evaluation(&t, e);
+    if (rc == 0) rc = evaluate(&t, o.predictions, e);
     trainer_deinit(&t);
     spec_deinit(&spec);
     config_deinit(eval_rows, LENGTH(eval_rows), &o);

@@ -16,8 +16,9 @@ static const struct {
 } commands[] = {
     { "train", command_train,
       "SPEC.json --out DIR [--data-dir DIR] [--threads N] [--max-steps N] [--events FILE] "
-      "[--step-mode MODE] [--resume]" },
-    { "eval", command_eval, "SPEC.json --weights FILE [--data-dir DIR] [--threads N]" },
+      "[--step-mode MODE] [--weights FILE] [--resume]" },
+    { "eval", command_eval,
+      "SPEC.json --weights FILE [--data-dir DIR] [--threads N] [--predictions FILE.npy]" },
     { "plan", command_plan, "SPEC.json [--data-dir DIR] [--table]" },
     { "bench", command_bench,
       "SPEC.json [--steps N] [--warmup N] [--threads N] [--data-dir DIR | --random-data] "

@@ -4,10 +4,14 @@
 
 #include "common/mem.h"
 
+#include <errno.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define WORD_MAX 24
+#define HEAD_BYTES 128 /* of a written file: a multiple of 64, as the format asks for */
 
 static const struct {
     const char *name;
@@ -179,4 +183,44 @@ double npy_value(const struct npy_array *a, size_t i)
     case NPY_F64: return v.f64;
     }
     return 0.0;
+}
+
+/* ---- writing --------------------------------------------------------------------------------- */
+/* Magic, version 1, length of the text, the text filled up with blanks to the end of its line. */
+static void make_head(char head[HEAD_BYTES], size_t rows, size_t columns)
+{
+    enum { MAGIC_BYTES = 10 };
+    memset(head, ' ', HEAD_BYTES);
+    memcpy(head, "\x93NUMPY\1\0\0", MAGIC_BYTES);
+    head[8] = HEAD_BYTES - MAGIC_BYTES;
+    const int n = snprintf(head + MAGIC_BYTES, HEAD_BYTES - MAGIC_BYTES,
+                           "{'descr': '<f4', 'fortran_order': False, 'shape': (%zu, %zu), }", rows,
+                           columns);
+    head[MAGIC_BYTES + n] = ' ';
+    head[HEAD_BYTES - 1] = '\n';
+}
+
+/* 0, or errno. */
+static int write_matrix(const char *path, const char *head, const float *values, size_t n)
+{
+    FILE *f = fopen(path, "wbe");
+    if (f == NULL) return errno;
+    int failed = 0;
+    if (fwrite(head, 1, HEAD_BYTES, f) != HEAD_BYTES || fwrite(values, sizeof values[0], n, f) != n)
+        failed = errno;
+    if (fclose(f) != 0 && failed == 0) failed = errno;
+    return failed;
+}
+
+int npy_write(const char *path, size_t rows, size_t columns, const float *values, struct err *e)
+{
+    char head[HEAD_BYTES];
+    char *temporary = mem_printf("%s.part", path);
+    if (temporary == NULL) return err_set(e, ERR_NOMEM, "%.150s", path);
+    make_head(head, rows, columns);
+    int failed = write_matrix(temporary, head, values, rows * columns);
+    if (failed == 0 && rename(temporary, path) != 0) failed = errno;
+    if (failed != 0) (void)unlink(temporary);
+    mem_free(temporary);
+    return failed == 0 ? 0 : err_errno(e, failed, "%.150s", path);
 }

@@ -47,6 +47,13 @@ static double row_value(const struct output *o, size_t b, size_t row, size_t c)
     return 0.0;
 }
 
+void loss_readout(const struct loss_args *a, const struct tensor_desc *yd, const void *y, size_t b,
+                  float *out)
+{
+    const struct output o = { .a = a, .yd = yd, .y = y };
+    for (size_t c = 0; c < yd->c; c++) out[c] = (float)row_value(&o, b, READOUT, c);
+}
+
 /* d: dL/d(row value). A stored step of REPEAT stands for all, which then share d. */
 static void put_gradient(const struct output *o, size_t b, size_t row, size_t c, double d)
 {

@@ -30,5 +30,8 @@ struct loss_result {
  */
 struct loss_result loss_compute(const struct loss_args *a, const struct tensor_desc *yd,
                                 const void *y, const struct tensor_desc *gd, float *g);
+/* z of sample b: one value a class. Of a, only `readout` counts. */
+void loss_readout(const struct loss_args *a, const struct tensor_desc *yd, const void *y, size_t b,
+                  float *out);
 
 #endif

@@ -237,6 +237,8 @@ struct evaluation trainer_evaluate(struct trainer *t, const struct sample_set *s
                                      .labels = t->labels };
         const struct loss_result r = loss_compute(&a, yd, y, NULL, NULL);
         if (t->activity != NULL) activity_add(t->activity, t->net);
+        for (size_t b = 0; t->predictions != NULL && b < n; b++)
+            loss_readout(&a, yd, y, b, t->predictions + (first + b) * yd->c);
         v.loss += r.loss * (double)n;
         correct += r.correct;
     }

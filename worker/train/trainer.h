@@ -51,6 +51,8 @@ struct trainer {
     struct ema ema;          /* averaged weights; ema.decay 0: none */
     float *accumulated;      /* gradients of an update's earlier batches; NULL: it has one batch */
     struct activity *activity; /* borrowed: trainer_evaluate adds to it; NULL = not wanted */
+    float *predictions; /* borrowed: trainer_evaluate writes the readout of every sample of its set,
+                           [samples][classes]; NULL = not wanted */
     char warning[240];       /* of the run: dead layers; "" = none */
     struct err diverged_at;
 };

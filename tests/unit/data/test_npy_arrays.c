@@ -54,6 +54,31 @@ Test(npy_file, types_and_headers)
     cr_assert(a.n_dims == 0 && a.count == 1 && npy_value(&a, 0) == 255);
 }
 
+/* Goal: what npy_write wrote is read as it was; a folder that is not there is named. */
+Test(npy_file, written_matrices)
+{
+    static const float values[6] = { 0.5f, -2.25f, 1e30f, 0.0f, -0.0f, 3e-40f };
+    char path[256];
+    struct npy_array a;
+    struct err e = { 0 };
+    struct file f = { 0 };
+    folder_make();
+    (void)snprintf(path, sizeof path, "%s/m.npy", folder);
+    cr_assert_eq(npy_write(path, 2, 3, values, &e), 0, "%s", e.text);
+    FILE *in = fopen(path, "rb");
+    cr_assert_not_null(in);
+    f.n = fread(f.at, 1, sizeof f.at, in);
+    cr_assert_eq(fclose(in), 0);
+    cr_assert_eq(f.n, 128 + sizeof values);
+    cr_assert_eq(npy_parse(f.at, f.n, &a, &e), 0, "%s", e.text);
+    cr_assert(a.type == NPY_F32 && a.n_dims == 2 && a.dims[0] == 2 && a.dims[1] == 3);
+    cr_assert_eq(memcmp(a.values, values, sizeof values), 0);
+    (void)snprintf(path, sizeof path, "%s/none/m.npy", folder);
+    cr_assert_eq(npy_write(path, 2, 3, values, &e), ERR_IO);
+    cr_assert_not_null(strstr(e.text, "none/m.npy"));
+    folder_remove();
+}
+
 /* Goal: what is no header of ours, or does not fit its bytes, is refused at its byte. */
 Test(npy_file, faults_name_the_byte)
 {

@@ -1,0 +1,73 @@
+/* Stories of spiked-worker without a daemon: weights go from run to run as files. Runs in the root
+ * of the repository. */
+#include "common/mem.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+
+static char folder[64];
+
+static void make_folder(void)
+{
+    (void)snprintf(folder, sizeof folder, "/tmp/spiked-story-commands-XXXXXX");
+    cr_assert_not_null(mkdtemp(folder));
+}
+
+/* Runs a shell command, in which $F is the folder, and wants this exit code. */
+static void expect(int rc, const char *command)
+{
+    char *line = mem_printf("W() { build/spiked-worker \"$@\" >/dev/null 2>&1; }; F=%s; %s", folder,
+                            command);
+    const int got = system(line);
+    cr_assert(WIFEXITED(got) && WEXITSTATUS(got) == rc, "%s: %d", command, got);
+    mem_free(line);
+}
+
+/* train: fields of "train" after the batch size */
+static void write_spec(const char *name, const char *train)
+{
+    char *path = mem_printf("%s/%s.json", folder, name);
+    FILE *f = fopen(path, "w");
+    cr_assert_not_null(f);
+    (void)fprintf(f,
+                  "{\"version\": 1, \"dataset\": {\"name\": \"glyphs\", \"train_limit\": 200, "
+                  "\"test_limit\": 50}, \"network\": {\"layers\": [{\"type\": \"flatten\"}, "
+                  "{\"type\": \"linear\", \"out_features\": 10}, {\"type\": \"neuron\", \"model\": "
+                  "\"plif\"}]}, \"train\": {\"batch_size\": 20%s}}\n",
+                  train);
+    cr_assert_eq(fclose(f), 0);
+    mem_free(path);
+}
+
+/* Goal: training begins with the weights of a file, eval reads them, predictions are the same then;
+ * a checkpoint goes before the file, and a file of another network is refused by name. */
+Test(commands, weights_go_from_run_to_run, .timeout = 60)
+{
+    make_folder();
+    write_spec("learns", "");
+    write_spec("still", ", \"optimizer\": {\"type\": \"sgd\", \"lr\": 1e-30}");
+    write_spec("other", ", \"readout\": \"last\"");
+    expect(0, "W train $F/learns.json --out $F/a --max-steps 6");
+    expect(0, "W train $F/learns.json --out $F/b --max-steps 2");
+    expect(1, "cmp -s $F/a/weights.safetensors $F/b/weights.safetensors");
+    expect(0, "W train $F/still.json --out $F/c --max-steps 2 "
+              "--weights $F/a/weights.safetensors");
+    expect(0, "cmp $F/a/weights.safetensors $F/c/weights.safetensors");
+    expect(0, "W train $F/still.json --out $F/c --max-steps 4 --resume "
+              "--weights $F/b/weights.safetensors");
+    expect(0, "cmp $F/a/weights.safetensors $F/c/weights.safetensors");
+    expect(0, "W eval $F/learns.json --weights $F/a/weights.safetensors "
+              "--predictions $F/a.npy");
+    expect(0, "W eval $F/still.json --weights $F/c/weights.safetensors "
+              "--predictions $F/c.npy");
+    expect(0, "cmp $F/a.npy $F/c.npy");
+    expect(0, "test $(wc -c <$F/a.npy) = $((128 + 50 * 10 * 4))");
+    expect(0, "W eval $F/other.json --weights $F/a/weights.safetensors "
+              "--predictions $F/other.npy");
+    expect(1, "cmp -s $F/a.npy $F/other.npy");
+    expect(0, "build/spiked-worker train examples/quickstart.json --out $F/d --max-steps 1 "
+              "--weights $F/a/weights.safetensors 2>&1 | grep -q '0.weight (missing)'");
+    expect(0, "rm -r $F");
+}
