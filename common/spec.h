@@ -119,18 +119,26 @@ enum spec_layer_type {
 };
 const char *spec_layer_type_name(enum spec_layer_type t); /* "conv2d" */
 
+/* First weights: uniform in +-1/sqrt(fan in), biases too (PyTorch's default); normal with variance
+ * 2 / fan out (He et al., 2015), or with deviation 0.01, biases 0. */
+enum spec_init { SPEC_INIT_UNIFORM, SPEC_INIT_KAIMING_NORMAL, SPEC_INIT_SMALL_NORMAL };
+/* Of batch norm: weights 1, biases 0; weights 0 and biases 0; weights 0 and biases 1. */
+enum spec_norm_init { SPEC_NORM_STANDARD, SPEC_NORM_SILENT, SPEC_NORM_FIRING };
 struct spec_conv2d {
     int64_t out_channels, kernel_size[2], stride[2], padding[2], dilation[2], groups; /* [h, w] */
     bool bias, weight_standardization;
+    int init;
 };
 struct spec_conv1d {
     int64_t out_channels, kernel_size, stride, padding, dilation, groups;
     bool bias;
+    int init;
 };
 struct spec_conv_transpose2d {
     int64_t out_channels, kernel_size[2], stride[2], padding[2], output_padding[2], dilation[2],
         groups;
     bool bias;
+    int init;
 };
 struct spec_pool2d {
     int64_t kernel_size[2], stride[2], padding[2]; /* stride defaults to kernel_size */
@@ -145,6 +153,8 @@ enum spec_downsample { SPEC_DOWNSAMPLE_AUTO, SPEC_DOWNSAMPLE_YES, SPEC_DOWNSAMPL
 struct spec_block { /* of a residual network; the bottleneck gives 4 * out_channels */
     int style, connect, downsample;
     int64_t out_channels, stride;
+    int init;       /* of the convolutions */
+    bool zero_init; /* begins as its shortcut */
     struct spec_neuron neuron;
 };
 #define SPEC_INPUTS_MAX 2
@@ -161,9 +171,11 @@ struct spec_layer {
         struct {
             int64_t out_features;
             bool bias;
+            int init;
         } linear;
         struct {
             double eps, momentum, alpha, v_threshold; /* the last two: threshold_batch_norm */
+            int init;                                 /* not of threshold_batch_norm */
         } batch_norm;
         struct {
             int64_t groups;

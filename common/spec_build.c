@@ -132,10 +132,9 @@ static struct spec_layer part(const struct block *k, enum spec_layer_type type, 
 }
 
 static void add_conv(const struct block *k, const char *conv, const char *norm, int64_t channels,
-                     int64_t size, int64_t stride, struct spec_place *at)
+                     int64_t size, int64_t stride, enum spec_norm_init init, struct spec_place *at)
 {
-    struct spec_layer c = part(k, SPEC_CONV2D, conv);
-    const struct spec_layer n = part(k, SPEC_BATCH_NORM, norm);
+    struct spec_layer c = part(k, SPEC_CONV2D, conv), n = part(k, SPEC_BATCH_NORM, norm);
     for (int axis = 0; axis < 2; axis++) {
         c.u.conv2d.kernel_size[axis] = size;
         c.u.conv2d.stride[axis] = stride;
@@ -143,6 +142,8 @@ static void add_conv(const struct block *k, const char *conv, const char *norm, 
     }
     c.u.conv2d.out_channels = channels;
     c.u.conv2d.bias = false;
+    c.u.conv2d.init = k->head->u.block.init;
+    n.u.batch_norm.init = init;
     if (spec_build_add(k->b, &c, at)) (void)spec_build_add(k->b, &n, at);
 }
 
@@ -151,6 +152,14 @@ static void add_spikes(const struct block *k, const char *name, struct spec_plac
     struct spec_layer n = part(k, SPEC_NEURON, name);
     n.u.neuron = k->head->u.block.neuron;
     (void)spec_build_add(k->b, &n, at);
+}
+
+/* Of the last batch norm, so that a block with zero_init gives what its shortcut gives. */
+static enum spec_norm_init last_init(const struct block *k)
+{
+    if (!k->head->u.block.zero_init) return SPEC_NORM_STANDARD;
+    const bool sew = k->head->type == SPEC_SEW_BLOCK;
+    return sew && k->head->u.block.connect == SPEC_AND ? SPEC_NORM_FIRING : SPEC_NORM_SILENT;
 }
 
 /* conv-bn-neuron two or three times; the last neuron of a spiking block comes after the sum. */
@@ -165,7 +174,7 @@ static void add_body(const struct block *k, struct spec_place *at)
     for (int i = 0; i < n; i++) {
         const int64_t channels = i == 2 ? 4 * p->out_channels : p->out_channels;
         add_conv(k, names[i][0], names[i][1], channels, basic || i == 1 ? 3 : 1,
-                 i == strided ? p->stride : 1, at);
+                 i == strided ? p->stride : 1, i + 1 < n ? SPEC_NORM_STANDARD : last_init(k), at);
         if (i + 1 < n || k->head->type == SPEC_SEW_BLOCK) add_spikes(k, names[i][2], at);
     }
 }
@@ -193,7 +202,8 @@ void spec_build_block(struct spec_builder *b, const struct spec_layer *head, str
     add_body(&k, &body);
     if (wants_downsample(&k, at->channels)) {
         const int64_t out = body.channels;
-        add_conv(&k, ".downsample.0", ".downsample.1", out, 1, head->u.block.stride, &shortcut);
+        add_conv(&k, ".downsample.0", ".downsample.1", out, 1, head->u.block.stride,
+                 SPEC_NORM_STANDARD, &shortcut);
         if (sew) add_spikes(&k, ".downsample_sn", &shortcut);
     }
     const int connect = sew ? head->u.block.connect : SPEC_ADD;

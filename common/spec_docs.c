@@ -174,16 +174,22 @@ static void add_neurons(struct text *t)
 /* The table that says whose names the paths are, then the fields of every preset. */
 static void add_presets(struct text *t)
 {
+    static const char *const inits[] = { [SPEC_INIT_UNIFORM] = "uniform",
+                                         [SPEC_INIT_KAIMING_NORMAL] = "kaiming_normal",
+                                         [SPEC_INIT_SMALL_NORMAL] = "small_normal" };
     const struct spec_object *o = &spec_object_preset;
     add(t, "\n## Presets\n\n"
            "`\"network\": {\"preset\": ..., \"neuron\": {...}}` stands for a list of layers; the\n"
            "normalised spec (`spiked-worker plan SPEC.json --expand`) has that list. Paths, and\n"
            "so the names of parameters, are those of the class. `neuron` lies on top of the\n"
-           "preset's own (`v_reset` 0, `detach_reset`, `atan` with `alpha` 2).\n\n"
-           "| `preset` | class | paths | neuron |\n|---|---|---|---|\n");
-    for (size_t i = 0; i < o->n_variants; i++)
-        add(t, "| `%s` | %s | %s | `%s` |\n", o->variants[i].name, spec_preset_infos[i].class_name,
-            spec_preset_infos[i].paths, spec_preset_infos[i].neuron);
+           "preset's own (`v_reset` 0, `detach_reset`, `atan` with `alpha` 2). First weights of\n"
+           "convolutions and linear layers (their `init`) are those that the class begins with.\n\n"
+           "| `preset` | class | paths | neuron | init |\n|---|---|---|---|---|\n");
+    for (size_t i = 0; i < o->n_variants; i++) {
+        const struct spec_preset_info *p = &spec_preset_infos[i];
+        add(t, "| `%s` | %s | %s | `%s` | `%s`, `%s` |\n", o->variants[i].name, p->class_name,
+            p->paths, p->neuron, inits[p->conv], inits[p->linear]);
+    }
     add_object(t, o);
 }
 

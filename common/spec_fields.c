@@ -8,6 +8,14 @@
 /* ---- layers ---------------------------------------------------------------------------------- */
 #define CONNECTIONS "add|and|iand|iand_swapped"
 #define L(member) AT(spec_layer, u.member)
+#define INIT(member)                                                                            \
+    {                                                                                           \
+        "init", FIELD_CHOICE, SPEC_RESULT, L(member), SPEC_INIT_UNIFORM,                        \
+            .newer = true, .choices = "uniform|kaiming_normal|small_normal",                    \
+            .meaning =                                                                          \
+                "first weights: uniform in +-1/sqrt(fan in), biases too; normal with variance " \
+                "2/(fan out), or with deviation 0.01, biases 0"                                 \
+    }
 static const struct spec_field conv2d_fields[] = {
     { "out_channels", FIELD_INT, SPEC_RESULT, L(conv2d.out_channels), .min = 1, .max = 65536,
       .required = true, .meaning = "output channels" },
@@ -23,6 +31,7 @@ static const struct spec_field conv2d_fields[] = {
     { "bias", FIELD_BOOL, SPEC_RESULT, L(conv2d.bias), 1, .meaning = "learned offset per channel" },
     { "weight_standardization", FIELD_BOOL, SPEC_RESULT, L(conv2d.weight_standardization), 0,
       .newer = true, .meaning = "weights of a channel with mean 0 and one variance, times a gain" },
+    INIT(conv2d.init),
 };
 static const struct spec_field conv1d_fields[] = {
     { "out_channels", FIELD_INT, SPEC_RESULT, L(conv1d.out_channels), .min = 1, .max = 65536,
@@ -37,6 +46,7 @@ static const struct spec_field conv1d_fields[] = {
     { "groups", FIELD_INT, SPEC_RESULT, L(conv1d.groups), 1, 1, 65536,
       .meaning = "independent groups of channels" },
     { "bias", FIELD_BOOL, SPEC_RESULT, L(conv1d.bias), 1, .meaning = "learned offset per channel" },
+    INIT(conv1d.init),
 };
 #define UP(member) L(conv_transpose2d.member)
 static const struct spec_field conv_transpose2d_fields[] = {
@@ -54,17 +64,24 @@ static const struct spec_field conv_transpose2d_fields[] = {
     { "groups", FIELD_INT, SPEC_RESULT, UP(groups), 1, 1, 65536,
       .meaning = "independent groups of channels" },
     { "bias", FIELD_BOOL, SPEC_RESULT, UP(bias), 1, .meaning = "learned offset per channel" },
+    INIT(conv_transpose2d.init),
 };
 static const struct spec_field linear_fields[] = {
     { "out_features", FIELD_INT, SPEC_RESULT, L(linear.out_features), .min = 1, .max = 1048576,
       .required = true, .meaning = "output features" },
     { "bias", FIELD_BOOL, SPEC_RESULT, L(linear.bias), 1, .meaning = "learned offset per feature" },
+    INIT(linear.init),
 };
 static const struct spec_field batch_norm_fields[] = {
     { "eps", FIELD_NUMBER, SPEC_RESULT, L(batch_norm.eps), 1e-5, 0, 1, true,
       .meaning = "added to the variance" },
     { "momentum", FIELD_NUMBER, SPEC_RESULT, L(batch_norm.momentum), 0.1, 0, 1,
       .meaning = "share of the batch in the running statistics" },
+    { "init", FIELD_CHOICE, SPEC_RESULT, L(batch_norm.init), SPEC_NORM_STANDARD, .newer = true,
+      .choices = "standard|silent|firing",
+      .meaning =
+          "first weights 1 and biases 0; or weights 0, and biases 0 or 1, so that the neurons "
+          "behind are silent or fire" },
 };
 static const struct spec_field threshold_norm_fields[] = {
     { "eps", FIELD_NUMBER, SPEC_RESULT, L(batch_norm.eps), 1e-5, 0, 1, true,
@@ -143,16 +160,40 @@ static const struct spec_field sequential_fields[] = {
     { "body", FIELD_LAYERS, SPEC_RESULT, .required = true, .meaning = "layers one by one" },
 };
 #define BLOCK_FIELDS                                                                               \
-    { "style", FIELD_CHOICE, SPEC_RESULT, L(block.style), SPEC_BLOCK_BASIC,                        \
-      .choices = "basic|bottleneck", .meaning = "two 3x3 convolutions; or 1x1, 3x3, 1x1" },        \
-    { "out_channels", FIELD_INT, SPEC_RESULT, L(block.out_channels), .min = 1, .max = 16384,       \
-      .required = true, .meaning = "output channels; a bottleneck gives four times as many" },     \
-    { "stride", FIELD_INT, SPEC_RESULT, L(block.stride), 1, 1, 64,                                 \
-      .meaning = "of the first 3x3 convolution" },                                                 \
-    { "downsample", FIELD_CHOICE, SPEC_RESULT, L(block.downsample), SPEC_DOWNSAMPLE_AUTO,          \
-      .choices = "auto|yes|no",                                                                    \
-      .meaning = "a 1x1 convolution in the shortcut; auto: where stride or channels change" },     \
-    { "neuron", FIELD_NEURON, SPEC_RESULT, L(block.neuron), .meaning = "on top of network.neuron" }
+    { "style",                                                                                     \
+      FIELD_CHOICE,                                                                                \
+      SPEC_RESULT,                                                                                 \
+      L(block.style),                                                                              \
+      SPEC_BLOCK_BASIC,                                                                            \
+      .choices = "basic|bottleneck",                                                               \
+      .meaning = "two 3x3 convolutions; or 1x1, 3x3, 1x1" },                                       \
+        { "out_channels",   FIELD_INT,                                                             \
+          SPEC_RESULT,      L(block.out_channels),                                                 \
+          .min = 1,         .max = 16384,                                                          \
+          .required = true, .meaning = "output channels; a bottleneck gives four times as many" }, \
+        { "stride", FIELD_INT, SPEC_RESULT, L(block.stride),                                       \
+          1,        1,         64,          .meaning = "of the first 3x3 convolution" },           \
+        { "downsample",                                                                            \
+          FIELD_CHOICE,                                                                            \
+          SPEC_RESULT,                                                                             \
+          L(block.downsample),                                                                     \
+          SPEC_DOWNSAMPLE_AUTO,                                                                    \
+          .choices = "auto|yes|no",                                                                \
+          .meaning = "a 1x1 convolution in the shortcut; auto: where stride or channels change" }, \
+        INIT(block.init),                                                                          \
+        { "zero_init",                                                                             \
+          FIELD_BOOL,                                                                              \
+          SPEC_RESULT,                                                                             \
+          L(block.zero_init),                                                                      \
+          0,                                                                                       \
+          .newer = true,                                                                           \
+          .meaning =                                                                               \
+              "the last batch norm begins with weights 0 (and biases 1 where connect is and): "    \
+              "the block begins as its shortcut" },                                                \
+    {                                                                                              \
+        "neuron", FIELD_NEURON, SPEC_RESULT, L(block.neuron),                                      \
+            .meaning = "on top of network.neuron"                                                  \
+    }
 static const struct spec_field sew_block_fields[] = {
     BLOCK_FIELDS,
     { "connect", FIELD_CHOICE, SPEC_RESULT, L(block.connect), SPEC_ADD, .choices = CONNECTIONS,

@@ -56,6 +56,7 @@ static void conv(struct writer *w, const char *name, int64_t channels, int64_t s
     }
     l.u.conv2d.out_channels = channels;
     l.u.conv2d.bias = bias;
+    l.u.conv2d.init = spec_preset_infos[w->p->kind].conv;
     put(w, &l);
 }
 
@@ -92,6 +93,7 @@ static void linear(struct writer *w, const char *name, int64_t features, bool bi
     struct spec_layer l = next(w, SPEC_LINEAR, name);
     l.u.linear.out_features = features;
     l.u.linear.bias = bias;
+    l.u.linear.init = spec_preset_infos[w->p->kind].linear;
     put(w, &l);
 }
 
@@ -127,6 +129,8 @@ static void resnet_block(struct writer *w, int64_t channels, int64_t stride)
     l.u.block.out_channels = channels;
     l.u.block.stride = stride;
     l.u.block.connect = w->p->connect;
+    l.u.block.init = spec_preset_infos[w->p->kind].conv;
+    l.u.block.zero_init = w->p->zero_init;
     l.u.block.neuron = w->b->neuron;
     spec_build_block(w->b, &l, &w->at);
 }
@@ -278,6 +282,7 @@ static void flat_conv(struct writer *w)
     l.u.conv1d.kernel_size = 3;
     l.u.conv1d.padding = 1;
     l.u.conv1d.bias = false;
+    l.u.conv1d.init = spec_preset_infos[w->p->kind].conv;
     put(w, &l);
 }
 

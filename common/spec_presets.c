@@ -14,12 +14,25 @@ static const struct spec_field common_fields[] = {
 #define WIDTH(channels)                                                                            \
     { "width", FIELD_INT, SPEC_RESULT, P(width), channels, 1, 4096,                                \
       .meaning = "channels of the first convolution" }
-#define RESNET_FIELDS                                                                              \
-    { "depth", FIELD_INT, SPEC_RESULT, P(depth), 18, 18, 152,                                      \
-      .meaning = "18, 34 (basic blocks), 50, 101 or 152 (bottlenecks)" },                          \
-    { "stem", FIELD_CHOICE, SPEC_RESULT, P(stem), SPEC_STEM_IMAGENET, .choices = "imagenet|cifar", \
-      .meaning = "7x7 stride 2 and a maximum pool; or 3x3 alone for small images" },               \
-    WIDTH(64)
+#define RESNET_FIELDS                                                                    \
+    { "depth",     FIELD_INT,                                                            \
+      SPEC_RESULT, P(depth),                                                             \
+      18,          18,                                                                   \
+      152,         .meaning = "18, 34 (basic blocks), 50, 101 or 152 (bottlenecks)" },   \
+        { "stem",                                                                        \
+          FIELD_CHOICE,                                                                  \
+          SPEC_RESULT,                                                                   \
+          P(stem),                                                                       \
+          SPEC_STEM_IMAGENET,                                                            \
+          .choices = "imagenet|cifar",                                                   \
+          .meaning = "7x7 stride 2 and a maximum pool; or 3x3 alone for small images" }, \
+        { "zero_init_residual",                                                          \
+          FIELD_BOOL,                                                                    \
+          SPEC_RESULT,                                                                   \
+          P(zero_init),                                                                  \
+          0,                                                                             \
+          .meaning = "every block begins as its shortcut: its zero_init" },              \
+        WIDTH(64)
 #define CONNECT                                                                                    \
     { "connect", FIELD_CHOICE, SPEC_RESULT, P(connect), SPEC_ADD,                                  \
       .choices = "add|and|iand|iand_swapped", .meaning = "see residual" }
@@ -75,10 +88,12 @@ const struct spec_object spec_object_preset = {
 #define PLIF_PATHS "`conv_fc.0`, `conv_fc.1`, ..."
 #define SEW_N_PATHS "`conv.0.0.0`, `conv.0.0.1`, `conv.0.1`, `conv.1.conv.0.0.0`, ..., `out`"
 const struct spec_preset_info spec_preset_infos[PRESET_COUNT] = {
-    [PRESET_SEW_RESNET] = { "`sew_resnet.SEWResNet`", RESNET_PATHS, "if" },
-    [PRESET_SPIKING_RESNET] = { "`spiking_resnet.SpikingResNet`", RESNET_PATHS, "if" },
+    [PRESET_SEW_RESNET] = { "`sew_resnet.SEWResNet`", RESNET_PATHS, "if",
+                            SPEC_INIT_KAIMING_NORMAL },
+    [PRESET_SPIKING_RESNET] = { "`spiking_resnet.SpikingResNet`", RESNET_PATHS, "if",
+                                SPEC_INIT_KAIMING_NORMAL },
     [PRESET_SPIKING_VGG] = { "`spiking_vgg.SpikingVGG`", "`features.0`, ..., `classifier.0`, ...",
-                             "if" },
+                             "if", SPEC_INIT_KAIMING_NORMAL, SPEC_INIT_SMALL_NORMAL },
     [PRESET_PLIF_MNIST] = { "`parametric_lif_net.MNISTNet`", PLIF_PATHS, "plif" },
     [PRESET_PLIF_FASHION_MNIST] = { "`parametric_lif_net.FashionMNISTNet`", PLIF_PATHS, "plif" },
     [PRESET_PLIF_NMNIST] = { "`parametric_lif_net.NMNISTNet`", PLIF_PATHS, "plif" },

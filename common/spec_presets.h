@@ -28,13 +28,14 @@ struct spec_preset {
     int kind, stem, connect;
     int64_t depth, width; /* width: channels of the first stage */
     int64_t classes;      /* 0: the dataset's */
-    bool batch_norm, bias;
+    bool batch_norm, bias, zero_init;
 };
 /* What docs/spec.md says of a preset beyond its fields. */
 struct spec_preset_info {
     const char *class_name; /* whose names the paths are */
     const char *paths;
     const char *neuron;     /* default model; v_reset 0, atan */
+    enum spec_init conv, linear; /* first weights, as the class sets them */
 };
 extern const struct spec_object spec_object_preset; /* struct spec_preset, key "preset" */
 extern const struct spec_preset_info spec_preset_infos[PRESET_COUNT];

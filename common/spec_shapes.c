@@ -85,7 +85,8 @@ struct spec_conv2d spec_conv_of(const struct spec_layer *l)
                                  .padding = { 0, p->padding },
                                  .dilation = { 1, p->dilation },
                                  .groups = p->groups,
-                                 .bias = p->bias };
+                                 .bias = p->bias,
+                                 .init = p->init };
 }
 
 static int conv1d_shape(const struct spec_layer *l, struct spec_shape in, struct spec_shape *out,

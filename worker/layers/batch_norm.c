@@ -188,7 +188,10 @@ static void bn_init(const struct layer *l, size_t i, struct philox_key key, uint
 {
     (void)key;
     (void)number;
-    const float first = i == BN_WEIGHT || i == BN_RUNNING_VAR ? 1.0f : 0.0f;
+    const int init = l->spec->u.batch_norm.init;
+    const bool one = i == BN_RUNNING_VAR || (i == BN_WEIGHT && init == SPEC_NORM_STANDARD) ||
+                     (i == BN_BIAS && init == SPEC_NORM_FIRING);
+    const float first = one ? 1.0f : 0.0f;
     for (size_t j = 0; j < l->params[i].logical; j++) values[j] = first;
 }
 

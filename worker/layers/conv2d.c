@@ -169,8 +169,8 @@ static void conv2d_init(const struct layer *l, size_t i, struct philox_key key, 
         for (size_t j = 0; j < l->params[i].logical; j++) values[j] = 1.0f;
         return;
     }
-    layer_init_uniform(cs->c / cs->groups * cs->r * cs->s, key, number, values,
-                       l->params[i].logical);
+    const struct layer_fan fan = { cs->c / cs->groups * cs->r * cs->s, cs->k * cs->r * cs->s };
+    layer_init_weights(l, i, (enum spec_init)spec_conv_of(l->spec).init, fan, key, number, values);
 }
 
 static void conv2d_pack(const struct layer *l, size_t i, const float *values, float *packed)

@@ -150,13 +150,14 @@ static void ct_backward_weights(const struct layer *l, const struct step *s)
         bias_backward(s->kc, &s->dy.desc, s->dy.data, b, s->dw + l->params[CT_BIAS].offset);
 }
 
-/* PyTorch takes the fan in of this shape as if it were a convolution's: its second size. */
+/* PyTorch takes the fans of this shape as if it were a convolution's: its second and first size. */
 static void ct_init(const struct layer *l, size_t i, struct philox_key key, uint32_t number,
                     float *values)
 {
     const struct conv_shape *cs = &l->u.conv;
-    layer_init_uniform(cs->k / cs->groups * cs->r * cs->s, key, number, values,
-                       l->params[i].logical);
+    const struct layer_fan fan = { cs->k / cs->groups * cs->r * cs->s, cs->c * cs->r * cs->s };
+    layer_init_weights(l, i, (enum spec_init)l->spec->u.conv_transpose2d.init, fan, key, number,
+                       values);
 }
 
 /* Weight (c, k, r, s) of PyTorch is the convolution's (k, c, R-1-r, S-1-s), by groups. */

@@ -110,6 +110,20 @@ void layer_init_uniform(size_t fan_in, struct philox_key key, uint32_t number, f
     for (size_t i = 0; i < n; i++) values[i] = (2.0f * values[i] - 1.0f) * bound;
 }
 
+void layer_init_weights(const struct layer *l, size_t i, enum spec_init init, struct layer_fan fan,
+                        struct philox_key key, uint32_t number, float *values)
+{
+    const struct layer_param *p = &l->params[i];
+    if (init == SPEC_INIT_UNIFORM) {
+        layer_init_uniform(fan.in, key, number, values, p->logical);
+        return;
+    }
+    const float deviation = init == SPEC_INIT_SMALL_NORMAL ? 0.01f : sqrtf(2.0f / (float)fan.out);
+    const bool bias = strcmp(p->name, "bias") == 0;
+    for (size_t j = 0; j < p->logical; j++)
+        values[j] = bias ? 0.0f : deviation * philox_normal(key, j, 0, 0, number);
+}
+
 void layer_pack_plain(const struct layer *l, size_t i, const float *values, float *packed)
 {
     memset(packed, 0, l->params[i].floats * sizeof packed[0]);

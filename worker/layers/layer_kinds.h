@@ -12,9 +12,16 @@ extern const struct layer_ops conv2d_ops, linear_ops, batch_norm_ops, neuron_lay
     synapse_filter_ops, temporal_attention_ops, channel_attention_ops, spatial_attention_ops;
 
 /* PyTorch's default for convolution and linear layers: weights and bias uniform in +-1/sqrt(fan in)
- * (kaiming_uniform with a = sqrt 5). Used by conv2d.c and linear.c. */
+ * (kaiming_uniform with a = sqrt 5). */
 void layer_init_uniform(size_t fan_in, struct philox_key key, uint32_t number, float *values,
                         size_t n);
+
+/* Parameter i of a convolution or linear layer, its weights or bias, as the spec's `init` says. */
+struct layer_fan {
+    size_t in, out;
+};
+void layer_init_weights(const struct layer *l, size_t i, enum spec_init init, struct layer_fan fan,
+                        struct philox_key key, uint32_t number, float *values);
 
 /* Packing of one value a channel or feature, and of parameters that keep PyTorch's order. */
 void layer_pack_plain(const struct layer *l, size_t i, const float *values, float *packed);

@@ -54,7 +54,8 @@ static void linear_layer_backward_weights(const struct layer *l, const struct st
 static void linear_init(const struct layer *l, size_t i, struct philox_key key, uint32_t number,
                         float *values)
 {
-    layer_init_uniform(l->in.c, key, number, values, l->params[i].logical);
+    const struct layer_fan fan = { l->in.c, l->out.c };
+    layer_init_weights(l, i, (enum spec_init)l->spec->u.linear.init, fan, key, number, values);
 }
 
 /* PyTorch [out][in] <-> packed [physical in][out_stored]. */

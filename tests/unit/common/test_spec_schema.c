@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* Every value the schema offers at one place: one for each variant below it. */
-#define EXAMPLES_MAX 128
+#define EXAMPLES_MAX 256
 struct examples {
     cJSON *items[EXAMPLES_MAX];
     size_t n;

@@ -106,3 +106,85 @@ Test(params, initial_values_follow_the_seed)
     net_destroy(b);
     net_destroy(c);
 }
+
+/* ---- first weights of every kind --------------------------------------------------------------
+ */
+struct moments {
+    double mean, variance, fourth; /* the fourth over variance^2: 1.8 uniform, 3 normal */
+};
+
+static struct moments moments_of(const struct net *n, size_t param)
+{
+    const size_t count = net_param(n, param)->logical;
+    float *w = calloc(count, sizeof w[0]);
+    struct moments m = { 0 };
+    net_param_read(n, param, w);
+    for (size_t i = 0; i < count; i++) m.mean += (double)w[i] / (double)count;
+    for (size_t i = 0; i < count; i++) {
+        const double d = (double)w[i] - m.mean;
+        m.variance += d * d / (double)count;
+        m.fourth += d * d * d * d / (double)count;
+    }
+    m.fourth /= m.variance * m.variance;
+    free(w);
+    return m;
+}
+
+static void expect_moments(struct moments m, double variance, double fourth)
+{
+    cr_expect_lt(fabs(m.mean), 0.03 * sqrt(variance), "mean %g", m.mean);
+    cr_expect_lt(fabs(m.variance / variance - 1.0), 0.05, "variance %g, not %g", m.variance,
+                 variance);
+    cr_expect_lt(fabs(m.fourth / fourth - 1.0), 0.1, "fourth moment %g, not %g", m.fourth, fourth);
+}
+
+/* A layer of each kind behind 12 channels; fan out by PyTorch's rule: the weight's first size times
+ * the taps. */
+static struct layers of_each_kind(enum spec_init init)
+{
+    struct layers s = { 0 };
+    add_conv(&s, 128, 3, 1, true);
+    s.l[0].u.conv2d.groups = 2;
+    s.l[0].u.conv2d.init = init;
+    layers_add(&s, SPEC_CONV_TRANSPOSE2D)->u.conv_transpose2d =
+        (struct spec_conv_transpose2d){ .out_channels = 24,
+                                        .kernel_size = { 2, 2 },
+                                        .stride = { 2, 2 },
+                                        .dilation = { 1, 1 },
+                                        .groups = 1,
+                                        .bias = true,
+                                        .init = (int)init };
+    add_adaptive(&s, 1, 24);
+    layers_add(&s, SPEC_CONV1D)->u.conv1d = (struct spec_conv1d){ .out_channels = 160,
+                                                                  .kernel_size = 5,
+                                                                  .stride = 1,
+                                                                  .dilation = 1,
+                                                                  .groups = 1,
+                                                                  .bias = true,
+                                                                  .init = (int)init };
+    layers_add(&s, SPEC_FLATTEN);
+    add_linear(&s, 20, true);
+    s.l[5].u.linear.init = init;
+    return s;
+}
+
+/* Goal: weights and biases have mean, variance and kind of distribution of their `init`. */
+Test(params, first_weights_have_the_moments_of_their_init, .timeout = 30)
+{
+    static const double fan_in[] = { 12.0 / 2 * 9, 24.0 * 4, 24.0 * 5, 160.0 * 20 };
+    static const double fan_out[] = { 128.0 * 9, 128.0 * 4, 160.0 * 5, 20.0 };
+    for (int init = SPEC_INIT_UNIFORM; init <= SPEC_INIT_SMALL_NORMAL; init++) {
+        const struct layers s = of_each_kind((enum spec_init)init);
+        struct net_options o = fixture_options(1, 1);
+        o.input.c = 12;
+        struct net *n = fixture_net(&s, &o);
+        for (size_t i = 0; i < 4; i++) {
+            const bool uniform = init == SPEC_INIT_UNIFORM;
+            const double normal = init == SPEC_INIT_SMALL_NORMAL ? 1e-4 : 2.0 / fan_out[i];
+            expect_moments(moments_of(n, 2 * i), uniform ? 1.0 / (3.0 * fan_in[i]) : normal,
+                           uniform ? 1.8 : 3.0);
+            cr_expect_eq(moments_of(n, 2 * i + 1).variance > 0, uniform, "bias of layer %zu", i);
+        }
+        net_destroy(n);
+    }
+}
