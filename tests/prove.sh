@@ -76,7 +76,14 @@ peer() {
         else fault 'weights to PyTorch and back' "$(grep '^FAIL' "$log" | head -n 3 | tr '\n' ' ')"; fi
     else row 'weights to PyTorch and back' 'skipped: no python3-torch'; fi
 }
+depth() {
+    local log=$folder/depth.log
+    if bash tests/gradient_depth.sh 152 50 50 >"$log" 2>&1; then
+        row 'gradients of 152 layers after 50 updates, SEW-ResNet against spiking ResNet' "$(tail -n 1 "$log")"
+    else fault 'gradients of 152 layers' "$(tail -n 1 "$log")"; fi
+}
 peer
+depth
 start_daemon
 train quickstart val/accuracy 0.9 120
 if [ -n "${SPIKED_TEST_DATA:-}" ]; then
