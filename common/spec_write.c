@@ -173,19 +173,21 @@ cJSON *spec_write_object(const struct spec_object *o, const void *base, unsigned
 }
 
 /* ---- network --------------------------------------------------------------------------------- */
-/* Layers [begin, end) of a list whose paths begin with `prefix` bytes; *group is the next group. */
+/* Layers [begin, end) of a list whose paths begin with `prefix` bytes; *group is the next group.
+ * mask: identities that are written. */
 struct list {
     size_t begin, end, prefix, *group;
+    unsigned mask;
 };
 static bool write_list(const struct spec *s, cJSON *to, struct list in);
 
 /* Type and fields of a layer or of the head of a group, and its name when that is not its index. */
-static cJSON *write_layer(const struct spec_layer *l, size_t prefix, size_t index)
+static cJSON *write_layer(const struct spec_layer *l, const struct list *in, size_t index)
 {
-    cJSON *object = spec_write_object(&spec_object_layer, l, SPEC_EVERY_IDENTITY);
+    cJSON *object = spec_write_object(&spec_object_layer, l, in->mask);
     char own[24];
     (void)snprintf(own, sizeof own, "%zu", index);
-    const char *name = l->path + prefix;
+    const char *name = l->path + in->prefix;
     bool ok = object != NULL;
     if (ok && strcmp(own, name) != 0) ok = add(object, "name", cJSON_CreateString(name));
     if (ok && l->type == SPEC_NEURON) ok = spec_write_neuron(object, &l->u.neuron);
@@ -202,14 +204,15 @@ static bool write_inner(const struct spec *s, cJSON *object, const char *name, s
 
 /* The layers of a block follow from its fields. */
 static bool write_group(const struct spec *s, const struct spec_group *g, cJSON *object,
-                        size_t *group)
+                        const struct list *of)
 {
     const size_t prefix = strlen(g->head.path);
     if (g->head.type != SPEC_RESIDUAL && g->head.type != SPEC_SEQUENTIAL) return true;
-    struct list in = { g->begin, g->body_end, prefix + sizeof "." - 1, group };
+    struct list in = { g->begin, g->body_end, prefix + sizeof "." - 1, of->group, of->mask };
     if (!write_inner(s, object, "body", in)) return false;
     if (g->head.type == SPEC_SEQUENTIAL || g->body_end + 1 == g->end) return true;
-    in = (struct list){ g->body_end, g->end - 1, prefix + sizeof ".downsample." - 1, group };
+    in = (struct list){ g->body_end, g->end - 1, prefix + sizeof ".downsample." - 1, of->group,
+                        of->mask };
     return write_inner(s, object, "shortcut", in);
 }
 
@@ -219,24 +222,24 @@ static bool write_list(const struct spec *s, cJSON *to, struct list in)
     for (size_t i = in.begin; i < in.end; index++) {
         const struct spec_group *g = *in.group < s->n_groups ? &s->groups[*in.group] : NULL;
         const bool grouped = g != NULL && g->begin == i;
-        cJSON *o = write_layer(grouped ? &g->head : &s->layers[i], in.prefix, index);
+        cJSON *o = write_layer(grouped ? &g->head : &s->layers[i], &in, index);
         if (o == NULL || !cJSON_AddItemToArray(to, o)) {
             cJSON_Delete(o);
             return false;
         }
         if (grouped) ++*in.group;
-        if (grouped && !write_group(s, g, o, in.group)) return false;
+        if (grouped && !write_group(s, g, o, &in)) return false;
         i = grouped ? g->end : i + 1;
     }
     return true;
 }
 
-static cJSON *write_network(const struct spec *s)
+static cJSON *write_network(const struct spec *s, unsigned mask)
 {
     cJSON *network = cJSON_CreateObject();
     cJSON *layers = network != NULL ? cJSON_AddArrayToObject(network, "layers") : NULL;
     size_t group = 0;
-    if (layers != NULL && write_list(s, layers, (struct list){ 0, s->n_layers, 0, &group }))
+    if (layers != NULL && write_list(s, layers, (struct list){ 0, s->n_layers, 0, &group, mask }))
         return network;
     cJSON_Delete(network);
     return NULL;
@@ -245,7 +248,7 @@ static cJSON *write_network(const struct spec *s)
 static cJSON *write_spec(const struct spec *s, unsigned mask)
 {
     cJSON *object = spec_write_object(&spec_object_top, s, mask);
-    if (object != NULL && add(object, "network", write_network(s))) return object;
+    if (object != NULL && add(object, "network", write_network(s, mask))) return object;
     cJSON_Delete(object);
     return NULL;
 }
