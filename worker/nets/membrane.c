@@ -32,6 +32,9 @@ int net_membrane(const struct net *n, size_t node, size_t sample, const size_t *
     const struct net_node *at = neuron_node(n, node);
     if (at == NULL)
         return err_set(e, ERR_INVALID, "layer %s is not a neuron", n->nodes[node].layer.spec->path);
+    if (!net_output_is_kept(n, at->inputs[0]))
+        return err_set(e, ERR_INVALID, "the input of layer %s is computed again, not kept",
+                       at->layer.spec->path);
     const struct tensor_view x = net_view(n, at->inputs[0], n->last.samples);
     const struct tensor_desc image = tensor_image(&x.desc);
     const size_t t_count = image.t, per = image.h * image.w;

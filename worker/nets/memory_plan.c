@@ -4,7 +4,6 @@
 #include "common/arena.h"
 #include "common/mem.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 
 int memory_plan_add(struct memory_plan *p, enum plan_kind kind, size_t bytes, size_t first,
@@ -33,10 +32,19 @@ void memory_plan_extend(struct memory_plan *p, size_t index, size_t first, size_
     if (last > b->last) b->last = last;
 }
 
+/* Whether block a is alive at a moment from first to last. */
+static bool lives(const struct plan_block *a, size_t first, size_t last)
+{
+    return (a->first <= last && first <= a->last) ||
+           (a->again && a->again_first <= last && first <= a->again_last);
+}
+
 static bool collide(const struct plan_block *a, const struct plan_block *b)
 {
-    return a->kind == b->kind && a->first <= b->last && b->first <= a->last &&
-           a->offset < b->offset + b->bytes && b->offset < a->offset + a->bytes;
+    if (a->kind != b->kind || a->offset >= b->offset + b->bytes ||
+        b->offset >= a->offset + a->bytes)
+        return false;
+    return lives(a, b->first, b->last) || (b->again && lives(a, b->again_first, b->again_last));
 }
 
 /* The lowest offset at which block i meets none of the blocks before it. */
@@ -44,7 +52,7 @@ static void place(struct memory_plan *p, size_t i)
 {
     struct plan_block *b = &p->blocks[i];
     bool moved = true;
-    b->offset = 0;
+    b->offset = b->floor;
     while (moved) {
         moved = false;
         for (size_t j = 0; j < i; j++) {

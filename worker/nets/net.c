@@ -86,6 +86,7 @@ void net_destroy(struct net *n)
         if (l->ops != NULL && l->ops->deinit != NULL) l->ops->deinit(l);
     }
     memory_plan_deinit(&n->blocks);
+    mem_free(n->segments);
     mem_free(n->nodes);
     mem_free(n->params);
     mem_free(n);
@@ -109,6 +110,7 @@ void net_node(const struct net *n, size_t i, struct net_node_info *out)
         .macs = node->needs.macs,
         .activation_bytes = node->needs.view ? 0 : tensor_bytes(&node->out),
         .repeat = node->out.kind == TENSOR_REPEAT,
+        .recomputed = node->runs_again,
     };
     for (size_t k = 0; k < node->needs.n_params; k++)
         if (!node->needs.params[k].buffer) out->parameters += node->needs.params[k].logical;
@@ -132,11 +134,16 @@ const void *net_output(const struct net *n, const struct tensor_desc **desc)
     return net_node_output(n, n->n_nodes - 1, desc);
 }
 
+bool net_output_is_kept(const struct net *n, size_t node)
+{
+    return n->n_segments == 0 || node == NET_INPUT || n->nodes[node].kept;
+}
+
 const void *net_node_output(const struct net *n, size_t node, const struct tensor_desc **desc)
 {
     assert(node < n->n_nodes);
     *desc = &n->nodes[node].out;
-    return n->nodes[node].out_data;
+    return net_output_is_kept(n, node) ? n->nodes[node].out_data : NULL;
 }
 
 float *net_output_gradient(struct net *n, const struct tensor_desc **desc)

@@ -33,6 +33,12 @@ struct net_input {
     bool repeat;      /* direct encoding: the same frame at every time-step (static prefix) */
     bool bits;        /* spikes from an encoder (Poisson): a BITS tensor */
 };
+/* What a training net computes again in the backward pass instead of keeping it. Same bits. */
+enum net_recompute {
+    NET_RECOMPUTE_OFF,
+    NET_RECOMPUTE_AUTO, /* the fewest MACs that fit memory_bytes_max */
+    NET_RECOMPUTE_LEAST /* whatever needs the fewest bytes */
+};
 struct net_options {
     struct net_input input;
     bool training;       /* false: no gradients, saved tensors or moments are planned */
@@ -42,12 +48,18 @@ struct net_options {
     bool input_gradient; /* also compute dL/d(input): golden and gradient checks */
     enum isa isa;
     size_t memory_bytes_max; /* 0 = no limit; else ERR_OUT_OF_PLAN when the plan is larger */
+    enum net_recompute recompute;
+    const bool *watched; /* layers that net_membrane will be asked about although parts are computed
+                            again; NULL: none. Read by net_build only */
     uint64_t seed;       /* initial weights, dropout */
     size_t span_steps;   /* time-steps of one call of a layer that can; 0 = all (train.step_mode) */
 };
 struct net_plan { /* bytes by kind; their sum is the arena */
     size_t parameters_bytes, gradients_bytes, buffers_bytes, activations_bytes, saved_bytes,
-        scratch_bytes, io_bytes, total_bytes;
+        scratch_bytes, io_bytes, total_bytes; /* saved values lie among the activations when parts
+                                                 are computed again */
+    size_t without_recompute_bytes; /* total_bytes if nothing were computed again */
+    uint64_t recomputed_macs; /* of a backward pass of one sample */
     size_t parameters;        /* logical number of learned values */
     uint64_t macs;            /* multiply-accumulates of one forward pass of one sample */
 };
@@ -60,6 +72,7 @@ struct net_node_info { /* for plan --table, bench, monitors */
     uint64_t macs;            /* per sample, forward, all T */
     size_t activation_bytes;
     bool repeat;              /* static prefix: computed once for all T */
+    bool recomputed;          /* runs again in the backward pass */
 };
 
 struct net;
@@ -115,11 +128,13 @@ float *net_output_gradient(struct net *n, const struct tensor_desc **desc);
 void net_backward(struct net *n, const struct net_step *s);
 /* dL/d(input) when asked for at build time of a golden case; NULL otherwise. */
 const float *net_input_gradient(const struct net *n, const struct tensor_desc **desc);
-/* Any node's output of the last forward pass (spikes for monitors). */
+/* Any node's output of the last forward pass (spikes for monitors); NULL when recomputation has let
+ * go of it, which never happens to spikes, counts and the last output. */
 const void *net_node_output(const struct net *n, size_t node, const struct tensor_desc **desc);
 /* Membrane potentials after the reset, recomputed for one sample of a neuron node:
  * v [T][n_neurons] for the listed neurons, numbered in PyTorch's order x + W*(y + H*c).
- * 0, or ERR_INVALID for nodes that are no neurons (the PSN family gives h). */
+ * 0, or ERR_INVALID for nodes that are no neurons (the PSN family gives h) and for those that
+ * options.watched would have had to name. */
 int net_membrane(const struct net *n, size_t node, size_t sample, const size_t *neurons,
                  size_t n_neurons, float *v, struct err *e);
 /* Spikes of a neuron node in the last forward pass, exact. */

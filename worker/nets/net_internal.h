@@ -10,6 +10,13 @@
 #define NET_INPUT ((size_t)-1) /* as the index of an input: the net's own input */
 #define NET_NO_BLOCK ((size_t)-1)
 
+/* Nodes [begin, end) that are kept, or computed again before their backward pass. */
+struct net_segment {
+    size_t begin, end;
+    bool again;
+    size_t floor; /* where its memory begins among the activations */
+};
+
 /* Nodes that read a tensor. In the backward walk the last of them writes its gradient; at a fork
  * each of the others computes an addend, which is added in the order of the walk. */
 struct net_readers {
@@ -25,6 +32,9 @@ struct net_node {
     bool wants_gradient;          /* this node or one before it learns */
     size_t first_param;           /* in net.params */
     size_t weight_offset, buffer_offset; /* floats */
+    size_t forward_at, again_at, backward_at; /* moments of the plan */
+    bool kept;       /* its output stays to the end of a step, whatever is computed again */
+    bool runs_again; /* in a backward pass, before that of its segment */
     size_t out_block, gradient_block, addend_block, saved_block; /* of the plan, or NET_NO_BLOCK */
     unsigned char *out_data, *saved;
     float *gradient_data, *addend_data;
@@ -40,6 +50,9 @@ struct net {
     size_t weight_floats, buffer_floats, scratch_per_thread, layer_scratch_bytes;
     struct tensor_desc input, input_gradient, output_gradient;
     struct net_readers input_readers;
+    struct net_segment *segments; /* none: every output is kept */
+    size_t n_segments;
+    size_t backward_begins, moments;
     struct memory_plan blocks;
     struct net_plan plan;
     /* block indices */
@@ -63,6 +76,8 @@ struct net {
 
 /* The last node reads the loss's F32 [B][T] as it is, unless it wants another layout. */
 bool net_output_gradient_is_direct(const struct net *n);
+/* Whether a node's output is still there after a step. */
+bool net_output_is_kept(const struct net *n, size_t node);
 /* Memory of a block, NULL for NET_NO_BLOCK. */
 void *net_block(const struct net *n, size_t block);
 /* Steps of one call of a layer, from net_options.span_steps and what the layer allows. */

@@ -164,6 +164,19 @@ static void take_output_gradient(const struct net *n, const struct net_step *s)
     else tensor_expand(&n->kc, &from, n->output_gradient_data, &to.desc, to.data);
 }
 
+/* Forward once more, of what a segment has let go of. Running statistics have moved already. */
+static void compute_again(struct net *n, const struct net_step *s, const struct net_segment *g)
+{
+    const struct span all = { 0, n->options.input.t };
+    if (!g->again || !n->nodes[g->end - 1].wants_gradient) return;
+    for (size_t i = g->begin; i < g->end; i++) {
+        const struct net_node *node = &n->nodes[i];
+        if (!node->runs_again) continue;
+        const struct step step = step_of(n, s, i);
+        node->layer.ops->forward(&node->layer, &step, all);
+    }
+}
+
 static void backward_node(struct net *n, const struct net_step *s, size_t i)
 {
     struct net_node *node = &n->nodes[i];
@@ -199,10 +212,13 @@ void net_backward(struct net *n, const struct net_step *s)
 {
     assert(n->options.training && s->samples == n->last.samples);
     take_output_gradient(n, s);
+    size_t segments = n->n_segments; /* those that the walk has not come to */
     for (size_t i = n->n_nodes; i-- > 0;) {
         struct net_node *node = &n->nodes[i];
-        if (!node->wants_gradient) continue;
         const int64_t start_ns = n->profile ? clock_mono_ns() : 0;
+        if (segments > 0 && n->segments[segments - 1].end == i + 1)
+            compute_again(n, s, &n->segments[--segments]);
+        if (!node->wants_gradient) continue;
         backward_node(n, s, i);
         if (n->profile) node->backward_ms = (double)(clock_mono_ns() - start_ns) * 1e-6;
     }
