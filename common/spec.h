@@ -319,6 +319,7 @@ struct spec_early_stop {
 };
 enum spec_step_mode { SPEC_STEP_MULTI, SPEC_STEP_SINGLE, SPEC_STEP_CHUNK };
 enum spec_numerics { SPEC_NUMERICS_FAST, SPEC_NUMERICS_EXACT };
+enum spec_recompute { SPEC_RECOMPUTE_OFF, SPEC_RECOMPUTE_AUTO, SPEC_RECOMPUTE_LEAST };
 struct spec_train {
     int64_t epochs, batch_size;
     struct spec_optimizer optimizer;
@@ -327,6 +328,7 @@ struct spec_train {
     enum spec_readout readout;
     int64_t shards;         /* power of two */
     enum spec_numerics numerics;
+    enum spec_recompute recompute;
     int64_t max_steps;  /* 0 = no limit; the schedule still counts epochs */
     double grad_clip;   /* 2-norm over all parameters; 0 = off */
     bool drop_last;

@@ -216,6 +216,12 @@ static const struct spec_field train_fields[] = {
                  "bits; multi is the fastest" },
     { "chunk_steps", FIELD_INT, SPEC_EXECUTION, T(chunk_steps), 4, 1, SPEC_TIME_STEPS_MAX,
       .meaning = "time-steps of a call in step_mode chunk" },
+    { "recompute", FIELD_CHOICE, SPEC_EXECUTION, T(recompute), SPEC_RECOMPUTE_OFF,
+      .choices = "off|auto|least_memory",
+      .meaning =
+          "values that the backward pass computes again instead of keeping them: none; as few"
+          " multiplications' worth as resources.memory_mib makes necessary; whatever needs"
+          " the least memory. The same bits" },
     { "max_steps", FIELD_INT, SPEC_RESULT, T(max_steps), 0, 0, UNLIMITED,
       .meaning = "stop after so many updates; 0 = no limit" },
     { "grad_clip", FIELD_NUMBER, SPEC_RESULT, T(grad_clip), 0, 0, 1e9,

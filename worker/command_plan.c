@@ -88,9 +88,10 @@ static int plan_net(const struct spec *s, const char *data_dir, struct net **out
         .exact = s->train.numerics == SPEC_NUMERICS_EXACT, .isa = isa, .seed = s->seed,
         .span_steps = spec_call_steps(&s->train),
     };
-    rc = net_build(out, s->layers, s->n_layers, classes, &o, e);
-    if (rc == 0) *footprint = footprint_of(*out, s, &data, (size_t)s->threads, true);
-    return rc;
+    /* What does not fit is shown all the same, unless it was to be made to fit. */
+    const bool made_to_fit = s->train.recompute != SPEC_RECOMPUTE_OFF;
+    return footprint_build(out, footprint, s, classes, &o, &data,
+                           made_to_fit ? (size_t)s->memory_mib << 20 : 0, e);
 }
 
 static cJSON *plan_json(const struct net *n, const struct footprint *f)
@@ -108,6 +109,9 @@ static cJSON *plan_json(const struct net *n, const struct footprint *f)
         { "best_bytes", f->best_bytes },           { "staging_bytes", f->staging_bytes },
         { "dataset_bytes", f->dataset_bytes },     { "program_bytes", f->program_bytes },
         { "total_bytes", f->total_bytes },         { "macs_per_sample", (size_t)p->macs },
+        { "recomputed_macs_per_sample", (size_t)p->recomputed_macs },
+        { "total_without_recompute_bytes",
+          f->total_bytes - p->total_bytes + p->without_recompute_bytes },
     };
     cJSON *json = cJSON_CreateObject();
     bool ok = json != NULL;
@@ -126,7 +130,8 @@ static cJSON *plan_json(const struct net *n, const struct footprint *f)
              json_add_int(o, "parameters", (int64_t)info.parameters) &&
              json_add_int(o, "macs", (int64_t)info.macs) &&
              json_add_int(o, "activation_bytes", (int64_t)info.activation_bytes) &&
-             cJSON_AddBoolToObject(o, "static_prefix", info.repeat) != NULL;
+             cJSON_AddBoolToObject(o, "static_prefix", info.repeat) != NULL &&
+             cJSON_AddBoolToObject(o, "recomputed", info.recomputed) != NULL;
         if (!ok) list = NULL;
     }
     if (list != NULL) return json;
@@ -142,8 +147,8 @@ static void plan_table(const struct net *n, const struct footprint *t)
         struct net_node_info f;
         net_node(n, i, &f);
         char shape[40];
-        (void)snprintf(shape, sizeof shape, "%zux%zux%zu%s", f.out.c, f.out.h, f.out.w,
-                       f.repeat ? " once" : "");
+        (void)snprintf(shape, sizeof shape, "%zux%zux%zu%s%s", f.out.c, f.out.h, f.out.w,
+                       f.repeat ? " once" : "", f.recomputed ? " again" : "");
         (void)printf("%-24s %-20s %-16s %12zu %14" PRIu64 " %12.2f\n", f.path, f.type, shape,
                      f.parameters, f.macs, (double)f.activation_bytes / 1048576.0);
     }
@@ -158,6 +163,11 @@ static void plan_table(const struct net *n, const struct footprint *t)
         (void)printf("%-74s %12.2f\n", kinds[i].name, (double)kinds[i].bytes / 1048576.0);
     (void)printf("%zu parameters, %" PRIu64 " MACs a sample, %.1f MiB\n", p->parameters, p->macs,
                  (double)t->total_bytes / 1048576.0);
+    if (p->total_bytes < p->without_recompute_bytes)
+        (void)printf("%" PRIu64 " MACs a sample are computed again; %.1f MiB if none were\n",
+                     p->recomputed_macs,
+                     (double)(t->total_bytes - p->total_bytes + p->without_recompute_bytes) /
+                         1048576.0);
 }
 
 int command_plan(int argc, char **argv, struct err *e)

@@ -25,9 +25,13 @@ struct footprint_data {
 /* Needs a built net only. training: else there is no optimiser and no best copy. */
 struct footprint footprint_of(const struct net *n, const struct spec *s,
                               const struct footprint_data *d, size_t threads, bool training);
+/* Builds a net for a whole that fits limit_bytes (0 = no limit), and says what that needs: by
+ * computing values again where s->train.recompute allows it. o->recompute and o->memory_bytes_max
+ * are not looked at. Errors: ERR_OUT_OF_PLAN, which names the smallest memory_mib that would do,
+ * and those of net_build. */
+int footprint_build(struct net **out, struct footprint *f, const struct spec *s, size_t classes,
+                    const struct net_options *o, const struct footprint_data *d, size_t limit_bytes,
+                    struct err *e);
 /* Samples of a part that a limit of the spec leaves; 0 = no limit. */
 size_t footprint_limited(size_t count, int64_t limit);
-/* ERR_OUT_OF_PLAN, naming the kinds, when it is more than limit_bytes; 0 = no limit. */
-int footprint_check(const struct footprint *f, size_t limit_bytes, struct err *e);
-
 #endif

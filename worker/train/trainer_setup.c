@@ -19,29 +19,37 @@ static size_t memory_limit(const struct spec *s)
     return pages > 0 && bytes > 0 ? (size_t)pages * (size_t)bytes : 0;
 }
 
-static int check_footprint(struct trainer *t, size_t threads, size_t limit, struct err *e)
+/* Neurons that a monitor of membrane potentials may ask for. */
+static bool is_watched(const struct spec *s, const struct spec_layer *l)
+{
+    bool watched = false;
+    for (size_t i = 0; l->type == SPEC_NEURON && i < s->n_monitors; i++) {
+        const struct spec_monitor *m = &s->monitors[i];
+        if (m->type != SPEC_MONITOR_MEMBRANE) continue;
+        watched |= m->n_layers == 0;
+        for (size_t k = 0; k < m->n_layers; k++) watched |= spec_glob(m->layers[k], l->path);
+    }
+    return watched;
+}
+
+static struct footprint_data data_of(const struct trainer *t)
 {
     const struct dataset *d = t->data;
     const struct spec_dataset *s = &t->spec->dataset;
-    const struct footprint_data data = {
+    return (struct footprint_data){
         .image = d->c * d->h * d->w,
         .frames = d->t,
         .train = footprint_limited(d->count[DATASET_TRAIN], s->train_limit),
         .test = footprint_limited(d->count[DATASET_TEST], s->test_limit),
         .bytes = d->bytes,
     };
-    t->footprint = footprint_of(t->net, t->spec, &data, threads, t->o.training);
-    return footprint_check(&t->footprint, limit, e);
 }
 
-static int build_net(struct trainer *t, struct err *e)
+static struct net_options options_of(const struct trainer *t, enum isa isa)
 {
     const struct spec *s = t->spec;
-    enum isa isa;
-    int rc = kernels_choose(&isa, e);
-    if (rc != 0) return rc;
     const bool spikes = s->dataset.encoder != SPEC_ENCODER_DIRECT;
-    const struct net_options o = {
+    return (struct net_options){
         .input = { .b = (size_t)s->train.batch_size, .t = (size_t)s->time_steps, .c = t->data->c,
                    .h = t->data->h, .w = t->data->w, .repeat = !spikes && t->data->t == 1,
                    .bits = spikes },
@@ -50,12 +58,26 @@ static int build_net(struct trainer *t, struct err *e)
         .threads = t->o.threads > 0 ? t->o.threads : (size_t)s->threads,
         .exact = s->train.numerics == SPEC_NUMERICS_EXACT,
         .isa = isa,
-        .memory_bytes_max = memory_limit(s),
         .seed = s->seed,
         .span_steps = spec_call_steps(&s->train),
     };
-    rc = net_build(&t->net, s->layers, s->n_layers, t->data->classes, &o, e);
-    if (rc == 0) rc = check_footprint(t, o.threads, o.memory_bytes_max, e);
+}
+
+static int build_net(struct trainer *t, struct err *e)
+{
+    const struct spec *s = t->spec;
+    enum isa isa;
+    int rc = kernels_choose(&isa, e);
+    if (rc != 0) return rc;
+    struct net_options o = options_of(t, isa);
+    const struct footprint_data data = data_of(t);
+    bool *watched = mem_calloc(s->n_layers, sizeof watched[0]);
+    if (watched == NULL) return err_set(e, ERR_NOMEM, "%zu layers", s->n_layers);
+    for (size_t i = 0; i < s->n_layers; i++) watched[i] = is_watched(s, &s->layers[i]);
+    o.watched = watched;
+    rc = footprint_build(&t->net, &t->footprint, s, t->data->classes, &o, &data, memory_limit(s),
+                         e);
+    mem_free(watched);
     if (rc == 0) rc = net_start(t->net, e);
     return rc;
 }

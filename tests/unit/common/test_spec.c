@@ -187,6 +187,7 @@ Test(spec_result_hash, labels_and_execution_do_not_count, .timeout = 10)
         "\"monitors\":[{\"type\":\"raster\"}]",
         "\"checkpoint\":{\"every_steps\":9,\"keep\":1}",
         "\"resources\":{\"threads\":7,\"memory_mib\":9,\"time_limit_s\":9}",
+        "\"train\":{\"recompute\":\"auto\"}",
         "\"retry\":{\"max_attempts\":9}",
         "\"export\":[\"safetensors\"]",
     };

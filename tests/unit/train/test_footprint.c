@@ -22,17 +22,19 @@ static const char *const spec_text =
     " \"out_features\": 10}]}, \"train\": {\"epochs\": 1, \"batch_size\": 16, \"optimizer\":"
     " {\"type\": \"adam\"}}, \"resources\": {\"threads\": 2}}";
 
-static struct spec parse(void)
+static struct spec parse_text(const char *text)
 {
     struct json_faults *faults = mem_calloc(1, sizeof *faults);
     struct spec s;
     struct err e = { 0 };
     log_set_level(LOG_ERROR);
-    cr_assert_eq(spec_parse_text(spec_text, strlen(spec_text), &s, faults, &e), 0, "%s %s",
+    cr_assert_eq(spec_parse_text(text, strlen(text), &s, faults, &e), 0, "%s %s",
                  faults->items[0].pointer, faults->items[0].detail);
     mem_free(faults);
     return s;
 }
+
+static struct spec parse(void) { return parse_text(spec_text); }
 
 /* The most memory this process ever had. */
 static double peak_bytes(void)
@@ -136,5 +138,70 @@ Test(footprint, the_limit_is_of_the_whole, .timeout = 60)
     s.memory_mib = all;
     cr_assert_eq(trainer_init(&t, &s, &o, &e), 0, "%s", e.text);
     trainer_deinit(&t);
+    spec_deinit(&s);
+}
+
+/* Activations are larger than all else, and the floats among them are not static. */
+static const char *const deep_text =
+    "{\"version\": 1, \"time_steps\": 4, \"dataset\": {\"name\": \"glyphs\", \"train_limit\":"
+    " 200, \"test_limit\": 40}, \"network\": {\"layers\": [{\"type\": \"conv2d\","
+    " \"out_channels\": 16, \"kernel_size\": 3, \"padding\": 1}, {\"type\": \"batch_norm\"},"
+    " {\"type\": \"neuron\"}, {\"type\": \"sew_block\", \"out_channels\": 16},"
+    " {\"type\": \"conv2d\", \"out_channels\": 16, \"kernel_size\": 3, \"padding\": 1},"
+    " {\"type\": \"batch_norm\"}, {\"type\": \"neuron\"}, {\"type\": \"flatten\"},"
+    " {\"type\": \"dropout\"}, {\"type\": \"linear\", \"out_features\": 10}], \"neuron\":"
+    " {\"v_threshold\": 0.5}}, \"train\": {\"epochs\": 1, \"batch_size\": 64}}";
+
+/* Weights after three steps; planned: what it took. */
+static float *train_within(struct spec *s, enum spec_recompute how, int64_t memory_mib,
+                           size_t *floats, struct net_plan *planned)
+{
+    struct trainer t;
+    struct trainer_result r;
+    struct err e = { 0 };
+    const struct trainer_options o = { .training = true, .max_steps = 3 };
+    s->train.recompute = how;
+    s->memory_mib = memory_mib;
+    cr_assert_eq(trainer_init(&t, s, &o, &e), 0, "%s", e.text);
+    cr_assert_eq(trainer_run(&t, &r, &e), 0, "%s", e.text);
+    const float *w = net_weights(t.net, floats);
+    float *copy = mem_calloc(*floats, sizeof copy[0]);
+    memcpy(copy, w, *floats * sizeof copy[0]);
+    *planned = *net_plan(t.net);
+    trainer_deinit(&t);
+    return copy;
+}
+
+/* Goal: what is too much for memory_mib is refused; "auto" makes it fit and trains to the same
+ * bits; where even that is too much, the text says what would do, and that does. */
+Test(footprint, recomputation_makes_it_fit, .timeout = 120)
+{
+    struct spec s = parse_text(deep_text);
+    struct trainer t;
+    struct err e = { 0 };
+    struct net_plan kept, least, fitted;
+    size_t floats;
+    const struct trainer_options o = { .training = true };
+    float *a = train_within(&s, SPEC_RECOMPUTE_OFF, 0, &floats, &kept);
+    float *b = train_within(&s, SPEC_RECOMPUTE_LEAST, 0, &floats, &least);
+    cr_assert_lt(least.total_bytes + ((size_t)4 << 20), kept.total_bytes);
+    cr_assert_eq(least.without_recompute_bytes, kept.total_bytes);
+    s.memory_mib = 40;
+    for (int auto_ = 0; auto_ < 2; auto_++) {
+        s.train.recompute = auto_ ? SPEC_RECOMPUTE_AUTO : SPEC_RECOMPUTE_OFF;
+        cr_assert_eq(trainer_init(&t, &s, &o, &e), ERR_OUT_OF_PLAN);
+        cr_assert_eq(strstr(e.text, "the smallest memory_mib") != NULL, auto_, "%s", e.text);
+    }
+    int64_t smallest = 0;
+    cr_assert_eq(sscanf(e.text, "the run needs %ld MiB", &smallest), 1, "%s", e.text);
+    s.memory_mib = smallest - 1;
+    cr_assert_eq(trainer_init(&t, &s, &o, &e), ERR_OUT_OF_PLAN);
+    float *c = train_within(&s, SPEC_RECOMPUTE_AUTO, smallest, &floats, &fitted);
+    cr_assert(fitted.recomputed_macs > 0 && fitted.recomputed_macs <= least.recomputed_macs);
+    cr_assert_eq(memcmp(a, b, floats * sizeof a[0]), 0, "weights of least_memory differ");
+    cr_assert_eq(memcmp(a, c, floats * sizeof a[0]), 0, "weights of auto differ");
+    mem_free(a);
+    mem_free(b);
+    mem_free(c);
     spec_deinit(&s);
 }
