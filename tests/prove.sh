@@ -34,6 +34,12 @@ gradients() {
     else fault 'gradients' "$(grep -a 'limits at\|Assertion\|FAIL' "$log" | head -n 3 | tr '\n' ' ')"; fi
 }
 
+presets() {
+    local log=$folder/presets.log line
+    SPIKED_PRESETS=full build/tests/integration/test_preset_memory >"$log" 2>&1 || fault 'memory of presets' "$(grep -a planned "$log" | tail -n 1)"
+    while IFS= read -r line; do row "memory: ${line%%: *}" "${line#*: }"; done < <(sed -n 's/^memory: //p' "$log")
+}
+
 start_daemon() {
     build/spiked serve --state-dir "$folder/state" --data-dir "${SPIKED_TEST_DATA:-$folder/data}" --listen "127.0.0.1:$port" \
         --max-running 1 --workers stop 2>"$folder/daemon.log" &
@@ -84,6 +90,7 @@ depth() {
 }
 peer
 depth
+presets
 start_daemon
 train quickstart val/accuracy 0.9 120
 if [ -n "${SPIKED_TEST_DATA:-}" ]; then

@@ -23,16 +23,19 @@ struct footprint footprint_of(const struct net *n, const struct spec *s,
 {
     const size_t weights = weights_floats(n) * sizeof(float);
     const size_t slots = training ? optimizer_slots(&s->train.optimizer) : 0;
+    const size_t averages = training && s->train.ema_decay > 0;
+    const size_t best = training && s->dataset.validation_fraction > 0;
     struct footprint f = {
         .net_bytes = net_plan(n)->total_bytes,
         .optimizer_bytes = (slots + (training && s->train.accumulate > 1)) *
                            net_plan(n)->parameters_bytes,
-        .best_bytes = training ? weights * (s->train.ema_decay > 0 ? 2 : 1) : 0,
-        .staging_bytes = weights + (d->frames + 1) * d->image * threads * sizeof(float),
+        .best_bytes = weights * (best + averages),
+        .staging_bytes = weights * (1 + best + averages) +
+                         slots * net_plan(n)->parameters * sizeof(float) +
+                         (d->frames + 1) * d->image * threads * sizeof(float),
         .dataset_bytes = d->bytes + list_bytes(d),
         .program_bytes = PROGRAM_BYTES,
     };
-    if (training) f.staging_bytes += 2 * weights + slots * net_plan(n)->parameters * sizeof(float);
     f.total_bytes = f.net_bytes + f.optimizer_bytes + f.best_bytes + f.staging_bytes +
                     f.dataset_bytes + f.program_bytes;
     return f;
