@@ -167,13 +167,12 @@ static void take_output_gradient(const struct net *n, const struct net_step *s)
 /* Forward once more, of what a segment has let go of. Running statistics have moved already. */
 static void compute_again(struct net *n, const struct net_step *s, const struct net_segment *g)
 {
-    const struct span all = { 0, n->options.input.t };
     if (!g->again || !n->nodes[g->end - 1].wants_gradient) return;
     for (size_t i = g->begin; i < g->end; i++) {
         const struct net_node *node = &n->nodes[i];
         if (!node->runs_again) continue;
         const struct step step = step_of(n, s, i);
-        node->layer.ops->forward(&node->layer, &step, all);
+        net_forward_spans(&node->layer, &step);
     }
 }
 

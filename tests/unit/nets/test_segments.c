@@ -113,16 +113,17 @@ static void compare_spec(const char *network, struct net_input in, size_t thread
     spec_deinit(&s);
 }
 
-/* Goal: every kind of layer, with shards, an input gradient, one thread and three, images that are
- * repeated and others: gradients, statistics, counts and outputs have the bits of a net that keeps
- * everything. */
+/* Goal: every kind of layer, with shards, an input gradient, one thread and three, spans of all
+ * time-steps and of few, images that are repeated and others: gradients, statistics, counts and
+ * outputs have the bits of a net that keeps everything. */
 Test(segments, a_chain_has_the_same_bits, .timeout = 60)
 {
     const struct layers s = whole_net();
-    for (size_t k = 0; k < 4; k++) {
+    for (size_t k = 0; k < 6; k++) {
         struct net_options o = fixture_options(4, 5);
         o.threads = k < 2 ? 1 : 3;
         o.shards = k % 2 == 0 ? 1 : 2;
+        o.span_steps = k < 4 ? 0 : k - 3;
         o.input.repeat = k == 1;
         o.input_gradient = k != 1;
         compare(&s, o, "whole net");
