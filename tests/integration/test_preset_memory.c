@@ -1,6 +1,6 @@
 /* The planned memory of presets against what the kernel says a worker took: training with a
- * checkpoint, then going on from it, at two batch sizes. Some of them narrow here; all at the papers'
- * sizes when SPIKED_PRESETS is "full" (make prove), which takes minutes and some 8 GiB. */
+ * checkpoint, then going on from it, at two batch sizes. Some of them narrow here; all at the
+ * papers' sizes when SPIKED_PRESETS is "full" (make prove), which takes minutes and some 8 GiB. */
 #include "common/json.h"
 #include "common/mem.h"
 
