@@ -20,7 +20,7 @@ struct plan_options {
     char *data_dir;
     bool table, expand, random_data, json;
     int64_t steps, warmup, threads;
-    char *only, *step_mode;
+    char *only, *step_mode, *path;
 };
 #define AT(member) offsetof(struct plan_options, member)
 
@@ -370,14 +370,21 @@ int command_check_golden(int argc, char **argv, struct err *e)
         { "threads", CONFIG_INT, AT(threads), "1", 1, 1024, .metavar = "N",
           .help = "compute threads" },
         { "only", CONFIG_STRING, AT(only), .metavar = "PREFIX", .help = "family or case" },
+        COMMAND_STEP_MODE(AT(step_mode)),
+        { "path", CONFIG_STRING, AT(path), .metavar = "PATH",
+          .help = "auto or dense; this build has no event or winograd kernels" },
     };
     struct plan_options o = { 0 };
     struct check_golden_result r = { 0 };
     struct check_golden_options g = { 0 };
     int rc = config_load(rows, LENGTH(rows), NULL, NULL, &argc, argv, &o, e);
     if (rc == 0 && argc != 2) rc = err_set(e, ERR_INVALID, "usage: check-golden DIR");
+    struct spec_train mode = { 0 };
     if (rc == 0) rc = kernels_choose(&g.isa, e);
+    if (rc == 0) rc = kernels_choose_path(o.path, &g.path, e);
+    if (rc == 0 && o.step_mode != NULL) rc = spec_read_step_mode(o.step_mode, &mode, e);
     if (rc == 0) {
+        g.span_steps = spec_call_steps(&mode);
         g.json = o.json;
         g.threads = (size_t)o.threads;
         g.only = o.only;

@@ -23,7 +23,8 @@ static const struct {
     { "bench", command_bench,
       "SPEC.json [--steps N] [--warmup N] [--threads N] [--data-dir DIR | --random-data] "
       "[--step-mode MODE]" },
-    { "check-golden", command_check_golden, "DIR [--json] [--threads N] [--only PREFIX]" },
+    { "check-golden", command_check_golden,
+      "DIR [--json] [--threads N] [--step-mode MODE] [--path auto|dense] [--only PREFIX]" },
     { "attempt", command_attempt, "(started by the daemon; reads SPIKED_* from the environment)" },
 };
 #define COMMANDS (sizeof commands / sizeof commands[0])

@@ -3,6 +3,7 @@
  * sums of spikes stay counts where the result says so; everything else is floats.
  *
  * Each value is one or two rounded operations, the same in every build. */
+#include "worker/kernels/kernel_trace.h"
 #include "worker/kernels/kernels_table.h"
 
 #include <string.h>
@@ -142,6 +143,7 @@ void connect_forward(const struct kernel_ctx *kc, enum connect_kind kind,
                      const struct tensor_view *a, const struct tensor_view *b,
                      const struct tensor_view *y, struct span t)
 {
+    kernel_note_form(kc, KERNEL_connect_forward_floats, &y->desc);
     struct connect j = { .k = kc->k, .kind = kind, .a = image_of(a), .b = image_of(b),
                          .y = image_of(y), .t = t };
     threads_run(kc->threads, y->desc.b, forward_item, &j);
@@ -193,6 +195,7 @@ void connect_backward(const struct kernel_ctx *kc, enum connect_kind kind, bool 
                       const struct tensor_view *other, const struct tensor_view *dy,
                       const struct tensor_view *dx, struct span t)
 {
+    kernel_note(kc, KERNEL_connect_backward);
     struct connect j = { .k = kc->k, .kind = kind, .second = second, .b = image_of(other),
                          .dy = image_of(dy), .dx = image_of(dx), .t = t };
     threads_run(kc->threads, dx->desc.b, backward_item, &j);

@@ -3,6 +3,7 @@
  * value depends on the number of threads. Called by conv_kernel.c. */
 #include "worker/kernels/conv_groups.h"
 
+#include "worker/kernels/kernel_trace.h"
 #include "worker/kernels/reference.h"
 
 struct groups {
@@ -36,6 +37,7 @@ void conv_groups_forward(const struct kernel_ctx *kc, const struct conv_shape *c
                          const struct tensor_desc *xd, const void *x, const float *w,
                          const float *bias, const struct tensor_desc *yd, float *y, struct span t)
 {
+    kernel_note(kc, KERNEL_conv_forward_groups);
     struct groups j = { .cs = cs, .xd = xd, .yd = yd, .x = x, .w = w, .bias = bias, .y = y,
                         .span = t };
     threads_run(kc->threads, xd->b, forward_sample, &j);
@@ -55,6 +57,7 @@ void conv_groups_backward_data(const struct kernel_ctx *kc, const struct conv_sh
                                float x_scale, const struct tensor_desc *dxd, float *dx,
                                struct span t)
 {
+    kernel_note(kc, KERNEL_conv_backward_data_groups);
     struct groups j = { .cs = cs, .xd = dxd, .yd = dyd, .w = w, .dy = dy, .y = dx,
                         .scale = x_scale, .span = t };
     threads_run(kc->threads, dxd->b, backward_sample, &j);
@@ -73,6 +76,7 @@ void conv_groups_backward_weights(const struct kernel_ctx *kc, const struct conv
                                   const struct tensor_desc *dyd, const float *dy, struct span b,
                                   float *dw)
 {
+    kernel_note(kc, KERNEL_conv_backward_weights_groups);
     struct groups j = { .cs = cs, .xd = xd, .yd = dyd, .x = x, .dy = dy, .y = dw, .span = b };
     threads_run(kc->threads, cs->k, weight_row, &j);
 }

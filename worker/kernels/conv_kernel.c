@@ -2,6 +2,7 @@
  * backward-weights. Called by layers/conv2d; work is cut into items by output, one item a thread.
  * Grouped convolutions are in conv_groups.c. */
 #include "worker/kernels/conv_groups.h"
+#include "worker/kernels/kernel_trace.h"
 #include "worker/kernels/kernels_table.h"
 #include "worker/kernels/order.h"
 
@@ -247,6 +248,7 @@ void conv_forward(const struct kernel_ctx *kc, const struct conv_shape *cs,
         return;
     }
     const struct span steps = stored_steps(xd, t);
+    kernel_note_form(kc, KERNEL_conv_forward_floats, xd);
     struct forward f = { kc, cs, xd, yd, x, w, bias, y, steps.begin, steps.end - steps.begin,
                          band_rows(cs, xd) };
     assert(kc->scratch_per_thread >= conv_thread_scratch(cs, xd));
@@ -384,6 +386,7 @@ void conv_backward_data(const struct kernel_ctx *kc, const struct conv_shape *cs
         return;
     }
     const struct span steps = stored_steps(dxd, t);
+    kernel_note(kc, KERNEL_conv_backward_data);
     struct backward f = { kc, cs, dyd, dxd, dy, wt, dx, x_scale, steps.begin,
                           steps.end - steps.begin };
     threads_run(kc->threads, dxd->b * f.t_count, backward_item, &f);
@@ -481,6 +484,7 @@ void conv_backward_weights(const struct kernel_ctx *kc, const struct conv_shape 
         conv_groups_backward_weights(kc, cs, xd, x, dyd, dy, b, dw);
         return;
     }
+    kernel_note_form(kc, KERNEL_conv_backward_weights_floats, xd);
     struct weights f = { kc, cs, xd, dyd, x, dy, b, dw };
     threads_run(kc->threads, ceil_div(cs->k, PANEL) * ceil_div(cs->c, ORDER_BLOCK), weights_item,
                 &f);

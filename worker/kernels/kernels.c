@@ -3,6 +3,7 @@
 #include "worker/kernels/kernels_table.h"
 
 #include "worker/kernels/blas.h"
+#include "worker/kernels/kernel_trace.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,6 +59,17 @@ int kernels_choose(enum isa *out, struct err *e)
     return err_set(e, ERR_INVALID, "SPIKED_ISA=%.40s: must be generic, avx2 or avx512", forced);
 }
 
+int kernels_choose_path(const char *name, enum kernel_path *out, struct err *e)
+{
+    if (name == NULL) name = getenv("SPIKED_PATH");
+    if (name == NULL || strcmp(name, "auto") == 0) *out = KERNEL_PATH_AUTO;
+    else if (strcmp(name, "dense") == 0) *out = KERNEL_PATH_DENSE;
+    else if (strcmp(name, "event") == 0 || strcmp(name, "winograd") == 0)
+        return err_set(e, ERR_INVALID, "path %s: this build has no such kernel", name);
+    else return err_set(e, ERR_INVALID, "path %.40s: must be auto, event, dense or winograd", name);
+    return 0;
+}
+
 void kernels_cpu(enum isa isa, char out[KERNELS_CPU_MAX])
 {
     (void)snprintf(out, KERNELS_CPU_MAX, "%s %s", isa_name(isa), blas_core());
@@ -90,6 +102,7 @@ static void fill_item(void *ctx, size_t item, size_t thread)
 
 void f32_fill(const struct kernel_ctx *kc, float *x, size_t n, float value)
 {
+    kernel_note(kc, KERNEL_f32_fill);
     struct pieces p = { .k = kc->k, .n = n, .y = x, .value = value };
     threads_run(kc->threads, ceil_div(n, CHUNK_FLOATS), fill_item, &p);
 }
@@ -104,6 +117,7 @@ static void add_item(void *ctx, size_t item, size_t thread)
 
 void f32_add(const struct kernel_ctx *kc, float *y, const float *x, size_t n)
 {
+    kernel_note(kc, KERNEL_f32_add);
     struct pieces p = { .k = kc->k, .n = n, .y = y, .x = x };
     threads_run(kc->threads, ceil_div(n, CHUNK_FLOATS), add_item, &p);
 }
@@ -119,6 +133,7 @@ static void squares_item(void *ctx, size_t item, size_t thread)
 
 bool f32_sum_squares(const struct kernel_ctx *kc, const float *x, size_t n, double *sum)
 {
+    kernel_note(kc, KERNEL_f32_sum_squares);
     double total = 0.0;
     for (size_t at = 0; at < n; at += SQUARES_LOT * SQUARES_BLOCK) {
         struct pieces p = { .k = kc->k, .n = n - at, .x = x + at,
@@ -170,6 +185,7 @@ static void expand_item(void *ctx, size_t b, size_t thread)
 void tensor_expand(const struct kernel_ctx *kc, const struct tensor_desc *xd, const void *x,
                    const struct tensor_desc *yd, float *y)
 {
+    kernel_note_form(kc, KERNEL_tensor_expand_floats, xd);
     struct expansion j = { kc->k, { tensor_image(xd), (void *)(uintptr_t)x },
                            { tensor_image(yd), y } };
     threads_run(kc->threads, xd->b, expand_item, &j);
@@ -192,6 +208,7 @@ static void addition_item(void *ctx, size_t b, size_t thread)
 
 void tensor_add(const struct kernel_ctx *kc, const struct tensor_desc *d, float *y, const float *x)
 {
+    kernel_note(kc, KERNEL_tensor_add);
     struct addition j = { kc->k, d->sample, y, x };
     threads_run(kc->threads, d->b, addition_item, &j);
 }
@@ -226,6 +243,7 @@ static void bias_item(void *ctx, size_t block, size_t thread)
 void bias_backward(const struct kernel_ctx *kc, const struct tensor_desc *dyd, const float *dy,
                    struct span b, float *db)
 {
+    kernel_note(kc, KERNEL_bias_backward);
     struct bias j = { kc->k, dyd, dy, b, db };
     threads_run(kc->threads, (dyd->c + 15) / 16, bias_item, &j);
 }

@@ -29,6 +29,13 @@ const char *isa_name(enum isa isa);
 #define KERNELS_CPU_MAX 64
 void kernels_cpu(enum isa isa, char out[KERNELS_CPU_MAX]); /* "avx512 SkylakeX" */
 
+/* The form of convolution and linear layers: by the input, or forced (SPIKED_PATH, --path). DENSE:
+ * spikes are expanded to floats first. This build has no kernels of other names. */
+enum kernel_path { KERNEL_PATH_AUTO, KERNEL_PATH_DENSE };
+/* name NULL: SPIKED_PATH, or auto. Errors: ERR_INVALID (unknown, or not in this build). */
+int kernels_choose_path(const char *name, enum kernel_path *out, struct err *e);
+
+struct kernel_trace; /* worker/kernels/kernel_trace.h */
 struct kernels; /* table of one instruction set; worker/kernels/kernels_table.h */
 struct kernel_ctx {
     const struct kernels *k;
@@ -36,6 +43,7 @@ struct kernel_ctx {
     unsigned char *scratch;     /* threads * scratch_per_thread bytes, 64-byte aligned */
     size_t scratch_per_thread;  /* >= KERNEL_SCRATCH_BYTES */
     bool exact;                 /* numerics: "exact": never OpenBLAS */
+    struct kernel_trace *trace; /* counts calls; NULL: nobody asks */
 };
 #define KERNEL_SCRATCH_BYTES ((size_t)512 * 1024)
 const struct kernels *kernels_get(enum isa isa); /* NULL when not built */

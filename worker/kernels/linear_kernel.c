@@ -4,6 +4,7 @@
  * Work is cut into tiles of LINEAR_TILE outputs; the weights of a tile are copied out of their wide
  * rows once and used for all images. */
 #include "worker/kernels/blas.h"
+#include "worker/kernels/kernel_trace.h"
 #include "worker/kernels/kernels_table.h"
 
 #include <assert.h>
@@ -224,6 +225,8 @@ void linear_forward(const struct kernel_ctx *kc, const struct tensor_desc *xd, c
                          .width = yd->c_stored, .t_begin = steps.begin,
                          .t_count = steps.end - steps.begin,
                          .inputs = xd->c_stored, .w_stride = yd->c_stored };
+    if (blas_fits(&p)) kernel_note(kc, KERNEL_linear_forward_blas);
+    else kernel_note_form(kc, KERNEL_linear_forward_floats, xd);
     if (blas_fits(&p))
         threads_run(kc->threads, ceil_div(yd->c_stored, BLAS_COLUMNS), blas_forward_item, &p);
     else threads_run(kc->threads, ceil_div(yd->c_stored, LINEAR_TILE), product_item, &p);
@@ -297,6 +300,8 @@ void linear_backward_data(const struct kernel_ctx *kc, const struct tensor_desc 
                         .t_begin = steps.begin, .t_count = steps.end - steps.begin,
                         .inputs = dyd->c, .w_stride = dyd->c_stored, .transposed = true },
                       xd, dxd };
+    kernel_note(kc, blas_fits(&j.p) ? KERNEL_linear_backward_data_blas
+                                    : KERNEL_linear_backward_data);
     if (blas_fits(&j.p))
         threads_run(kc->threads, stretches(xd, dxd, BLAS_COLUMNS), blas_back_item, &j);
     else threads_run(kc->threads, stretches(xd, dxd, LINEAR_TILE), back_item, &j);
@@ -328,6 +333,7 @@ void linear_backward_weights(const struct kernel_ctx *kc, const struct tensor_de
                              const void *x, const struct tensor_desc *dyd, const float *dy,
                              struct span b, float *dw)
 {
+    kernel_note_form(kc, KERNEL_linear_backward_weights_floats, xd);
     struct product p = { .kc = kc, .xd = xd, .yd = dyd, .x = x, .dy = dy, .y = dw, .b = b,
                          .inputs = xd->c_stored, .w_stride = dyd->c_stored };
     threads_run(kc->threads, ceil_div(p.inputs, CHUNK) * ceil_div(p.w_stride, LINEAR_TILE),

@@ -1,5 +1,6 @@
 /* norm_kernel: batch norm over T*B*H*W in two passes each way. Called by layers/batch_norm; an item
  * is one sample, whose sums are chained over time, row and column in double. */
+#include "worker/kernels/kernel_trace.h"
 #include "worker/kernels/kernels_table.h"
 
 #include <string.h>
@@ -34,6 +35,7 @@ static void partial_item(void *ctx, size_t b, size_t thread)
 void bn_partial_sums(const struct kernel_ctx *kc, const struct tensor_desc *xd, const float *x,
                      double *partial)
 {
+    kernel_note(kc, KERNEL_bn_partial_sums);
     struct norm n = { .k = kc->k, .xd = xd, .x = x, .partial = partial };
     threads_run(kc->threads, xd->b, partial_item, &n);
 }
@@ -78,6 +80,7 @@ static void apply_item(void *ctx, size_t b, size_t thread)
 void bn_apply(const struct kernel_ctx *kc, const struct tensor_desc *xd, const float *x,
               const float *a, const float *sh, const struct tensor_desc *yd, float *y)
 {
+    kernel_note(kc, KERNEL_bn_apply);
     struct norm n = { .k = kc->k, .xd = xd, .yd = yd, .x = x, .y = y, .a = a, .b = sh };
     threads_run(kc->threads, xd->b, apply_item, &n);
 }
@@ -102,6 +105,7 @@ void bn_backward_sums(const struct kernel_ctx *kc, const struct tensor_desc *xd,
                       const struct tensor_desc *dyd, const float *dy, const float *mean,
                       const float *inv_std, double *partial)
 {
+    kernel_note(kc, KERNEL_bn_backward_sums);
     struct norm n = { .k = kc->k, .xd = xd, .dyd = dyd, .x = x, .dy = dy, .a = mean, .b = inv_std,
                       .partial = partial };
     threads_run(kc->threads, xd->b, sums_item, &n);
@@ -126,6 +130,7 @@ void bn_backward_data(const struct kernel_ctx *kc, const struct tensor_desc *xd,
                       const struct tensor_desc *dyd, const float *dy, const float *k0,
                       const float *k1, const float *k2, const struct tensor_desc *dxd, float *dx)
 {
+    kernel_note(kc, KERNEL_bn_backward_data);
     struct norm n = { .k = kc->k, .xd = xd, .dyd = dyd, .yd = dxd, .x = x, .dy = dy, .y = dx,
                       .a = k0, .b = k1, .c = k2 };
     threads_run(kc->threads, xd->b, data_item, &n);

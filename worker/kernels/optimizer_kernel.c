@@ -1,5 +1,6 @@
 /* optimizer_kernel: the update rules over whole blocks of weights (kernels.h): stretches of fixed
  * length are the items of the pool. Every element is updated by itself, so cuts change no bit. */
+#include "worker/kernels/kernel_trace.h"
 #include "worker/kernels/kernels_table.h"
 
 #define CHUNK_FLOATS ((size_t)16384)
@@ -42,6 +43,7 @@ static void sgd_item(void *ctx, size_t item, size_t thread)
 void sgd_update(const struct kernel_ctx *kc, const struct sgd_args *a, float *p, const float *g,
                 float *m, size_t n)
 {
+    kernel_note(kc, KERNEL_sgd_update);
     struct update u = { kc->k, a, p, g, { m, NULL, NULL }, n };
     run(kc, &u, sgd_item);
 }
@@ -56,6 +58,7 @@ static void adam_item(void *ctx, size_t item, size_t thread)
 void adam_update(const struct kernel_ctx *kc, const struct adam_args *a, float *p, const float *g,
                  float *m, float *v, float *top, size_t n)
 {
+    kernel_note(kc, KERNEL_adam_update);
     struct update u = { kc->k, a, p, g, { m, v, top }, n };
     run(kc, &u, adam_item);
 }
@@ -70,6 +73,7 @@ static void rmsprop_item(void *ctx, size_t item, size_t thread)
 void rmsprop_update(const struct kernel_ctx *kc, const struct rmsprop_args *a, float *p,
                     const float *g, float *v, float *mean, float *m, size_t n)
 {
+    kernel_note(kc, KERNEL_rmsprop_update);
     struct update u = { kc->k, a, p, g, { v, mean, m }, n };
     run(kc, &u, rmsprop_item);
 }
@@ -85,6 +89,7 @@ static void average_item(void *ctx, size_t item, size_t thread)
 void f32_average(const struct kernel_ctx *kc, float *mean, const float *x, float keep, float fresh,
                  size_t n)
 {
+    kernel_note(kc, KERNEL_f32_average);
     const float share[2] = { keep, fresh };
     struct update u = { kc->k, share, mean, x, { NULL, NULL, NULL }, n };
     run(kc, &u, average_item);

@@ -1,5 +1,6 @@
 /* pool_kernel: max and average pooling, and dropout, forward and backward. Called by layers/;
  * an item is one image. */
+#include "worker/kernels/kernel_trace.h"
 #include "worker/kernels/kernels_table.h"
 #include "worker/kernels/reference.h"
 
@@ -117,6 +118,7 @@ void max_pool_forward(const struct kernel_ctx *kc, const struct pool_shape *ps,
                       const struct tensor_desc *xd, const void *x, const struct tensor_desc *yd,
                       void *y, struct span t)
 {
+    kernel_note_form(kc, KERNEL_max_pool_forward_floats, xd);
     struct pool p = { .ps = ps, .xd = xd, .yd = yd, .x = x, .y = y };
     each_image(kc, &p, xd, t, max_item);
 }
@@ -209,6 +211,7 @@ void max_pool_backward(const struct kernel_ctx *kc, const struct pool_shape *ps,
                        const struct tensor_desc *xd, const void *x, const struct tensor_desc *dyd,
                        const float *dy, const struct tensor_desc *dxd, float *dx, struct span t)
 {
+    kernel_note_form(kc, KERNEL_max_pool_backward_floats, xd);
     struct pool p = { .ps = ps, .xd = dyd, .yd = dxd, .value_d = xd, .x = dy, .y = dx, .value = x };
     each_image(kc, &p, dxd, t, max_back_item);
 }
@@ -276,6 +279,7 @@ void avg_pool_forward(const struct kernel_ctx *kc, const struct pool_shape *ps,
                       const struct tensor_desc *xd, const void *x, const struct tensor_desc *yd,
                       void *y, struct span t)
 {
+    kernel_note_form(kc, KERNEL_avg_pool_forward_floats, xd);
     struct pool p = { .ps = ps, .xd = xd, .yd = yd, .x = x, .y = y };
     each_image(kc, &p, xd, t, avg_item);
 }
@@ -303,6 +307,7 @@ void avg_pool_backward(const struct kernel_ctx *kc, const struct pool_shape *ps,
                        const struct tensor_desc *dyd, const float *dy,
                        const struct tensor_desc *dxd, float *dx, struct span t)
 {
+    kernel_note(kc, KERNEL_avg_pool_backward);
     struct pool p = { .ps = ps, .xd = dyd, .yd = dxd, .x = dy, .y = dx };
     each_image(kc, &p, dxd, t, avg_back_item);
 }
@@ -336,6 +341,7 @@ void dropout_forward(const struct kernel_ctx *kc, const struct tensor_desc *xd, 
                      const uint64_t *keep, float s, const struct tensor_desc *yd, void *y,
                      struct span t)
 {
+    kernel_note_form(kc, KERNEL_dropout_forward_floats, xd);
     struct pool p = { .xd = xd, .yd = yd, .x = x, .y = y, .keep = keep, .factor = s };
     each_image(kc, &p, xd, t, drop_item);
 }
@@ -344,6 +350,7 @@ void dropout_backward(const struct kernel_ctx *kc, const struct tensor_desc *dyd
                       const uint64_t *keep, float s, const struct tensor_desc *dxd, float *dx,
                       struct span t)
 {
+    kernel_note(kc, KERNEL_dropout_backward);
     struct pool p = { .xd = dyd, .yd = dxd, .x = dy, .y = dx, .keep = keep, .factor = s };
     each_image(kc, &p, dyd, t, drop_item);
 }

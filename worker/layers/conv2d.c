@@ -42,7 +42,7 @@ static void plan_standard(struct layer *l, struct layer_needs *needs)
                                                     .n_dims = 4, .floats = cs->k });
     const size_t packed = mem_align(l->params[CONV_WEIGHT].floats * sizeof(float), 64);
     const size_t plain = mem_align(l->params[CONV_WEIGHT].logical * sizeof(float), 64);
-    needs->saved_bytes = packed;
+    needs->saved_bytes += packed;
     needs->forward_scratch_bytes = 2 * plain;
     if (packed + 3 * plain > needs->backward_scratch_bytes)
         needs->backward_scratch_bytes = packed + 3 * plain;
@@ -58,6 +58,7 @@ static int conv2d_reshape(struct layer *l, const struct tensor_desc *in, size_t 
     if (layer_shape(l, in, &shape, e) != 0) return (int)e->code;
     if (in->flat_h * in->flat_w > 1)
         return err_set(e, ERR_SPEC, "a convolution cannot follow flatten");
+    if (l->path == KERNEL_PATH_DENSE) layer_plan_float(l, in, needs);
     l->u.conv = shape_of(&p, in, &shape);
     const struct conv_shape *cs = &l->u.conv;
     enum tensor_kind kind = in->kind == TENSOR_REPEAT ? TENSOR_REPEAT : TENSOR_F32;
@@ -73,7 +74,7 @@ static int conv2d_reshape(struct layer *l, const struct tensor_desc *in, size_t 
                                                         .n_dims = 1, .floats = cs->k });
     needs->backward_scratch_bytes = conv_weight_t_floats(cs) * sizeof(float);
     if (standardised(l)) plan_standard(l, needs);
-    needs->thread_scratch_bytes = conv_thread_scratch(cs, in);
+    needs->thread_scratch_bytes = conv_thread_scratch(cs, l->expands ? &l->in_float : in);
     needs->macs = (uint64_t)out->t_stored * cs->k * cs->oh * cs->ow * (cs->c / cs->groups) *
                   cs->r * cs->s;
     needs->gradient_blocked = true;
@@ -93,7 +94,7 @@ static const float *bias_of(const struct layer *l, const struct step *s)
 /* What the kernels multiply with. */
 static const float *weights_of(const struct layer *l, const struct step *s)
 {
-    return standardised(l) ? (const float *)(const void *)s->saved : s->w;
+    return standardised(l) ? (const float *)layer_saved(l, s) : s->w;
 }
 
 /* Weights of an output channel, and the plain orders in scratch. */
@@ -118,7 +119,7 @@ static void standardise(const struct layer *l, const struct step *s)
     const struct plain p = plain_of(l, s, s->scratch);
     conv_unpack(&l->u.conv, s->w, p.parts[0]);
     weight_standard(p.parts[0], p.gain, p.k, p.n, p.parts[1]);
-    conv_pack(&l->u.conv, p.parts[1], (float *)(void *)s->saved);
+    conv_pack(&l->u.conv, p.parts[1], layer_saved(l, s));
 }
 
 static void standardise_back(const struct layer *l, const struct step *s, float *packed)
@@ -137,8 +138,9 @@ static void standardise_back(const struct layer *l, const struct step *s, float 
 static void conv2d_forward(const struct layer *l, const struct step *s, struct span t)
 {
     if (standardised(l) && t.begin == 0) standardise(l, s);
-    conv_forward(s->kc, &l->u.conv, &s->x[0].desc, s->x[0].data, weights_of(l, s), bias_of(l, s),
-                 &s->y.desc, s->y.data, t);
+    const struct tensor_view x = layer_dense_input(l, s, t);
+    conv_forward(s->kc, &l->u.conv, &x.desc, x.data, weights_of(l, s), bias_of(l, s), &s->y.desc,
+                 s->y.data, t);
 }
 
 static void conv2d_backward_data(const struct layer *l, const struct step *s, struct span t)
@@ -154,8 +156,8 @@ static void conv2d_backward_weights(const struct layer *l, const struct step *s)
 {
     struct span b = step_shard(s, s->shard);
     float *dw = standardised(l) ? (float *)(void *)s->scratch : s->dw;
-    conv_backward_weights(s->kc, &l->u.conv, &s->x[0].desc, s->x[0].data, &s->dy.desc, s->dy.data,
-                          b, dw);
+    const struct tensor_view x = layer_dense_input(l, s, LAYER_NO_STEPS);
+    conv_backward_weights(s->kc, &l->u.conv, &x.desc, x.data, &s->dy.desc, s->dy.data, b, dw);
     if (standardised(l)) standardise_back(l, s, dw);
     if (has_bias(l))
         bias_backward(s->kc, &s->dy.desc, s->dy.data, b, s->dw + l->params[CONV_BIAS].offset);

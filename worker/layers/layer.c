@@ -72,15 +72,29 @@ void layer_plan_float(struct layer *l, const struct tensor_desc *in, struct laye
     needs->saved_bytes += float_bytes(l);
 }
 
-struct tensor_view layer_float_input(const struct layer *l, const struct step *s, struct span t)
+/* The copy in saved, elements times `scale`. */
+static struct tensor_view expanded(const struct layer *l, const struct step *s, struct span t,
+                                   float scale)
 {
-    if (!l->expands) return s->x[0];
     struct tensor_view x = { .desc = l->in_float, .data = s->saved };
     x.desc.b = s->x[0].desc.b;
-    if (t.end > t.begin) {
-        const struct tensor_view from = tensor_steps(&s->x[0], t), to = tensor_steps(&x, t);
-        tensor_expand(s->kc, &from.desc, from.data, &to.desc, to.data);
-    }
+    if (t.end == t.begin) return x;
+    struct tensor_view from = tensor_steps(&s->x[0], t), to = tensor_steps(&x, t);
+    from.desc.scale = scale;
+    tensor_expand(s->kc, &from.desc, from.data, &to.desc, to.data);
+    return x;
+}
+
+struct tensor_view layer_float_input(const struct layer *l, const struct step *s, struct span t)
+{
+    return l->expands ? expanded(l, s, t, s->x[0].desc.scale) : s->x[0];
+}
+
+struct tensor_view layer_dense_input(const struct layer *l, const struct step *s, struct span t)
+{
+    if (!l->expands) return s->x[0];
+    struct tensor_view x = expanded(l, s, t, 1.0f);
+    x.desc.scale = s->x[0].desc.scale;
     return x;
 }
 

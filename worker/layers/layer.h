@@ -103,6 +103,7 @@ struct layer {
     size_t shards;                 /* of a step: sums are kept for each */
     size_t span_steps;             /* time-steps of a call; in.t: all */
     const char *all_steps;         /* see layer_ops */
+    enum kernel_path path;         /* of convolutions and linear layers */
     struct tensor_desc in, out;
     struct layer_param params[LAYER_PARAMS_MAX];
     size_t n_params;
@@ -133,6 +134,8 @@ void layer_plan_float(struct layer *l, const struct tensor_desc *in, struct laye
  * saved. */
 #define LAYER_NO_STEPS ((struct span){ 0, 0 })
 struct tensor_view layer_float_input(const struct layer *l, const struct step *s, struct span t);
+/* The same with the input's scale still to be applied: what a product reads on the dense path. */
+struct tensor_view layer_dense_input(const struct layer *l, const struct step *s, struct span t);
 /* Steps of t as they are stored: the one of a REPEAT tensor. */
 struct span layer_stored(const struct tensor_desc *d, struct span t);
 /* The part of saved behind that copy. */

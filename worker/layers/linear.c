@@ -10,6 +10,12 @@
 
 enum { LINEAR_WEIGHT, LINEAR_BIAS };
 
+/* What the weights' rows are in the order of. */
+static const struct tensor_desc *features(const struct layer *l)
+{
+    return l->expands ? &l->in_float : &l->in;
+}
+
 static int linear_reshape(struct layer *l, const struct tensor_desc *in, size_t n_in,
                           struct tensor_desc *out, struct layer_needs *needs, struct err *e)
 {
@@ -18,10 +24,11 @@ static int linear_reshape(struct layer *l, const struct tensor_desc *in, size_t 
     if (layer_shape(l, in, &shape, e) != 0) return (int)e->code;
     enum tensor_kind kind = in->kind == TENSOR_REPEAT ? TENSOR_REPEAT : TENSOR_F32;
     const size_t k = (size_t)shape.c;
+    if (l->path == KERNEL_PATH_DENSE) layer_plan_float(l, in, needs);
     *out = tensor_make(kind, in->b, in->t, k, 1, 1);
+    const size_t floats = features(l)->c_stored * out->c_stored;
     layer_add_param(l, needs, (struct layer_param){ .name = "weight", .dims = { k, in->c },
-                                                    .n_dims = 2,
-                                                    .floats = in->c_stored * out->c_stored });
+                                                    .n_dims = 2, .floats = floats });
     if (l->spec->u.linear.bias)
         layer_add_param(l, needs, (struct layer_param){ .name = "bias", .dims = { k },
                                                         .n_dims = 1, .floats = k });
@@ -32,21 +39,22 @@ static int linear_reshape(struct layer *l, const struct tensor_desc *in, size_t 
 static void linear_layer_forward(const struct layer *l, const struct step *s, struct span t)
 {
     const float *bias = l->n_params > LINEAR_BIAS ? s->w + l->params[LINEAR_BIAS].offset : NULL;
-    linear_forward(s->kc, &s->x[0].desc, s->x[0].data, s->w, bias, &s->y.desc, s->y.data, t);
+    const struct tensor_view x = layer_dense_input(l, s, t);
+    linear_forward(s->kc, &x.desc, x.data, s->w, bias, &s->y.desc, s->y.data, t);
 }
 
 static void linear_layer_backward_data(const struct layer *l, const struct step *s, struct span t)
 {
-    (void)l;
     if (s->dx[0].data == NULL) return;
-    linear_backward_data(s->kc, &s->dy.desc, s->dy.data, s->w, &s->x[0].desc, &s->dx[0].desc,
+    linear_backward_data(s->kc, &s->dy.desc, s->dy.data, s->w, features(l), &s->dx[0].desc,
                          s->dx[0].data, t);
 }
 
 static void linear_layer_backward_weights(const struct layer *l, const struct step *s)
 {
     struct span b = step_shard(s, s->shard);
-    linear_backward_weights(s->kc, &s->x[0].desc, s->x[0].data, &s->dy.desc, s->dy.data, b, s->dw);
+    const struct tensor_view x = layer_dense_input(l, s, LAYER_NO_STEPS);
+    linear_backward_weights(s->kc, &x.desc, x.data, &s->dy.desc, s->dy.data, b, s->dw);
     if (l->n_params > LINEAR_BIAS)
         bias_backward(s->kc, &s->dy.desc, s->dy.data, b, s->dw + l->params[LINEAR_BIAS].offset);
 }
@@ -67,7 +75,7 @@ static void linear_pack(const struct layer *l, size_t i, const float *values, fl
     }
     memset(packed, 0, l->params[i].floats * sizeof packed[0]);
     for (size_t j = 0; j < l->in.c; j++) {
-        float *row = packed + layer_feature(&l->in, j) * l->out.c_stored;
+        float *row = packed + layer_feature(features(l), j) * l->out.c_stored;
         for (size_t k = 0; k < l->out.c; k++) row[k] = values[k * l->in.c + j];
     }
 }
@@ -79,7 +87,7 @@ static void linear_unpack(const struct layer *l, size_t i, const float *packed, 
         return;
     }
     for (size_t j = 0; j < l->in.c; j++) {
-        const float *row = packed + layer_feature(&l->in, j) * l->out.c_stored;
+        const float *row = packed + layer_feature(features(l), j) * l->out.c_stored;
         for (size_t k = 0; k < l->out.c; k++) values[k * l->in.c + j] = row[k];
     }
 }

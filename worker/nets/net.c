@@ -71,6 +71,7 @@ int net_start(struct net *n, struct err *e)
         .scratch = net_block(n, n->thread_scratch_block),
         .scratch_per_thread = n->scratch_per_thread,
         .exact = n->options.exact,
+        .trace = n->options.trace,
     };
     assert(n->kc.k != NULL);
     return initial_values(n, e);

@@ -52,6 +52,8 @@ struct net_options {
     const bool *watched; /* layers that net_membrane will be asked about although parts are computed
                             again; NULL: none. Read by net_build only */
     uint64_t seed;       /* initial weights, dropout */
+    enum kernel_path path;
+    struct kernel_trace *trace; /* counts the kernels that run; NULL: nobody asks */
     size_t span_steps;   /* time-steps of one call of a layer that can; 0 = all (train.step_mode) */
 };
 struct net_plan { /* bytes by kind; their sum is the arena */

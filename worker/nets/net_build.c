@@ -43,6 +43,7 @@ static int reshape_node(struct net *n, size_t i, const struct spec_layer *layers
     *l = (struct layer){ .ops = layer_ops_of(spec->type), .spec = spec, .number = i,
                          .isa = n->options.isa, .shards = n->options.shards, .in = in[0] };
     l->all_steps = l->ops->all_steps;
+    l->path = n->options.path;
     l->span_steps = net_span_steps(n, l);
     if (l->ops->reshape(l, in, node->n_inputs, &node->out, &node->needs, e) != 0)
         return err_wrap(e, "layer %s (%s)", spec->path, l->ops->name);

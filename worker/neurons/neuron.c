@@ -4,6 +4,7 @@
 #include "worker/neurons/neuron.h"
 
 #include "common/mem.h"
+#include "worker/kernels/kernel_trace.h"
 
 #include <assert.h>
 #include <string.h>
@@ -294,6 +295,7 @@ void neuron_forward(const struct kernel_ctx *kc, const struct neuron *n, const s
 {
     assert(kc->scratch_per_thread >= neuron_scratch_bytes(n));
     const struct neuron_io image = image_io(n, io);
+    kernel_note(kc, KERNEL_NEURONS + 2 * (size_t)n->spec->model);
     struct neuron_walk k = { .kc = kc, .n = n, .io = &image };
     k.run = neuron_run_make(n, io->w, NULL);
     threads_run(kc->threads, image.x.desc.b * image.x.desc.h, forward_row, &k);
@@ -329,6 +331,7 @@ void neuron_backward(const struct kernel_ctx *kc, const struct neuron *n,
     const size_t sums = neuron_sums(n), group = neuron_group(n, io->x.desc.b);
     struct neuron_walk k = { .kc = kc, .n = n, .io = &image, .partial = partial };
     k.run = neuron_run_make(n, io->w, NULL);
+    kernel_note(kc, KERNEL_NEURONS + 1 + 2 * (size_t)n->spec->model);
     if (sums != 0 && image.t.end == n->t) memset(total, 0, sums * sizeof total[0]);
     for (k.first = b.begin; k.first < b.end; k.first += group) {
         const size_t count = b.end - k.first < group ? b.end - k.first : group;

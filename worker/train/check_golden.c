@@ -3,9 +3,11 @@
 #include "worker/train/check_golden.h"
 
 #include "common/mem.h"
+#include "worker/kernels/kernel_trace.h"
 #include "worker/train/golden_case.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
 #include <string.h>
@@ -108,6 +110,7 @@ struct golden {
     size_t n_files;
     struct golden_family families[FAMILIES_MAX];
     size_t n_families;
+    struct kernel_trace trace;
 };
 
 static int read_index(struct golden *g, struct err *e)
@@ -192,6 +195,7 @@ static int run_case(struct golden *g, const cJSON *json, struct err *e)
 {
     struct golden_case c = {
         .options = g->options,
+        .trace = &g->trace,
         .out = g->out,
         .name = json_get_string(json, "name", NULL),
         .family = json_get_string(json, "family", NULL),
@@ -222,6 +226,21 @@ static void print_table(const struct golden *g, const struct check_golden_result
         fprintf(g->out, "%-12s %7zu %7zu %18.3f\n", f->name, f->passed, f->failed, f->worst);
     }
     fprintf(g->out, "%-12s %7zu %7zu\n", "all", r->passed, r->failed);
+    for (size_t i = 0; i < KERNEL_ID_COUNT; i++)
+        if (g->trace.calls[i] > 0)
+            fprintf(g->out, "kernel %-40s %10" PRIu64 " calls\n", kernel_name(i),
+                    g->trace.calls[i]);
+}
+
+/* {"conv_forward_bits": calls, ...} */
+static bool add_kernels(cJSON *o, const struct kernel_trace *trace)
+{
+    cJSON *kernels = cJSON_AddObjectToObject(o, "kernels");
+    bool ok = kernels != NULL;
+    for (size_t i = 0; ok && i < KERNEL_ID_COUNT; i++)
+        ok = trace->calls[i] == 0 ||
+             json_add_int(kernels, kernel_name(i), (int64_t)trace->calls[i]);
+    return ok;
 }
 
 static bool add_family(cJSON *array, const struct golden_family *f)
@@ -241,6 +260,7 @@ static int print_json(const struct golden *g, const struct check_golden_result *
     bool ok = families != NULL && json_add_int(o, "passed", (int64_t)r->passed) &&
               json_add_int(o, "failed", (int64_t)r->failed) &&
               cJSON_AddStringToObject(o, "isa", isa_name(g->options->isa)) != NULL;
+    ok = ok && add_kernels(o, &g->trace);
     for (size_t i = 0; ok && i < g->n_families; i++) ok = add_family(families, &g->families[i]);
     size_t length;
     char *text = ok ? json_print_pretty(o, &length) : NULL;

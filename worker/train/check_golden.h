@@ -15,15 +15,17 @@ struct check_golden_options {
     bool json;           /* one JSON object at the end instead of a table */
     size_t threads;      /* 0 = 1 */
     enum isa isa;
+    size_t span_steps;   /* time-steps of one call of a layer; 0 = all */
+    enum kernel_path path;
     const char *only;    /* run cases whose family or name begins with this; NULL = all */
 };
 struct check_golden_result {
     size_t passed, failed;
 };
 /* Reads DIR/index.json and the files it names; prints one line FAIL CASE TENSOR: REASON for each
- * failed tensor and the counts of every family to `out`. Returns 0 when the index was read,
- * whatever the cases did; *result has the counts. Errors: ERR_IO, ERR_DATA (also: no case at all),
- * ERR_NOMEM. */
+ * failed tensor, the counts of every family and the kernels that ran to `out`. Returns 0 when the
+ * index was read, whatever the cases did; *result has the counts. Errors: ERR_IO, ERR_DATA (also:
+ * no case at all), ERR_NOMEM. */
 int check_golden(const char *dir, const struct check_golden_options *o, FILE *out,
                  struct check_golden_result *result, struct err *e);
 

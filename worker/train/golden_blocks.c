@@ -171,6 +171,7 @@ static struct net *build(struct golden_case *c, const struct spec *s, struct gol
                    .repeat = as == AS_REPEAT },
         .training = true, .shards = 1, .input_gradient = true,
         .threads = c->options->threads, .isa = c->options->isa,
+        .span_steps = c->options->span_steps, .path = c->options->path, .trace = c->trace,
     };
     if (net_build(&n, s->layers, s->n_layers, 0, &o, &e) != 0 || net_start(n, &e) != 0) {
         golden_fail(c, "", "%s", e.text);

@@ -16,6 +16,7 @@ struct golden_case {
     const struct safetensors *file;
     size_t failures, compared;  /* tensors */
     double worst;               /* largest error / limit of the case's tensors */
+    struct kernel_trace *trace;
     const char *variant;        /* "bits", ... printed with a failure; NULL */
 };
 

@@ -336,6 +336,7 @@ static void run_layer(struct golden_case *c, const struct spec_layer *l, struct 
         .input = { .b = d.n, .t = d.t, .c = d.c, .h = d.h, .w = d.w, .bits = bits },
         .training = true, .shards = 1, .input_gradient = true,
         .threads = c->options->threads, .isa = c->options->isa,
+        .span_steps = c->options->span_steps, .path = c->options->path, .trace = c->trace,
     };
     c->variant = bits ? "bits" : NULL;
     if (net_build(&n, l, 1, 0, &o, &e) != 0 || net_start(n, &e) != 0)

@@ -196,7 +196,7 @@ void golden_run_optimizer(struct golden_case *c)
         return;
     }
     struct err e = { 0 };
-    struct kernel_ctx kc = { .k = kernels_get(c->options->isa) };
+    struct kernel_ctx kc = { .k = kernels_get(c->options->isa), .trace = c->trace };
     if (threads_create(&kc.threads, c->options->threads, &e) != 0) {
         golden_fail(c, "", "%s", e.text);
         return;

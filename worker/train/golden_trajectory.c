@@ -273,6 +273,7 @@ void golden_run_trajectory(struct golden_case *c)
         .input = { .b = t.batch, .t = t.t, .c = x->dims[2], .h = x->dims[3], .w = x->dims[4],
                    .bits = bits },
         .training = true, .shards = 1, .threads = c->options->threads, .isa = c->options->isa,
+        .span_steps = c->options->span_steps, .path = c->options->path, .trace = c->trace,
     };
     if (net_build(&t.net, t.layers, t.spec.n_layers, 0, &o, &e) != 0 || net_start(t.net, &e) != 0)
         golden_fail(c, "", "%s", e.text);

@@ -45,7 +45,8 @@ static struct footprint_data data_of(const struct trainer *t)
     };
 }
 
-static struct net_options options_of(const struct trainer *t, enum isa isa)
+static struct net_options options_of(const struct trainer *t, enum isa isa,
+                                     enum kernel_path path)
 {
     const struct spec *s = t->spec;
     const bool spikes = s->dataset.encoder != SPEC_ENCODER_DIRECT;
@@ -59,6 +60,7 @@ static struct net_options options_of(const struct trainer *t, enum isa isa)
         .exact = s->train.numerics == SPEC_NUMERICS_EXACT,
         .isa = isa,
         .seed = s->seed,
+        .path = path,
         .span_steps = spec_call_steps(&s->train),
     };
 }
@@ -67,9 +69,11 @@ static int build_net(struct trainer *t, struct err *e)
 {
     const struct spec *s = t->spec;
     enum isa isa;
+    enum kernel_path path;
     int rc = kernels_choose(&isa, e);
+    if (rc == 0) rc = kernels_choose_path(NULL, &path, e);
     if (rc != 0) return rc;
-    struct net_options o = options_of(t, isa);
+    struct net_options o = options_of(t, isa, path);
     const struct footprint_data data = data_of(t);
     bool *watched = mem_calloc(s->n_layers, sizeof watched[0]);
     if (watched == NULL) return err_set(e, ERR_NOMEM, "%zu layers", s->n_layers);
