@@ -111,8 +111,9 @@ enum spec_layer_type {
     SPEC_GROUP_NORM,
     SPEC_THRESHOLD_BATCH_NORM,
     SPEC_TEMPORAL_BATCH_NORM,
-    SPEC_RESIDUAL,      /* as a layer: where the two branches of a residual meet */
-    SPEC_SEQUENTIAL,    /* from here on: groups of layers, never in spec.layers themselves */
+    SPEC_RECURRENT,
+    SPEC_RESIDUAL,   /* as a layer: where the two branches of a residual meet */
+    SPEC_SEQUENTIAL, /* from here on: groups of layers, never in spec.layers themselves */
     SPEC_SEW_BLOCK,
     SPEC_SPIKING_BLOCK,
     SPEC_LAYER_TYPE_COUNT
@@ -157,6 +158,8 @@ struct spec_block { /* of a residual network; the bottleneck gives 4 * out_chann
     bool zero_init; /* begins as its shortcut */
     struct spec_neuron neuron;
 };
+/* How spikes come back: through a weight from every neuron to every neuron, or each to itself. */
+enum spec_recurrence { SPEC_ALL_TO_ALL, SPEC_ELEMENT_WISE };
 #define SPEC_INPUTS_MAX 2
 #define SPEC_INPUT ((size_t)-1) /* as an input: the network's own */
 struct spec_layer {
@@ -195,6 +198,11 @@ struct spec_layer {
             int64_t scale_factor[2];
         } upsample;
         struct spec_neuron neuron; /* network.neuron's defaults already merged in */
+        struct {
+            int connect;
+            bool bias;                 /* all_to_all */
+            struct spec_neuron neuron; /* steps and spikes */
+        } recurrent;
         struct spec_pool2d pool;
         struct {
             int64_t output_size[2];
@@ -428,6 +436,8 @@ struct spec_dataset_info {
 /* NULL for a user's folder: its shape is known only when it is opened. */
 const struct spec_dataset_info *spec_dataset_find(const char *name);
 const struct spec_dataset_info *spec_datasets(size_t *count);
+/* The neurons of a layer that has some; NULL. */
+const struct spec_neuron *spec_layer_neuron(const struct spec_layer *l);
 /* Index of input k of layer i, or SPEC_INPUT. */
 static inline size_t spec_layer_input(const struct spec_layer *layers, size_t i, size_t k)
 {

@@ -149,6 +149,15 @@ static const struct spec_field dropout_fields[] = {
 static const struct spec_field voting_fields[] = {
     { "size", FIELD_INT, SPEC_RESULT, L(voting.size), 10, 1, 65536, .meaning = "outputs a class" },
 };
+static const struct spec_field recurrent_fields[] = {
+    { "connect", FIELD_CHOICE, SPEC_RESULT, L(recurrent.connect), SPEC_ALL_TO_ALL,
+      .choices = "all_to_all|element_wise",
+      .meaning =
+          "i[t] = W (x[t], y[t-1]) + b of n features and n neurons; or i[t] = x[t] + y[t-1]" },
+    { "bias", FIELD_BOOL, SPEC_RESULT, L(recurrent.bias), 1, .meaning = "b; all_to_all only" },
+    { "neuron", FIELD_NEURON, SPEC_RESULT, L(recurrent.neuron),
+      .meaning = "on top of network.neuron; a model that steps and spikes" },
+};
 static const struct spec_field residual_fields[] = {
     { "connect", FIELD_CHOICE, SPEC_RESULT, L(residual.connect), SPEC_ADD, .choices = CONNECTIONS,
       .meaning = "identity + out, identity * out, identity * (1 - out), out * (1 - identity)" },
@@ -214,8 +223,8 @@ static const struct spec_variant layer_variants[] = {
     [SPEC_DROPOUT] = { "dropout", dropout_fields, LENGTH(dropout_fields), "dropout" },
     [SPEC_VOTING] = { "voting", voting_fields, LENGTH(voting_fields),
                       "mean over groups of outputs" },
-    [SPEC_ADAPTIVE_AVG_POOL2D] = { "adaptive_avg_pool2d", adaptive_fields,
-                                   LENGTH(adaptive_fields), "mean of windows that cover the "
+    [SPEC_ADAPTIVE_AVG_POOL2D] = { "adaptive_avg_pool2d", adaptive_fields, LENGTH(adaptive_fields),
+                                   "mean of windows that cover the "
                                    "image evenly" },
     [SPEC_CONV1D] = { "conv1d", conv1d_fields, LENGTH(conv1d_fields),
                       "1-d convolution of an image of height 1" },
@@ -223,8 +232,7 @@ static const struct spec_variant layer_variants[] = {
                                 LENGTH(conv_transpose2d_fields), "transposed 2-d convolution" },
     [SPEC_SYNAPSE_FILTER] = { "synapse_filter", synapse_filter_fields,
                               LENGTH(synapse_filter_fields), "leaky trace of spikes" },
-    [SPEC_TEMPORAL_ATTENTION] = { "temporal_attention", attention_fields,
-                                  LENGTH(attention_fields),
+    [SPEC_TEMPORAL_ATTENTION] = { "temporal_attention", attention_fields, LENGTH(attention_fields),
                                   "a factor a time-step from mean and maximum of the sample" },
     [SPEC_CHANNEL_ATTENTION] = { "channel_attention", attention_fields, LENGTH(attention_fields),
                                  "a factor a channel from mean and maximum of the sample" },
@@ -236,11 +244,15 @@ static const struct spec_variant layer_variants[] = {
     [SPEC_GROUP_NORM] = { "group_norm", group_norm_fields, LENGTH(group_norm_fields),
                           "normalisation of every image in groups of channels" },
     [SPEC_THRESHOLD_BATCH_NORM] = { "threshold_batch_norm", threshold_norm_fields,
-                                    LENGTH(threshold_norm_fields), "tdBN: batch norm whose weights "
+                                    LENGTH(threshold_norm_fields),
+                                    "tdBN: batch norm whose weights "
                                     "begin at alpha times the threshold" },
     [SPEC_TEMPORAL_BATCH_NORM] = { "temporal_batch_norm", batch_norm_fields,
-                                   LENGTH(batch_norm_fields), "TEBN: batch norm, then a learned "
+                                   LENGTH(batch_norm_fields),
+                                   "TEBN: batch norm, then a learned "
                                    "factor for each time-step" },
+    [SPEC_RECURRENT] = { "recurrent", recurrent_fields, LENGTH(recurrent_fields),
+                         "neurons whose spikes y come back to their input i one step later" },
     [SPEC_RESIDUAL] = { "residual", residual_fields, LENGTH(residual_fields),
                         "two branches and where they meet" },
     [SPEC_SEQUENTIAL] = { "sequential", sequential_fields, LENGTH(sequential_fields),

@@ -28,6 +28,30 @@ static void read_path(const cJSON *json, size_t index, const char *prefix, struc
                          v != NULL ? here : l->pointer, faults);
 }
 
+/* The field `neuron` of a layer, on top of network.neuron. */
+static void read_own_neuron(struct spec_builder *b, const cJSON *json, const struct spec_layer *l,
+                            struct spec_neuron *out)
+{
+    char here[200];
+    const cJSON *neuron = json_get(json, "neuron");
+    spec_pointer(here, sizeof here, l->pointer, "neuron");
+    *out = b->neuron;
+    if (neuron != NULL) spec_read_neuron(neuron, here, &b->neuron, NULL, 0, out, b->faults);
+}
+
+static void read_recurrent(struct spec_builder *b, const cJSON *json, struct spec_layer *l)
+{
+    size_t count;
+    char of[200], here[200];
+    read_own_neuron(b, json, l, &l->u.recurrent.neuron);
+    const struct spec_neuron_model *m = &spec_neuron_models(&count)[l->u.recurrent.neuron.model];
+    if (m->serial && (m->traits & SPEC_ANALOG) == 0) return;
+    spec_pointer(of, sizeof of, l->pointer, "neuron");
+    spec_pointer(here, sizeof here, of, "model");
+    json_fault_add(b->faults, here, "not_allowed",
+                   "'%s' does not spike step by step, which a recurrent connection needs", m->name);
+}
+
 static void read_fields(struct spec_builder *b, const cJSON *json, struct spec_layer *l)
 {
     static const char *const own[] = { "name", "type" };
@@ -38,6 +62,7 @@ static void read_fields(struct spec_builder *b, const cJSON *json, struct spec_l
         return;
     }
     spec_read_object(&spec_object_layer, json, l->pointer, own, 1, l, b->faults);
+    if (l->type == SPEC_RECURRENT) read_recurrent(b, json, l);
     const bool pool = l->type == SPEC_MAX_POOL2D || l->type == SPEC_AVG_POOL2D;
     for (int axis = 0; pool && axis < 2; axis++)
         if (l->u.pool.stride[axis] == 0) l->u.pool.stride[axis] = l->u.pool.kernel_size[axis];
@@ -72,12 +97,7 @@ static void read_residual(struct spec_builder *b, const cJSON *json, const struc
 static void read_block(struct spec_builder *b, const cJSON *json, struct spec_layer *head,
                        struct spec_place *at)
 {
-    char here[200];
-    const cJSON *neuron = json_get(json, "neuron");
-    spec_pointer(here, sizeof here, head->pointer, "neuron");
-    head->u.block.neuron = b->neuron;
-    if (neuron != NULL)
-        spec_read_neuron(neuron, here, &b->neuron, NULL, 0, &head->u.block.neuron, b->faults);
+    read_own_neuron(b, json, head, &head->u.block.neuron);
     spec_build_block(b, head, at);
 }
 

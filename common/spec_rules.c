@@ -9,14 +9,14 @@
 bool spec_monitor_fits(enum spec_monitor_type type, const struct spec_layer *l)
 {
     size_t count;
-    bool neuron = l->type == SPEC_NEURON;
+    const struct spec_neuron *neuron = spec_layer_neuron(l);
     const struct spec_neuron_model *models = spec_neuron_models(&count);
-    const unsigned traits = neuron ? models[l->u.neuron.model].traits : 0;
-    const bool parallel = neuron && !models[l->u.neuron.model].serial;
+    const unsigned traits = neuron != NULL ? models[neuron->model].traits : 0;
+    const bool parallel = neuron != NULL && !models[neuron->model].serial;
     switch (type) {
     case SPEC_MONITOR_FIRING_RATE:
-    case SPEC_MONITOR_RASTER: return neuron && (traits & SPEC_ANALOG) == 0;
-    case SPEC_MONITOR_MEMBRANE: return neuron;
+    case SPEC_MONITOR_RASTER: return neuron != NULL && (traits & SPEC_ANALOG) == 0;
+    case SPEC_MONITOR_MEMBRANE: return l->type == SPEC_NEURON;
     case SPEC_MONITOR_TIME_CONSTANT: return (traits & SPEC_TAU) != 0;
     case SPEC_MONITOR_PSN_WEIGHT: return parallel;
     case SPEC_MONITOR_GRAD_NORM:
@@ -26,9 +26,9 @@ bool spec_monitor_fits(enum spec_monitor_type type, const struct spec_layer *l)
                (l->type == SPEC_SYNAPSE_FILTER && l->u.synapse_filter.learnable) ||
                l->type == SPEC_CONV1D || l->type == SPEC_CONV_TRANSPOSE2D ||
                l->type == SPEC_GROUP_NORM || l->type == SPEC_THRESHOLD_BATCH_NORM ||
-               l->type == SPEC_TEMPORAL_BATCH_NORM ||
-               (traits & SPEC_SERIAL && l->u.neuron.learn_threshold) ||
-               traits >= SPEC_LEARNS(1) || parallel;
+               l->type == SPEC_TEMPORAL_BATCH_NORM || l->type == SPEC_RECURRENT ||
+               (traits & SPEC_SERIAL && neuron->learn_threshold) || traits >= SPEC_LEARNS(1) ||
+               parallel;
     }
     return false;
 }
@@ -179,7 +179,7 @@ static void check_train(const struct spec *s, struct json_faults *faults)
                        (long long)t->shards);
     }
     if (t->readout == SPEC_READOUT_MAX_MEMBRANE && s->n_layers > 0 &&
-        s->layers[s->n_layers - 1].type == SPEC_NEURON) {
+        spec_layer_neuron(&s->layers[s->n_layers - 1]) != NULL) {
         json_fault_add(faults, "/train/readout", "not_allowed",
                        "max_membrane reads potentials, but the last layer spikes: end the network "
                        "with a layer that gives numbers");

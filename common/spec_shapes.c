@@ -148,6 +148,13 @@ static int pool_extent(const struct spec_pool2d *p, int axis, int64_t in, int64_
     return 0;
 }
 
+static int need_features(struct spec_shape in, struct err *e)
+{
+    if (in.h == 1 && in.w == 1) return 0;
+    return err_set(e, ERR_SPEC, "needs features, got an image of %lldx%lldx%lld: flatten first",
+                   (long long)in.c, (long long)in.h, (long long)in.w);
+}
+
 int spec_layer_shape(const struct spec_layer *l, struct spec_shape in, struct spec_shape *out,
                      struct err *e)
 {
@@ -168,12 +175,11 @@ int spec_layer_shape(const struct spec_layer *l, struct spec_shape in, struct sp
         break;
     case SPEC_FLATTEN: s = (struct spec_shape){ features(in), 1, 1 }; break;
     case SPEC_LINEAR:
-        if (in.h != 1 || in.w != 1) {
-            return err_set(e, ERR_SPEC,
-                           "needs features, got an image of %lldx%lldx%lld: flatten first",
-                           (long long)in.c, (long long)in.h, (long long)in.w);
-        }
+        rc = need_features(in, e);
         s.c = l->u.linear.out_features;
+        break;
+    case SPEC_RECURRENT:
+        if (l->u.recurrent.connect == SPEC_ALL_TO_ALL) rc = need_features(in, e);
         break;
     case SPEC_VOTING:
         if (in.h != 1 || in.w != 1 || in.c % l->u.voting.size != 0) {
@@ -223,6 +229,27 @@ int spec_layer_shape(const struct spec_layer *l, struct spec_shape in, struct sp
     return 0;
 }
 
+const struct spec_neuron *spec_layer_neuron(const struct spec_layer *l)
+{
+    if (l->type == SPEC_NEURON) return &l->u.neuron;
+    return l->type == SPEC_RECURRENT ? &l->u.recurrent.neuron : NULL;
+}
+
+static int64_t neuron_parameters(const struct spec_neuron *p, struct spec_shape in,
+                                 int64_t time_steps)
+{
+    size_t n;
+    const struct spec_neuron_model *m = &spec_neuron_models(&n)[p->model];
+    if (strcmp(m->name, "sliding_psn") == 0) return (int64_t)spec_neuron_param(p, "k") + 1;
+    if (!m->serial) return time_steps * (time_steps + 1); /* PSN: W [T][T] and b [T] */
+    const bool shares = (m->traits & SPEC_SERIAL) != 0;
+    const int64_t each = (m->traits >> 4 & 15) + (shares && p->learn_threshold) +
+                         (m->traits >> 8 & 15) * time_steps;
+    return each * (p->scope == SPEC_SCOPE_LAYER     ? 1
+                   : p->scope == SPEC_SCOPE_CHANNEL ? in.c
+                                                    : in.c * in.h * in.w);
+}
+
 int64_t spec_layer_parameters(const struct spec_layer *l, struct spec_shape in, int64_t time_steps)
 {
     const struct spec_conv_transpose2d *up = &l->u.conv_transpose2d;
@@ -247,19 +274,11 @@ int64_t spec_layer_parameters(const struct spec_layer *l, struct spec_shape in, 
     case SPEC_SPATIAL_ATTENTION:
         return 2 * l->u.spatial_attention.kernel_size * l->u.spatial_attention.kernel_size;
     case SPEC_CHANNEL_ATTENTION: return 2 * in.c * (in.c / l->u.attention.reduction);
-    case SPEC_NEURON: {
-        size_t n;
-        const struct spec_neuron_model *m = &spec_neuron_models(&n)[l->u.neuron.model];
-        if (strcmp(m->name, "sliding_psn") == 0)
-            return (int64_t)spec_neuron_param(&l->u.neuron, "k") + 1;
-        if (!m->serial) return time_steps * (time_steps + 1); /* PSN: W [T][T] and b [T] */
-        const bool shares = (m->traits & SPEC_SERIAL) != 0;
-        const int64_t each = (m->traits >> 4 & 15) + (shares && l->u.neuron.learn_threshold) +
-                             (m->traits >> 8 & 15) * time_steps;
-        return each * (l->u.neuron.scope == SPEC_SCOPE_LAYER     ? 1
-                       : l->u.neuron.scope == SPEC_SCOPE_CHANNEL ? in.c
-                                                                 : in.c * in.h * in.w);
-    }
+    case SPEC_NEURON: return neuron_parameters(&l->u.neuron, in, time_steps);
+    case SPEC_RECURRENT:
+        return neuron_parameters(&l->u.recurrent.neuron, in, time_steps) +
+               (l->u.recurrent.connect == SPEC_ALL_TO_ALL ? in.c * (2 * in.c + l->u.recurrent.bias)
+                                                          : 0);
     default: return 0;
     }
 }
@@ -311,7 +330,9 @@ static int walk_layer(const struct spec_layer *l, const struct walk *in, struct 
         out->flat = true;
         out->image = in->shape;
     }
-    if (l->type == SPEC_LINEAR || l->type == SPEC_VOTING) out->flat = false;
+    const bool mixes = l->type == SPEC_LINEAR || l->type == SPEC_VOTING ||
+                       (l->type == SPEC_RECURRENT && l->u.recurrent.connect == SPEC_ALL_TO_ALL);
+    if (mixes) out->flat = false;
     return spec_layer_shape(l, in->shape, &out->shape, e);
 }
 

@@ -281,7 +281,7 @@ static bool add_bench_layers(cJSON *json, struct trainer *t)
                   cJSON_AddStringToObject(o, "type", n.type) != NULL &&
                   json_add_number(o, "forward_ms", forward) &&
                   json_add_number(o, "backward_ms", backward);
-        if (ok && n.spec != NULL && n.spec->type == SPEC_NEURON && n.out.kind == TENSOR_BITS)
+        if (ok && n.spec != NULL && spec_layer_neuron(n.spec) != NULL && n.out.kind == TENSOR_BITS)
             ok = json_add_number(o, "firing_rate", net_firing_rate(t->net, i));
         if (!ok) list = NULL;
     }

@@ -71,12 +71,16 @@ class Neurons(nn.Module):
         self.threshold = threshold
         self.w = nn.Parameter(torch.tensor(0.0)) if plif else None  # tau = 2
 
+    def step(self, v, x):
+        """Potential after the reset, and spikes."""
+        h = v + x if self.w is None else v + (x - v) * torch.sigmoid(self.w)
+        fires = (h >= self.threshold).to(h.dtype)
+        return h * (1 - fires), fires
+
     def forward(self, x):  # [T, B, ...]
         v, out = torch.zeros_like(x[0]), []
-        for step in x:
-            h = v + step if self.w is None else v + (step - v) * torch.sigmoid(self.w)
-            fires = (h >= self.threshold).to(h.dtype)
-            v = h * (1 - fires)
+        for now in x:
+            v, fires = self.step(v, now)
             out.append(fires)
         return torch.stack(out)
 
@@ -150,6 +154,32 @@ class PlifNet(nn.Module):
         return x.unflatten(2, (CLASSES, 10)).mean(3)
 
 
+class Recurrent(nn.Module):
+    """Every neuron's spikes come back to every neuron."""
+
+    def __init__(self, features):
+        super().__init__()
+        self.rc = nn.Linear(2 * features, features)
+        self.sub_module = Neurons(PLIF_THRESHOLD, True)
+
+    def forward(self, x):
+        v, y, out = torch.zeros_like(x[0]), torch.zeros_like(x[0]), []
+        for now in x:
+            v, y = self.sub_module.step(v, self.rc(torch.cat((now, y), dim=1)))
+            out.append(y)
+        return torch.stack(out)
+
+
+class RecurrentNet(nn.Sequential):
+    def __init__(self, recurrent):
+        super().__init__(nn.Flatten(), nn.Linear(36, 48), recurrent, nn.Linear(48, CLASSES))
+
+    def forward(self, x):
+        for part in self:
+            x = part(x) if part is self[2] else each_step(part, x)
+        return x
+
+
 def from_spikingjelly(make):
     """The zoo's network in its multi-step mode; None without a checkout."""
     folder = os.environ.get("SPIKINGJELLY_DIR")
@@ -161,6 +191,9 @@ def from_spikingjelly(make):
 
     net = make(neuron, sew_resnet, parametric_lif_net)
     functional.set_step_mode(net, "m")
+    for part in net.modules():  # a container steps through what it holds
+        if hasattr(part, "sub_module"):
+            functional.set_step_mode(part.sub_module, "s")
     net.register_forward_pre_hook(lambda m, x: functional.reset_net(m))
     return net
 
@@ -176,12 +209,23 @@ def zoo_plif():
         channels=16, spiking_neuron=neuron.ParametricLIFNode, v_threshold=PLIF_THRESHOLD))
 
 
+def zoo_recurrent():
+    def make(neuron, sew, plif):
+        from spikingjelly.activation_based import layer
+        cells = neuron.ParametricLIFNode(v_threshold=PLIF_THRESHOLD)
+        return RecurrentNet(layer.LinearRecurrentContainer(cells, 48, 48))
+    return from_spikingjelly(make)
+
+
 def sew(width, stem, connect="add"):
     return {"preset": "sew_resnet", "depth": 18, "width": width, "stem": stem, "connect": connect,
             "neuron": {"v_threshold": SEW_THRESHOLD}}
 
 
 PLIF = {"preset": "plif_mnist", "width": 16, "neuron": {"v_threshold": PLIF_THRESHOLD}}
+RECURRENT = {"neuron": {"model": "plif", "v_threshold": PLIF_THRESHOLD},
+             "layers": [{"type": "flatten"}, {"type": "linear", "out_features": 48},
+                        {"type": "recurrent"}, {"type": "linear", "out_features": CLASSES}]}
 # name, network of the spec, image [C, H, W], the same in PyTorch
 CASES = [
     ("plain torch, SEW-ResNet-18, ImageNet stem, 64x64", sew(64, "imagenet"), (3, 64, 64),
@@ -189,12 +233,17 @@ CASES = [
     ("plain torch, SEW-ResNet-18, CIFAR stem, IAND", sew(16, "cifar", "iand"), (3, 32, 32),
      lambda: SewResNet18(16, "cifar", "iand")),
     ("plain torch, PLIF network", PLIF, (1, 28, 28), lambda: PlifNet(16, 28)),
+    ("plain torch, recurrent network", RECURRENT, (1, 6, 6), lambda: RecurrentNet(Recurrent(48))),
     ("SpikingJelly, sew_resnet18 ADD, 64x64", sew(64, "imagenet"), (3, 64, 64),
      lambda: zoo_sew("ADD")),
     ("SpikingJelly, sew_resnet18 IAND, 64x64", sew(64, "imagenet", "iand"), (3, 64, 64),
      lambda: zoo_sew("IAND")),
     ("SpikingJelly, MNISTNet of PLIF", PLIF, (1, 28, 28), zoo_plif),
+    ("SpikingJelly, LinearRecurrentContainer", RECURRENT, (1, 6, 6), zoo_recurrent),
 ]
+
+
+SPIKES = {"Neurons", "IFNode", "ParametricLIFNode", "Recurrent", "LinearRecurrentContainer"}
 
 
 # ---- both sides ----------------------------------------------------------------------------------
@@ -202,7 +251,7 @@ def run_torch(net, images, time_steps):
     """Mean output over time [IMAGES, CLASSES], and spikes of each layer of neurons by its path."""
     spikes, hooks = {}, []
     for name, part in net.named_modules():
-        if type(part).__name__ in ("Neurons", "IFNode", "ParametricLIFNode"):
+        if type(part).__name__ in SPIKES and not name.endswith(".sub_module"):
             hooks.append(part.register_forward_hook(
                 lambda m, x, y, name=name: spikes.__setitem__(name, int(y.sum()))))
     with torch.no_grad():
@@ -262,7 +311,7 @@ def run_case(worker, folder, name, network, image, make):
     images = write_data(folder, image, np.random.default_rng(5))
     spec = {"version": 1, "time_steps": 4, "monitors": [],
             "dataset": {"name": "data", "validation": {"fraction": 0}},
-            "network": {**network, "classes": CLASSES},
+            "network": {**network, **({"classes": CLASSES} if "preset" in network else {})},
             "train": {"batch_size": IMAGES, "optimizer": {"type": "sgd", "lr": 0.05}}}
     path, weights = os.path.join(folder, "spec.json"), os.path.join(folder, "torch.safetensors")
     with open(path, "w") as f:

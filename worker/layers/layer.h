@@ -17,13 +17,15 @@
 #include "worker/neurons/neuron.h"
 #include "worker/tensor/tensor.h"
 
-#define LAYER_PARAMS_MAX 8
+#define LAYER_PARAMS_MAX \
+    (NEURON_PARAMS_MAX + 2) /* a recurrent layer has a weight and a bias more */
 #define LAYER_INPUTS_MAX 2
 #define LAYER_DIMS_MAX 5
 
 /* One learned tensor or buffer of a layer. */
 struct layer_param {
-    const char *name; /* "weight"; appended to the layer's path */
+    const char *name;  /* "weight"; appended to the layer's path */
+    const char *group; /* before the name, "sub_module."; NULL: nothing */
     bool buffer;      /* running statistics: not learned, no gradient */
     size_t dims[LAYER_DIMS_MAX], n_dims, logical; /* PyTorch's shape and its product */
     size_t floats;    /* packed, a multiple of 16 */

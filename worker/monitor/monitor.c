@@ -77,16 +77,16 @@ static int series_of(struct trainer *t, const struct spec_monitor *m, size_t nod
 
 static bool fits(enum spec_monitor_type type, const struct net_node_info *n)
 {
-    const bool neuron = n->spec != NULL && n->spec->type == SPEC_NEURON;
+    const struct spec_neuron *neuron = n->spec != NULL ? spec_layer_neuron(n->spec) : NULL;
     size_t count;
     const struct spec_neuron_model *models = spec_neuron_models(&count);
-    const unsigned traits = neuron ? models[n->spec->u.neuron.model].traits : 0;
+    const unsigned traits = neuron != NULL ? models[neuron->model].traits : 0;
     switch (type) {
     case SPEC_MONITOR_FIRING_RATE:
-    case SPEC_MONITOR_RASTER: return neuron && (traits & SPEC_ANALOG) == 0;
-    case SPEC_MONITOR_MEMBRANE: return neuron;
+    case SPEC_MONITOR_RASTER: return neuron != NULL && (traits & SPEC_ANALOG) == 0;
+    case SPEC_MONITOR_MEMBRANE: return neuron != NULL && n->spec->type == SPEC_NEURON;
     case SPEC_MONITOR_TIME_CONSTANT: return (traits & SPEC_TAU) != 0;
-    case SPEC_MONITOR_PSN_WEIGHT: return neuron && !models[n->spec->u.neuron.model].serial;
+    case SPEC_MONITOR_PSN_WEIGHT: return neuron != NULL && !models[neuron->model].serial;
     case SPEC_MONITOR_GRAD_NORM: return n->parameters > 0;
     }
     return false;

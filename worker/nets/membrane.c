@@ -7,11 +7,12 @@
 #include <math.h>
 #include <string.h>
 
+/* A recurrent layer's neurons are there too, but their input is not. */
 static const struct net_node *neuron_node(const struct net *n, size_t node)
 {
     assert(node < n->n_nodes);
     const struct net_node *at = &n->nodes[node];
-    return at->layer.spec->type == SPEC_NEURON ? at : NULL;
+    return spec_layer_neuron(at->layer.spec) != NULL ? at : NULL;
 }
 
 /* With the scratch of thread 0: nothing else runs between two passes. */
@@ -19,7 +20,7 @@ static struct neuron_run neuron_run_of(const struct net *n, size_t node)
 {
     const struct net_node *at = &n->nodes[node];
     const float *w[NEURON_PARAMS_MAX] = { 0 };
-    for (size_t i = 0; i < at->layer.n_params; i++)
+    for (size_t i = 0; i < at->layer.u.neuron.n_params; i++)
         w[i] = (at->layer.params[i].buffer ? n->buffers + at->buffer_offset
                                            : n->weights + at->weight_offset) +
                at->layer.params[i].offset;
@@ -30,7 +31,7 @@ int net_membrane(const struct net *n, size_t node, size_t sample, const size_t *
                  size_t n_neurons, float *v, struct err *e)
 {
     const struct net_node *at = neuron_node(n, node);
-    if (at == NULL)
+    if (at == NULL || at->layer.spec->type != SPEC_NEURON)
         return err_set(e, ERR_INVALID, "layer %s is not a neuron", n->nodes[node].layer.spec->path);
     if (!net_output_is_kept(n, at->inputs[0]))
         return err_set(e, ERR_INVALID, "the input of layer %s is computed again, not kept",

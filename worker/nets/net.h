@@ -12,7 +12,7 @@
 #include "worker/kernels/kernels.h"
 #include "worker/tensor/tensor.h"
 
-#define NET_PARAM_NAME_MAX (SPEC_PATH_MAX + 16)
+#define NET_PARAM_NAME_MAX (SPEC_PATH_MAX + 32)
 #define NET_DIMS_MAX 5
 
 /* One named parameter or buffer. Values live packed in the net's parameter block; files hold

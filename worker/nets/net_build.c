@@ -100,7 +100,8 @@ static void name_param(struct net *n, size_t node_index, size_t i)
         .node = node_index,
     };
     for (size_t d = 0; d < from->n_dims; d++) p->dims[d] = from->dims[d];
-    (void)snprintf(p->name, sizeof p->name, "%s.%s", node->layer.spec->path, from->name);
+    (void)snprintf(p->name, sizeof p->name, "%s.%s%s", node->layer.spec->path,
+                   from->group != NULL ? from->group : "", from->name);
 }
 
 static int build_params(struct net *n, struct err *e)

@@ -127,3 +127,53 @@ Test(spec_neuron, parameters_follow_the_scope, .timeout = 5)
         spec_deinit(&s);
     }
 }
+
+/* ---- recurrent layers ------------------------------------------------------------------------ */
+static int parse_recurrent(const char *fields, struct spec *s)
+{
+    struct err e = { 0 };
+    char *text = mem_printf(
+        "{\"version\":1,\"dataset\":{\"name\":\"x\"},\"network\":{\"neuron\":"
+        "{\"model\":\"lif\",\"tau\":3},\"layers\":[{\"type\":\"recurrent\"%s}]}}",
+        fields);
+    const int rc = spec_parse_text(text, strlen(text), s, &faults, &e);
+    mem_free(text);
+    return rc;
+}
+
+/* Goal: a recurrent layer's neuron lies on top of network.neuron, counts as one for monitors, and
+ * must spike step by step; parameters are a weight over inputs and outputs, a bias, and its own. */
+Test(spec_neuron, recurrent_layers, .timeout = 5)
+{
+    const struct spec_shape in = { 20, 1, 1 }, image = { 20, 2, 3 };
+    struct spec_shape out;
+    struct err e = { 0 };
+    struct spec s = { 0 };
+    cr_assert_eq(parse_recurrent("", &s), 0, "%s", faults.items[0].detail);
+    const struct spec_layer *l = &s.layers[0];
+    cr_expect_eq(spec_neuron_param(spec_layer_neuron(l), "tau"), 3.0);
+    cr_expect_eq(spec_layer_parameters(l, in, 4), 20 * 40 + 20);
+    cr_expect_eq(spec_layer_shape(l, image, &out, &e), ERR_SPEC);
+    cr_expect_not_null(strstr(e.text, "flatten first"));
+    bool rates = false, potentials = false;
+    for (size_t i = 0; i < s.n_monitors; i++) {
+        rates |= s.monitors[i].type == SPEC_MONITOR_FIRING_RATE;
+        potentials |= s.monitors[i].type == SPEC_MONITOR_MEMBRANE;
+    }
+    cr_expect(rates && !potentials);
+    spec_deinit(&s);
+    cr_assert_eq(parse_recurrent(",\"connect\":\"element_wise\",\"neuron\":{\"model\":\"plif\","
+                                 "\"scope\":\"channel\"}",
+                                 &s),
+                 0, "%s", faults.items[0].detail);
+    cr_expect_eq(spec_layer_parameters(&s.layers[0], image, 4), 20);
+    cr_expect_eq(spec_layer_shape(&s.layers[0], image, &out, &e), 0);
+    spec_deinit(&s);
+    static const char *const wrong[] = { "psn", "liaf", "sliding_psn" };
+    for (size_t i = 0; i < 3; i++) {
+        char fields[80];
+        (void)snprintf(fields, sizeof fields, ",\"neuron\":{\"model\":\"%s\"}", wrong[i]);
+        cr_assert_eq(parse_recurrent(fields, &s), ERR_SPEC, "%s", wrong[i]);
+        cr_expect_str_eq(faults.items[0].pointer, "/network/layers/0/neuron/model");
+    }
+}

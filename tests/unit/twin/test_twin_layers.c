@@ -120,10 +120,10 @@ static struct twin_case case_of(size_t i, enum twin_input input, char network[st
                                .seed = 3 + i };
 }
 
-/* Goal: no layer type is left out; neurons have tests of their own. */
+/* Goal: no layer type is left out; neurons and recurrent layers have tests of their own. */
 Test(twin_layers, every_type_has_a_case)
 {
-    bool seen[SPEC_LAYER_TYPE_COUNT] = { [SPEC_NEURON] = true };
+    bool seen[SPEC_LAYER_TYPE_COUNT] = { [SPEC_NEURON] = true, [SPEC_RECURRENT] = true };
     for (size_t i = 0; i < CASES; i++) {
         char network[512];
         const struct twin_case c = case_of(i, TWIN_FLOATS, network);
