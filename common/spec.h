@@ -241,6 +241,7 @@ struct spec_frames {
     enum spec_split split_by;
     int64_t duration_us; /* duration: length of a frame */
     enum spec_gaps gaps; /* duration: what becomes of time without events */
+    bool own_lengths;    /* duration: a sample ends with its last frame, not with time_steps */
 };
 enum spec_encoder {
     SPEC_ENCODER_DIRECT,

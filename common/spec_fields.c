@@ -330,6 +330,9 @@ static const struct spec_field duration_fields[] = {
     { "gaps", FIELD_CHOICE, SPEC_RESULT, AT(spec_frames, gaps), SPEC_GAPS_KEEP,
       .choices = "keep|skip",
       .meaning = "keep: frames follow each other; skip: a frame begins at the next event" },
+    { "own_lengths", FIELD_BOOL, SPEC_RESULT, AT(spec_frames, own_lengths), 0, .newer = true,
+      .meaning = "a sample ends with its last frame: empty ones behind it count neither in the "
+                 "readout and the loss nor in statistics and rates" },
 };
 static const struct spec_variant frames_variants[] = {
     [SPEC_SPLIT_NUMBER] = { "number", NULL, 0,

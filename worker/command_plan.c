@@ -223,6 +223,7 @@ static void random_batch(struct trainer *t)
     void *input = net_input_data(t->net, &d);
     const struct philox_key key = philox_key(t->spec->seed, PHILOX_BENCH);
     for (size_t b = 0; b < d->b; b++) {
+        if (t->lengths != NULL) t->lengths[b] = (uint32_t)d->t;
         t->labels[b] = philox_below(key, 0, (uint32_t)b, 0, 1, (uint32_t)t->data->classes);
         for (size_t s = 0; s < d->t_stored; s++)
             for (size_t c = 0; c < d->c; c++)

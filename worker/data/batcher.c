@@ -67,11 +67,15 @@ static void fill_sample(void *ctx, size_t item, size_t thread)
     data->ops->read(data, f->set->part, index, pixels);
     const struct sample_place place = { b->augment, index, (uint32_t)f->epoch, data->c, data->h,
                                         data->w };
-    for (size_t t = 0; t < b->frames; t++) { /* all frames of a sample move alike */
+    const size_t length =
+        data->own_lengths ? data->ops->length(data, f->set->part, index) : b->frames;
+    if (b->lengths != NULL) b->lengths[item] = (uint32_t)length;
+    for (size_t t = 0; t < length; t++) { /* all frames of a sample move alike */
         float *frame = pixels + t * b->image;
         if (f->augment) transforms_apply(b->spec, &place, frame, spare);
         transforms_normalize(b->spec, &place, frame);
     }
+    memset(pixels + length * b->image, 0, (b->frames - length) * b->image * sizeof pixels[0]);
     const struct encode_place where = { b->encode, index, (uint32_t)f->epoch };
     if (b->frames > 1) encode_periodic(pixels, b->frames, f->desc, f->input, item);
     else encode_sample(&b->encoder, &where, pixels, f->desc, f->input, item);

@@ -33,6 +33,7 @@ struct batcher {
     size_t image, frames, threads_count;
     uint32_t *order;  /* shuffled positions of the set in use */
     size_t order_count;
+    uint32_t *lengths; /* where batcher_fill puts its samples' time-steps; borrowed, or NULL */
 };
 /* Errors: ERR_NOMEM. samples_max: largest set. */
 int batcher_init(struct batcher *b, const struct dataset *data, const struct spec_dataset *spec,

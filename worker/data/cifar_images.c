@@ -162,7 +162,7 @@ static void cifar_close(struct dataset *base)
     mem_free(d);
 }
 
-static const struct dataset_ops cifar_ops = { cifar_read, cifar_label, cifar_close };
+static const struct dataset_ops cifar_ops = { cifar_read, cifar_label, cifar_close, NULL };
 
 int cifar_open(struct dataset **out, const char *folder, const char *name, struct err *e)
 {

@@ -18,6 +18,8 @@ struct dataset_ops {
     void (*read)(const struct dataset *d, enum dataset_part part, size_t i, float *out);
     uint32_t (*label)(const struct dataset *d, enum dataset_part part, size_t i);
     void (*close)(struct dataset *d);
+    /* Time-steps of sample i, 1 .. t; only asked of data with lengths of their own. */
+    uint32_t (*length)(const struct dataset *d, enum dataset_part part, size_t i);
 };
 struct dataset {
     const struct dataset_ops *ops;
@@ -26,6 +28,7 @@ struct dataset {
     size_t c, h, w, classes;
     size_t count[DATASET_PARTS];
     size_t bytes;                 /* of the samples in memory */
+    bool own_lengths;             /* samples may end before t time-steps */
     uint8_t digest[DIGEST_BYTES]; /* of the data: part of the result hash */
 };
 

@@ -32,6 +32,7 @@ struct event_dataset {
     struct dataset base;
     struct frame_store frames[DATASET_PARTS];
     uint8_t *labels[DATASET_PARTS];
+    uint32_t *lengths[DATASET_PARTS]; /* NULL: not asked for */
 };
 /* While it is opened. */
 struct loading {
@@ -162,6 +163,9 @@ static int take_sample(struct loading *l, struct file *f, struct err *e)
     if (rc == 0) rc = frame_store_put(&l->d->frames[part], f->sample, l->values, e);
     if (rc != 0) return rc;
     l->d->labels[part][f->sample] = (uint8_t)f->place.class;
+    if (l->d->lengths[part] != NULL)
+        l->d->lengths[part][f->sample] = (uint32_t)event_split_length(
+            &l->request->spec->frames, events + begin, end - begin, d->t);
     f->read = true;
     return 0;
 }
@@ -231,6 +235,10 @@ static int load_files(struct loading *l, const char *folder, struct err *e)
         rc = frame_store_init(&l->d->frames[part], d->count[part], d->t * cells, e);
         l->d->labels[part] = mem_calloc(d->count[part], sizeof l->d->labels[0][0]);
         if (rc == 0 && l->d->labels[part] == NULL) rc = err_set(e, ERR_NOMEM, "labels");
+        if (rc != 0 || !l->request->spec->frames.own_lengths) continue;
+        l->d->lengths[part] = mem_calloc(d->count[part], sizeof l->d->lengths[0][0]);
+        if (l->d->lengths[part] == NULL) rc = err_set(e, ERR_NOMEM, "lengths");
+        d->own_lengths = true;
     }
     l->ranges = mem_calloc(d->t, sizeof l->ranges[0]);
     l->counts = mem_calloc(cells, sizeof l->counts[0]);
@@ -269,17 +277,23 @@ static uint32_t event_label(const struct dataset *d, enum dataset_part part, siz
     return ((const struct event_dataset *)d)->labels[part][i];
 }
 
+static uint32_t event_length(const struct dataset *d, enum dataset_part part, size_t i)
+{
+    return ((const struct event_dataset *)d)->lengths[part][i];
+}
+
 static void event_close(struct dataset *d)
 {
     struct event_dataset *s = (struct event_dataset *)d;
     for (int part = 0; part < DATASET_PARTS; part++) {
         frame_store_deinit(&s->frames[part]);
         mem_free(s->labels[part]);
+        mem_free(s->lengths[part]);
     }
     mem_free(s);
 }
 
-static const struct dataset_ops event_ops = { event_read, event_label, event_close };
+static const struct dataset_ops event_ops = { event_read, event_label, event_close, event_length };
 
 int event_files_open(struct dataset **out, const char *folder, const struct dataset_request *r,
                      struct err *e)

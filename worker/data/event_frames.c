@@ -88,6 +88,14 @@ size_t event_split_count(const struct spec_frames *how, const struct event *even
     return frames;
 }
 
+size_t event_split_length(const struct spec_frames *how, const struct event *events, size_t n,
+                          size_t frames)
+{
+    if (how->split_by != SPEC_SPLIT_DURATION) return frames;
+    const size_t all = event_split_count(how, events, n);
+    return all == 0 ? 1 : all < frames ? all : frames;
+}
+
 int event_count(const struct event *events, struct event_range range, size_t h, size_t w,
                 uint32_t *counts, struct err *e)
 {

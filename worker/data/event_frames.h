@@ -35,6 +35,10 @@ size_t event_split(const struct spec_frames *how, const struct event *events, si
                    size_t frames_max, struct event_range *out);
 /* Ranges that the durations would give without a limit. */
 size_t event_split_count(const struct spec_frames *how, const struct event *events, size_t n);
+/* Frames of a sample that has `frames` of them, those without events behind its last one left out;
+ * at least 1. */
+size_t event_split_length(const struct spec_frames *how, const struct event *events, size_t n,
+                          size_t frames);
 /* Adds the events of a range to counts [2][h][w]. Errors: ERR_DATA (an event outside the sensor,
  * named by its number; counts are then undefined). */
 int event_count(const struct event *events, struct event_range range, size_t h, size_t w,

@@ -49,7 +49,7 @@ static void glyphs_read(const struct dataset *d, enum dataset_part part, size_t 
 
 static void glyphs_close(struct dataset *d) { mem_free(d); }
 
-static const struct dataset_ops glyphs_ops = { glyphs_read, glyphs_label, glyphs_close };
+static const struct dataset_ops glyphs_ops = { glyphs_read, glyphs_label, glyphs_close, NULL };
 
 int glyphs_open(struct dataset **out, struct err *e)
 {

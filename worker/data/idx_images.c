@@ -142,7 +142,7 @@ static void idx_close(struct dataset *d)
     mem_free(s);
 }
 
-static const struct dataset_ops idx_ops = { idx_read, idx_label, idx_close };
+static const struct dataset_ops idx_ops = { idx_read, idx_label, idx_close, NULL };
 
 static int take_shape(struct idx_dataset *s, const char *folder, struct err *e)
 {

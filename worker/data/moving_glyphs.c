@@ -142,9 +142,18 @@ static void moving_read(const struct dataset *d, enum dataset_part part, size_t 
                             out, &never);
 }
 
+static uint32_t moving_length(const struct dataset *d, enum dataset_part part, size_t i)
+{
+    const struct moving_dataset *m = (const struct moving_dataset *)d;
+    struct sensor s;
+    record(m, part, i, &s);
+    return (uint32_t)event_split_length(&m->frames, s.events, s.n, d->t);
+}
+
 static void moving_close(struct dataset *d) { mem_free(d); }
 
-static const struct dataset_ops moving_ops = { moving_read, moving_label, moving_close };
+static const struct dataset_ops moving_ops = { moving_read, moving_label, moving_close,
+                                               moving_length };
 
 int moving_glyphs_open(struct dataset **out, const struct dataset_request *r, struct err *e)
 {
@@ -154,7 +163,8 @@ int moving_glyphs_open(struct dataset **out, const struct dataset_request *r, st
     m->base = (struct dataset){ .ops = &moving_ops, .kind = SPEC_DATA_EVENTS, .t = r->time_steps,
                                 .c = 2, .h = GLYPH_SIDE, .w = GLYPH_SIDE,
                                 .classes = GLYPH_CLASSES,
-                                .count = { (size_t)info->train_count, (size_t)info->test_count } };
+                                .count = { (size_t)info->train_count, (size_t)info->test_count },
+                                .own_lengths = r->spec->frames.own_lengths };
     m->key = philox_key(MOVING_SEED, PHILOX_GENERATE);
     m->frames = r->spec->frames;
     static const char version[] = "moving glyphs 1"; /* raised when a sample changes */

@@ -1,10 +1,12 @@
 /* npy_arrays: a user's data as four NumPy arrays: train-x.npy, train-y.npy, test-x.npy, test-y.npy,
- * gz or not. Opened on the main thread, read on any.
+ * gz or not; two more for sequences that end early: train-lengths.npy, test-lengths.npy. Opened on
+ * the main thread, read on any.
  *
  * x: [N][H][W] or [N][C][H][W], images: bytes are pixels over 255, floats are taken as they are.
  *    [N][C], features. [N][T][C][H][W], samples with a time of their own, taken as they are; T must
  *    be the spec's time_steps.
- * y: [N], classes from 0 on. */
+ * y: [N], classes from 0 on.
+ * lengths: [N], time-steps of each sample, 1 to T. */
 #include "worker/data/dataset.h"
 
 #include "common/mem.h"
@@ -17,16 +19,19 @@
 #define CLASSES_MAX 65536
 #define DIMS_X_MAX 5
 
-enum column { COLUMN_X, COLUMN_Y, COLUMNS };
+enum column { COLUMN_X, COLUMN_Y, COLUMN_LENGTH, COLUMNS };
 struct npy_dataset {
     struct dataset base;
     struct file_bytes bytes[DATASET_PARTS][COLUMNS];
     struct npy_array arrays[DATASET_PARTS][COLUMNS];
     float scale;
+    uint32_t *lengths[DATASET_PARTS]; /* NULL: all samples have t time-steps */
 };
 
-static const char *const names[DATASET_PARTS][COLUMNS] = { { "train-x.npy", "train-y.npy" },
-                                                           { "test-x.npy", "test-y.npy" } };
+static const char *const names[DATASET_PARTS][COLUMNS] = {
+    { "train-x.npy", "train-y.npy", "train-lengths.npy" },
+    { "test-x.npy", "test-y.npy", "test-lengths.npy" },
+};
 
 /* ---- reading --------------------------------------------------------------------------------- */
 static int take_array(void *ctx, const char *path, struct file_walk_entry *entry, struct err *e)
@@ -48,10 +53,18 @@ static int take_array(void *ctx, const char *path, struct file_walk_entry *entry
     return 0;
 }
 
+static bool has_lengths(const struct npy_dataset *d)
+{
+    return d->arrays[DATASET_TRAIN][COLUMN_LENGTH].values != NULL ||
+           d->arrays[DATASET_TEST][COLUMN_LENGTH].values != NULL;
+}
+
+static int columns_of(const struct npy_dataset *d) { return has_lengths(d) ? COLUMNS : 2; }
+
 static int check_present(const struct npy_dataset *d, struct err *e)
 {
     for (int part = 0; part < DATASET_PARTS; part++)
-        for (int k = 0; k < COLUMNS; k++)
+        for (int k = 0; k < columns_of(d); k++)
             if (d->arrays[part][k].values == NULL)
                 return err_set(e, ERR_DATA, "there is no %s", names[part][k]);
     return 0;
@@ -114,6 +127,31 @@ static int check_values(struct npy_dataset *d, struct err *e)
     return 0;
 }
 
+static int take_lengths(struct npy_dataset *d, int part, struct err *e)
+{
+    const struct npy_array *from = &d->arrays[part][COLUMN_LENGTH];
+    const char *name = names[part][COLUMN_LENGTH];
+    if (d->base.kind != SPEC_DATA_SEQUENCES)
+        return err_set(e, ERR_DATA, "%s: samples of %s have no time of their own", name,
+                       names[part][COLUMN_X]);
+    if (from->n_dims != 1 || from->count != d->base.count[part])
+        return err_set(e, ERR_DATA, "%s: is not one length for each of %zu samples", name,
+                       d->base.count[part]);
+    uint32_t *lengths = mem_calloc(from->count, sizeof lengths[0]);
+    if (lengths == NULL) return err_set(e, ERR_NOMEM, "lengths");
+    d->lengths[part] = lengths;
+    d->base.own_lengths = true;
+    d->base.bytes += from->count * sizeof lengths[0];
+    for (size_t i = 0; i < from->count; i++) {
+        const double length = npy_value(from, i);
+        if (!(length >= 1 && length <= (double)d->base.t && length == floor(length)))
+            return err_set(e, ERR_DATA, "%s: length %g of sample %zu is none of 1 to %zu", name,
+                           length, i, d->base.t);
+        lengths[i] = (uint32_t)length;
+    }
+    return 0;
+}
+
 /* ---- the data set ---------------------------------------------------------------------------- */
 static void npy_read(const struct dataset *base, enum dataset_part part, size_t i, float *out)
 {
@@ -128,19 +166,27 @@ static uint32_t npy_label(const struct dataset *base, enum dataset_part part, si
     return (uint32_t)npy_value(&((const struct npy_dataset *)base)->arrays[part][COLUMN_Y], i);
 }
 
+static uint32_t npy_length(const struct dataset *base, enum dataset_part part, size_t i)
+{
+    return ((const struct npy_dataset *)base)->lengths[part][i];
+}
+
 static void npy_close(struct dataset *base)
 {
     struct npy_dataset *d = (struct npy_dataset *)base;
-    for (int part = 0; part < DATASET_PARTS; part++)
+    for (int part = 0; part < DATASET_PARTS; part++) {
         for (int k = 0; k < COLUMNS; k++) file_bytes_deinit(&d->bytes[part][k]);
+        mem_free(d->lengths[part]);
+    }
     mem_free(d);
 }
 
-static const struct dataset_ops npy_ops = { npy_read, npy_label, npy_close };
+static const struct dataset_ops npy_ops = { npy_read, npy_label, npy_close, npy_length };
 
 int npy_dataset_open(struct dataset **out, const char *folder, size_t time_steps, struct err *e)
 {
-    uint8_t all[DATASET_PARTS][COLUMNS][DIGEST_BYTES];
+    uint8_t all[DATASET_PARTS * COLUMNS][DIGEST_BYTES];
+    size_t digests = 0;
     struct npy_dataset *d = mem_calloc(1, sizeof *d);
     if (d == NULL) return err_set(e, ERR_NOMEM, "dataset");
     d->base.ops = &npy_ops;
@@ -148,15 +194,17 @@ int npy_dataset_open(struct dataset **out, const char *folder, size_t time_steps
     if (rc == 0) rc = check_present(d, e);
     if (rc == 0) rc = settle_shape(d, time_steps, e);
     if (rc == 0) rc = check_values(d, e);
+    for (int part = 0; rc == 0 && has_lengths(d) && part < DATASET_PARTS; part++)
+        rc = take_lengths(d, part, e);
     if (rc != 0) {
         if (rc != ERR_SPEC) (void)err_wrap(e, "%.100s", folder);
         npy_close(&d->base);
         return rc;
     }
     for (int part = 0; part < DATASET_PARTS; part++)
-        for (int k = 0; k < COLUMNS; k++)
-            digest_bytes(d->bytes[part][k].at, d->bytes[part][k].count, all[part][k]);
-    digest_bytes(all, sizeof all, d->base.digest);
+        for (int k = 0; k < columns_of(d); k++)
+            digest_bytes(d->bytes[part][k].at, d->bytes[part][k].count, all[digests++]);
+    digest_bytes(all, digests * sizeof all[0], d->base.digest);
     *out = &d->base;
     return 0;
 }

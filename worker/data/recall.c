@@ -62,7 +62,7 @@ static void recall_read(const struct dataset *d, enum dataset_part part, size_t 
 
 static void recall_close(struct dataset *d) { mem_free(d); }
 
-static const struct dataset_ops recall_ops = { recall_read, recall_label, recall_close };
+static const struct dataset_ops recall_ops = { recall_read, recall_label, recall_close, NULL };
 
 int recall_open(struct dataset **out, const struct dataset_request *r, struct err *e)
 {

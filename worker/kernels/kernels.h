@@ -105,9 +105,10 @@ void bias_backward(const struct kernel_ctx *kc, const struct tensor_desc *dyd, c
 /* Sums per sample, partial [b][2][c_stored] doubles: sum x, sum x^2 of the stored steps. */
 void bn_partial_sums(const struct kernel_ctx *kc, const struct tensor_desc *xd, const float *x,
                      double *partial);
-/* Chains samples inside each shard, adds shards as a binary tree: mean and biased variance. */
-void bn_finish(const struct tensor_desc *xd, const double *partial, size_t shards, double *mean,
-               double *var);
+/* Chains samples inside each shard, adds shards as a binary tree: mean and biased variance of n
+ * values a channel. */
+void bn_finish(const struct tensor_desc *xd, const double *partial, size_t shards, double n,
+               double *mean, double *var);
 /* y = (x - mean) * (gamma * inv_std) + beta with a[c] = gamma*inv_std, sh[c] = beta - mean*a[c]:
  * y = fma(x, a, sh). */
 void bn_apply(const struct kernel_ctx *kc, const struct tensor_desc *xd, const float *x,

@@ -55,11 +55,10 @@ static double tree(const double *partial, size_t stride, size_t samples, size_t 
     return sum;
 }
 
-void bn_finish(const struct tensor_desc *xd, const double *partial, size_t shards, double *mean,
-               double *var)
+void bn_finish(const struct tensor_desc *xd, const double *partial, size_t shards, double n,
+               double *mean, double *var)
 {
     const size_t c = xd->c_stored;
-    const double n = (double)(xd->b * xd->t_stored * xd->h * xd->w);
     for (size_t i = 0; i < c; i++) {
         const double m = tree(partial, 2 * c, xd->b, shards, 0, shards, i) / n;
         const double v = tree(partial, 2 * c, xd->b, shards, 0, shards, c + i) / n - m * m;

@@ -44,6 +44,15 @@ static struct bn_saved bn_saved_of(const struct layer *l, const struct step *s, 
     };
 }
 
+/* Values of a channel that statistics are of; stored: a REPEAT step counts once. */
+static double bn_count(const struct step *s, const struct tensor_desc *x, bool stored)
+{
+    const size_t steps = stored && x->t_stored == 1 ? x->b
+                         : s->sample_steps > 0      ? s->sample_steps
+                                                    : x->b * x->t;
+    return (double)(steps * x->h * x->w);
+}
+
 /* Doubles of one partial or of one shard: two sums a channel. */
 static size_t bn_sums(const struct tensor_desc *x) { return 2 * x->c_stored; }
 
@@ -94,7 +103,8 @@ static void bn_forward(const struct layer *l, const struct step *s, struct span 
     if (s->training) {
         double *partial = (double *)(void *)s->scratch;
         bn_partial_sums(s->kc, &x.desc, x.data, partial);
-        bn_finish(&x.desc, partial, s->shards, v.batch_mean, v.batch_var);
+        const double n = bn_count(s, &x.desc, true);
+        bn_finish(&x.desc, partial, s->shards, n, v.batch_mean, v.batch_var);
     }
     for (size_t i = 0; i < c_stored; i++) {
         double mean = s->training ? v.batch_mean[i] : (double)running_mean[i];
@@ -110,7 +120,7 @@ static void bn_commit(const struct layer *l, const struct step *s)
     const struct bn_saved v = bn_saved_of(l, s, x.desc.c_stored);
     float *running_mean = s->buffers + l->params[BN_RUNNING_MEAN].offset;
     float *running_var = s->buffers + l->params[BN_RUNNING_VAR].offset;
-    const double n = (double)(x.desc.b * x.desc.t * x.desc.h * x.desc.w);
+    const double n = bn_count(s, &x.desc, false);
     const double momentum = l->spec->u.batch_norm.momentum;
     const double unbiased = n > 1.0 ? n / (n - 1.0) : 1.0;
     for (size_t i = 0; i < x.desc.c_stored; i++) {
@@ -157,7 +167,7 @@ static void bn_backward_data_layer(const struct layer *l, const struct step *s, 
                      w.partial);
     bn_chain_shards(s, &w, bn_sums(&x.desc));
     if (s->dx[0].data == NULL) return;
-    const double n = (double)(x.desc.b * x.desc.t_stored * x.desc.h * x.desc.w);
+    const double n = bn_count(s, &x.desc, true);
     for (size_t i = 0; i < c; i++) {
         const double inv_std = (double)v.inv_std[i], mean = (double)v.mean[i];
         const double k0 = (double)s->w[l->params[BN_WEIGHT].offset + i] * inv_std;

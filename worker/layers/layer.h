@@ -59,6 +59,7 @@ struct step {
     uint64_t number;        /* optimiser updates done before */
     uint64_t sample_offset; /* position of sample 0 in the global batch */
     struct philox_key dropout_key;
+    size_t sample_steps;    /* time-steps of all samples, each to its own end; 0: b * T */
     size_t shards, shard;   /* shard: the one backward_weights is asked for */
     /* Descriptors count the valid samples only (b <= planned). */
     struct tensor_view x[LAYER_INPUTS_MAX], y;

@@ -26,7 +26,7 @@ void record_prepare(struct trainer *t, size_t samples)
     if (n > desc->b) n = desc->b;
     batcher_begin(&t->batcher, set, 0, false);
     batcher_fill(&t->batcher, set, 0, 0, n, false, desc, input, t->labels);
-    const struct net_step s = { .step = t->at.step, .samples = n };
+    const struct net_step s = { .step = t->at.step, .samples = n, .lengths = t->lengths };
     net_forward(t->net, &s);
 }
 

@@ -68,7 +68,7 @@ double net_firing_rate(const struct net *n, size_t node)
 {
     assert(node < n->n_nodes);
     const struct tensor_desc *d = &n->nodes[node].out;
-    const double cells = (double)(n->last.samples * d->t * d->h * d->w * d->c);
+    const double cells = (double)(n->last_steps * d->h * d->w * d->c);
     return cells > 0 ? (double)net_spike_count(n, node) / cells : (double)NAN;
 }
 

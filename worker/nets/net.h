@@ -120,6 +120,9 @@ struct net_step {
     uint64_t sample_offset; /* position of the batch's first sample in the global batch */
     size_t samples;         /* valid samples, <= b; the rest is ignored everywhere */
     bool training;          /* batch statistics and dropout on; running statistics updated */
+    /* Time-steps of each sample, 1 .. T; NULL: all have T. Later ones are zeros for every layer
+     * and count nowhere. Not for a repeated input. */
+    const uint32_t *lengths;
 };
 /* Output: the last node's tensor for all T: F32, BITS, COUNT8, or REPEAT when nothing depends on
  * t. */
@@ -142,6 +145,7 @@ int net_membrane(const struct net *n, size_t node, size_t sample, const size_t *
 /* Spikes of a neuron node in the last forward pass, exact. */
 uint64_t net_spike_count(const struct net *n, size_t node);
 size_t net_last_samples(const struct net *n); /* of the last forward pass; 0 = there was none */
+size_t net_last_steps(const struct net *n);   /* time-steps of all its samples */
 /* Spikes a neuron and time-step in the last forward pass; NaN when there was none. */
 double net_firing_rate(const struct net *n, size_t node);
 /* Operations of a node in the last forward pass. A convolution or linear layer that is fed by

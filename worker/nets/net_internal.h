@@ -69,6 +69,7 @@ struct net {
     float *input_gradient_data, *input_addend_data, *output_gradient_data;
     unsigned char *layer_scratch;
     struct net_step last;   /* of the last net_forward: what monitors look at */
+    size_t last_steps;      /* time-steps of all its samples, each to its own end */
     bool profile;
     const struct step_probe *probe;
     size_t probe_node;
@@ -76,6 +77,10 @@ struct net {
 
 /* The last node reads the loss's F32 [B][T] as it is, unless it wants another layout. */
 bool net_output_gradient_is_direct(const struct net *n);
+/* Zeros behind the end of every sample; lengths NULL: none ends early. */
+void net_clear_ends(const struct tensor_view *v, const uint32_t *lengths);
+/* Time-steps of all samples. */
+size_t net_count_steps(const struct net *n, const struct net_step *s);
 /* Whether a node's output is still there after a step. */
 bool net_output_is_kept(const struct net *n, size_t node);
 /* Memory of a block, NULL for NET_NO_BLOCK. */

@@ -53,6 +53,7 @@ static struct step step_of(const struct net *n, const struct net_step *s, size_t
         .number = s->step,
         .sample_offset = s->sample_offset,
         .dropout_key = philox_key(n->options.seed, PHILOX_DROPOUT),
+        .sample_steps = n->last_steps,
         .shards = n->options.shards,
         .y = net_view(n, i, s->samples),
         .w = n->weights + node->weight_offset,
@@ -82,12 +83,17 @@ void net_forward(struct net *n, const struct net_step *s)
 {
     assert(s->samples > 0 && s->samples <= n->options.input.b);
     n->last = *s;
+    n->last.lengths = NULL; /* the caller's */
+    n->last_steps = net_count_steps(n, s);
+    const struct tensor_view input = net_view(n, NET_INPUT, s->samples);
+    net_clear_ends(&input, s->lengths);
     for (size_t i = 0; i < n->n_nodes; i++) {
         struct net_node *node = &n->nodes[i];
         const int64_t start_ns = n->profile ? clock_mono_ns() : 0;
         set_scale(n, i, s->training);
         const struct step step = step_of(n, s, i);
         net_forward_spans(&node->layer, &step);
+        net_clear_ends(&step.y, s->lengths);
         if (s->training && node->layer.ops->commit != NULL)
             node->layer.ops->commit(&node->layer, &step);
         if (n->profile) node->forward_ms = (double)(clock_mono_ns() - start_ns) * 1e-6;
@@ -173,6 +179,7 @@ static void compute_again(struct net *n, const struct net_step *s, const struct 
         if (!node->runs_again) continue;
         const struct step step = step_of(n, s, i);
         net_forward_spans(&node->layer, &step);
+        net_clear_ends(&step.y, s->lengths);
     }
 }
 
@@ -181,6 +188,7 @@ static void backward_node(struct net *n, const struct net_step *s, size_t i)
     struct net_node *node = &n->nodes[i];
     struct step step = step_of(n, s, i);
     step.dy = gradient_view(n, i, s->samples);
+    net_clear_ends(&step.dy, s->lengths);
     for (size_t k = 0; k < node->n_inputs; k++) {
         step.dx[k] = reader_gradient(n, node->inputs[k], i, s->samples);
         clear_border(n, &step.dx[k]);
@@ -221,5 +229,7 @@ void net_backward(struct net *n, const struct net_step *s)
         backward_node(n, s, i);
         if (n->profile) node->backward_ms = (double)(clock_mono_ns() - start_ns) * 1e-6;
     }
+    const struct tensor_view input = gradient_view(n, NET_INPUT, s->samples);
+    net_clear_ends(&input, s->lengths);
     add_shards(n);
 }

@@ -27,13 +27,13 @@ void activity_add(struct activity *a, const struct net *n)
         a->accumulates[i] += net_accumulates(n, i);
     }
     a->samples += net_last_samples(n);
+    a->steps += net_last_steps(n);
 }
 
 double activity_rate(const struct activity *a, const struct net *n, size_t node)
 {
     struct net_node_info info;
     net_node(n, node, &info);
-    const double cells = (double)a->samples * (double)(info.out.t * info.out.c * info.out.h) *
-                         (double)info.out.w;
+    const double cells = (double)a->steps * (double)(info.out.c * info.out.h * info.out.w);
     return cells > 0 ? (double)a->spikes[node] / cells : (double)NAN;
 }

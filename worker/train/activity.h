@@ -7,7 +7,7 @@
 
 struct activity {
     uint64_t *spikes, *accumulates; /* of each node */
-    uint64_t samples;
+    uint64_t samples, steps; /* time-steps of all samples */
 };
 /* Errors: ERR_NOMEM. */
 int activity_init(struct activity *a, const struct net *n, struct err *e);

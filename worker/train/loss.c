@@ -18,18 +18,26 @@ static double output_at(const struct output *o, size_t b, size_t t, size_t c)
     return (double)tensor_get(o->yd, o->y, b, t, c, 0, 0);
 }
 
+/* Stored steps of a sample that count. */
+static size_t steps_of(const struct output *o, size_t b)
+{
+    return o->a->lengths != NULL ? o->a->lengths[b] : o->yd->t_stored;
+}
+
 static double mean_output(const struct output *o, size_t b, size_t c)
 {
+    const size_t steps = steps_of(o, b);
     double sum = 0.0;
-    for (size_t t = 0; t < o->yd->t_stored; t++) sum += output_at(o, b, t, c);
-    return sum / (double)o->yd->t_stored;
+    for (size_t t = 0; t < steps; t++) sum += output_at(o, b, t, c);
+    return sum / (double)steps;
 }
 
 /* The first time-step with the largest output; a NaN is the largest, so that it is seen. */
 static size_t largest_step(const struct output *o, size_t b, size_t c)
 {
+    const size_t steps = steps_of(o, b);
     size_t best = 0;
-    for (size_t t = 1; t < o->yd->t_stored; t++) {
+    for (size_t t = 1; t < steps; t++) {
         const double top = output_at(o, b, best, c), v = output_at(o, b, t, c);
         if (v > top || (isnan(v) && !isnan(top))) best = t;
     }
@@ -41,7 +49,7 @@ static double row_value(const struct output *o, size_t b, size_t row, size_t c)
     if (row != READOUT) return output_at(o, b, row, c);
     switch (o->a->readout) {
     case SPEC_READOUT_MEAN: return mean_output(o, b, c);
-    case SPEC_READOUT_LAST: return output_at(o, b, o->yd->t_stored - 1, c);
+    case SPEC_READOUT_LAST: return output_at(o, b, steps_of(o, b) - 1, c);
     case SPEC_READOUT_MAX_MEMBRANE: return output_at(o, b, largest_step(o, b, c), c);
     }
     return 0.0;
@@ -58,8 +66,8 @@ void loss_readout(const struct loss_args *a, const struct tensor_desc *yd, const
 static void put_gradient(const struct output *o, size_t b, size_t row, size_t c, double d)
 {
     if (o->g == NULL) return;
-    const size_t steps = o->gd->t_stored;
-    const bool repeated = o->yd->t_stored < steps;
+    const bool repeated = o->yd->t_stored < o->gd->t_stored;
+    const size_t steps = repeated ? o->gd->t_stored : steps_of(o, b);
     if (repeated || (row == READOUT && o->a->readout == SPEC_READOUT_MEAN)) {
         const double each = d / (double)steps;
         for (size_t t = 0; t < steps; t++) tensor_set(o->gd, o->g, b, t, c, 0, 0, (float)each);
@@ -126,7 +134,7 @@ static double sample_loss(const struct output *o, size_t b)
     const double samples = (double)(a->total > 0 ? a->total : a->samples);
     if (!a->loss->per_step && a->loss->type != SPEC_LOSS_TET)
         return row_loss(o, b, READOUT, samples);
-    const size_t steps = o->yd->t_stored;
+    const size_t steps = steps_of(o, b);
     double sum = 0.0;
     for (size_t t = 0; t < steps; t++) sum += row_loss(o, b, t, samples * (double)steps);
     return sum;

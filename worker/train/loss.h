@@ -15,13 +15,15 @@ struct loss_args {
     size_t samples; /* valid samples of the batch */
     size_t total;   /* samples the mean is over: those of the whole update; 0 = `samples` */
     const uint32_t *labels;
+    const uint32_t *lengths; /* time-steps of each sample; NULL: all have T */
 };
 struct loss_result {
     double loss;    /* sum of the samples' losses / total */
     size_t correct; /* samples whose largest readout is the label's (the first one at a tie) */
 };
 /* y: output [B, T, C]. gd, g: dL/dy, every valid sample written, the others zeroed; g NULL = none.
- * z = the readout of y: mean over t, y[T-1], or max over t (its gradient goes to the first one).
+ * z = the readout of y over a sample's own T time-steps (lengths): mean over t, y[T-1], or max over
+ * t (its gradient goes to the first one).
  *   mse: mean over samples and classes of (z - onehot)^2
  *   cross_entropy: mean over samples of -sum q log softmax(z), q smoothed (PyTorch's rule)
  *   with per_step: the same of y[t] instead of z, then the mean over t

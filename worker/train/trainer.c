@@ -122,7 +122,7 @@ struct pass {
 static struct loss_result run_pass(struct trainer *t, const struct pass *p)
 {
     const struct net_step s = { .step = t->at.step, .sample_offset = p->offset,
-                                .samples = p->samples, .training = true };
+                                .samples = p->samples, .training = true, .lengths = t->lengths };
     net_forward(t->net, &s);
     const struct tensor_desc *yd, *gd;
     const void *y = net_output(t->net, &yd);
@@ -130,7 +130,8 @@ static struct loss_result run_pass(struct trainer *t, const struct pass *p)
     const struct spec_train *train = &t->spec->train;
     const struct loss_args a = { .loss = &train->loss, .readout = train->readout,
                                  .shards = (size_t)train->shards, .samples = p->samples,
-                                 .total = p->total, .labels = t->labels };
+                                 .total = p->total, .labels = t->labels,
+                                 .lengths = t->lengths };
     const struct loss_result r = loss_compute(&a, yd, y, gd, g);
     net_backward(t->net, &s);
     return r;
@@ -229,12 +230,12 @@ struct evaluation trainer_evaluate(struct trainer *t, const struct sample_set *s
     for (size_t first = 0; first < set->count; first += size) {
         const size_t n = set->count - first < size ? set->count - first : size;
         batcher_fill(&t->batcher, set, 0, first, n, false, desc, input, t->labels);
-        const struct net_step s = { .step = t->at.step, .samples = n };
+        const struct net_step s = { .step = t->at.step, .samples = n, .lengths = t->lengths };
         net_forward(t->net, &s);
         const void *y = net_output(t->net, &yd);
         const struct loss_args a = { .loss = &t->spec->train.loss,
                                      .readout = t->spec->train.readout, .shards = 1, .samples = n,
-                                     .labels = t->labels };
+                                     .labels = t->labels, .lengths = t->lengths };
         const struct loss_result r = loss_compute(&a, yd, y, NULL, NULL);
         if (t->activity != NULL) activity_add(t->activity, t->net);
         for (size_t b = 0; t->predictions != NULL && b < n; b++)

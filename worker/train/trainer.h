@@ -41,6 +41,7 @@ struct trainer {
     struct optimizer optimizer;
     struct batcher batcher;
     uint32_t *labels;        /* of the batch */
+    uint32_t *lengths;       /* of its samples; NULL: all have T time-steps */
     struct checkpoint_state at;
     uint64_t steps_per_epoch, steps_total;
     double last_train_loss;

@@ -120,6 +120,11 @@ static int allocate(struct trainer *t, struct err *e)
     if (rc != 0) return rc;
     t->labels = mem_calloc((size_t)t->spec->train.batch_size, sizeof t->labels[0]);
     if (t->labels == NULL) return err_set(e, ERR_NOMEM, "labels");
+    if (t->data->own_lengths) {
+        t->lengths = mem_calloc((size_t)t->spec->train.batch_size, sizeof t->lengths[0]);
+        if (t->lengths == NULL) return err_set(e, ERR_NOMEM, "lengths");
+        t->batcher.lengths = t->lengths;
+    }
     if (!t->o.training) return 0;
     size_t floats;
     (void)net_weights(t->net, &floats);
@@ -202,6 +207,7 @@ void trainer_deinit(struct trainer *t)
 {
     mem_free(t->at.best);
     mem_free(t->labels);
+    mem_free(t->lengths);
     mem_free(t->accumulated);
     ema_deinit(&t->ema);
     optimizer_deinit(&t->optimizer);

@@ -104,6 +104,21 @@ Test(event_frames, durations_stop_at_the_limit)
     }
 }
 
+/* Goal: a sample of durations is as long as it has frames, at least one; others have all. */
+Test(event_frames, durations_have_lengths)
+{
+    struct event v[EVENTS];
+    draw(v, EVENTS, 5, 1);
+    for (size_t k = 0; k < RULES; k++)
+        for (size_t frames = 1; frames < FRAMES; frames++)
+            for (size_t n = 0; n <= EVENTS; n += 12) {
+                struct event_range ranges[FRAMES];
+                const size_t found = event_split(&rules[k], v, n, frames, ranges);
+                const size_t want = rules[k].split_by != SPEC_SPLIT_DURATION ? frames : found;
+                cr_assert_eq(event_split_length(&rules[k], v, n, frames), want > 0 ? want : 1);
+            }
+}
+
 /* Goal: a recording without events, or with events of one time, has a meaning under every rule. */
 Test(event_frames, no_events_and_no_time)
 {

@@ -180,6 +180,42 @@ Test(npy_arrays, images_features_and_sequences)
     folder_remove();
 }
 
+/* Goal: samples of a sequence may end early, as two more arrays say; the digest knows, and other
+ * data keep theirs. */
+Test(npy_arrays, sequences_have_lengths)
+{
+    static const uint8_t first[2] = { 2, 1 }, other[2] = { 1, 1 };
+    static const int64_t last[1] = { 2 };
+    struct dataset *d;
+    struct err e = { 0 };
+    uint8_t digests[3][DIGEST_BYTES];
+    write_images();
+    write_npy("train-x.npy", HEAD("<f4", "(2, 2, 1, 2, 1)"), floats, 32);
+    write_npy("train-y.npy", HEAD("<i8", "(2,)"), classes, 16);
+    write_npy("test-x.npy", HEAD("<f4", "(1, 2, 1, 2, 1)"), floats, 16);
+    for (int k = 0; k < 3; k++) {
+        if (k > 0) write_npy("train-lengths.npy", HEAD("|u1", "(2,)"), k == 1 ? first : other, 2);
+        if (k > 0) write_npy("test-lengths.npy", HEAD("<i8", "(1,)"), last, 8);
+        cr_assert_eq(open_user(&d, 2, &e), 0, "%s", e.text);
+        memcpy(digests[k], d->digest, DIGEST_BYTES);
+        cr_assert_eq(d->own_lengths, k > 0);
+        if (k == 1)
+            cr_assert(d->ops->length(d, DATASET_TRAIN, 0) == 2 &&
+                      d->ops->length(d, DATASET_TRAIN, 1) == 1 &&
+                      d->ops->length(d, DATASET_TEST, 0) == 2);
+        dataset_close(d);
+    }
+    cr_assert(memcmp(digests[0], digests[1], DIGEST_BYTES) != 0 &&
+              memcmp(digests[1], digests[2], DIGEST_BYTES) != 0);
+    write_npy("test-lengths.npy", HEAD("|u1", "(2,)"), first, 2);
+    cr_assert_eq(open_user(&d, 2, &e), ERR_DATA);
+    cr_assert_not_null(strstr(e.text, "test-lengths.npy: is not one length"), "%s", e.text);
+    write_npy("test-lengths.npy", HEAD("<i8", "(1,)"), classes + 1, 8);
+    cr_assert_eq(open_user(&d, 2, &e), ERR_DATA);
+    cr_assert_not_null(strstr(e.text, "length 0 of sample 0 is none of 1 to 2"), "%s", e.text);
+    folder_remove();
+}
+
 static void expect_fault(const char *name, const char *header, const void *values, size_t bytes,
                          const char *words)
 {

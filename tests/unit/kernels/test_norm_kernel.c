@@ -16,7 +16,7 @@ Test(norm_kernel, statistics, .timeout = 60)
     EACH_CONTEXT(kc, true)
     {
         bn_partial_sums(&kc, &x.desc, x.data, partial);
-        bn_finish(&x.desc, partial, 4, mean, var);
+        bn_finish(&x.desc, partial, 4, 8 * 3 * 5 * 6, mean, var);
         for (size_t i = 0; i < 37; i++) {
             cr_assert(fabs(mean[i] - want_mean[i]) < 1e-12 && fabs(var[i] - want_var[i]) < 1e-12,
                       "%zu", i);
@@ -38,9 +38,9 @@ Test(norm_kernel, shards_agree, .timeout = 60)
     double *partial = take(8 * 2 * 16, sizeof(double)), one[2][16], many[2][16];
     struct kernel_ctx kc = context_make(ISA_GENERIC, 2, true);
     bn_partial_sums(&kc, &x.desc, x.data, partial);
-    bn_finish(&x.desc, partial, 1, one[0], one[1]);
+    bn_finish(&x.desc, partial, 1, 8 * 2 * 4 * 4, one[0], one[1]);
     for (size_t shards = 2; shards <= 8; shards *= 2) {
-        bn_finish(&x.desc, partial, shards, many[0], many[1]);
+        bn_finish(&x.desc, partial, shards, 8 * 2 * 4 * 4, many[0], many[1]);
         for (int i = 0; i < 16; i++)
             cr_assert(fabs(one[0][i] - many[0][i]) < 1e-13 && fabs(one[1][i] - many[1][i]) < 1e-13);
     }

@@ -267,3 +267,67 @@ Test(loss, overflow_is_not_finite)
     cr_assert(!isfinite(loss_compute(&a, &d, y, NULL, NULL).loss));
     free(y);
 }
+
+/* ---- lengths --------------------------------------------------------------------------------- */
+/* Loss and gradient of sample b alone, over its own time-steps, as a share of a batch of B. */
+static double alone(const struct spec_loss *l, enum spec_readout readout, size_t b, size_t steps,
+                    float g[T * C])
+{
+    const struct tensor_desc whole = tensor_make(TENSOR_F32, B, T, C, 1, 1);
+    const struct tensor_desc d = tensor_make(TENSOR_F32, 1, steps, C, 1, 1);
+    const struct tensor_desc gd = tensor_gradient(&d, false);
+    double plain[B * T * C];
+    float *all = aligned_alloc(64, tensor_bytes(&whole) + 64);
+    float *y = aligned_alloc(64, tensor_bytes(&d) + 64), *dy = aligned_alloc(64, 4096);
+    fill(&whole, all, plain);
+    for (size_t i = 0; i < steps * C; i++)
+        tensor_set(&d, y, 0, i / C, i % C, 0, 0, (float)plain[b * T * C + i]);
+    const struct loss_args a = { .loss = l, .readout = readout, .shards = 1, .samples = 1,
+                                 .total = B, .labels = labels + b };
+    const double loss = loss_compute(&a, &d, y, &gd, dy).loss;
+    for (size_t i = 0; i < T * C; i++)
+        g[i] = i < steps * C ? tensor_get(&gd, dy, 0, i / C, i % C, 0, 0) : 0.0f;
+    free(all);
+    free(y);
+    free(dy);
+    return loss;
+}
+
+static void check_lengths(const struct spec_loss *l, enum spec_readout readout)
+{
+    static const uint32_t lengths[B] = { 1, 3, 2, 3, 1 };
+    const struct tensor_desc d = tensor_make(TENSOR_F32, B, T, C, 1, 1);
+    const struct tensor_desc gd = tensor_gradient(&d, false);
+    float *y = aligned_alloc(64, tensor_bytes(&d) + 64), *g = aligned_alloc(64, 8192);
+    double plain[B * T * C], sum = 0;
+    const struct loss_args a = { .loss = l, .readout = readout, .shards = 1, .samples = B,
+                                 .labels = labels, .lengths = lengths };
+    fill(&d, y, plain);
+    const double loss = loss_compute(&a, &d, y, &gd, g).loss;
+    for (size_t b = 0; b < B; b++) {
+        float want[T * C];
+        sum += alone(l, readout, b, lengths[b], want);
+        for (size_t i = 0; i < T * C; i++)
+            cr_assert_eq(tensor_get(&gd, g, b, i / C, i % C, 0, 0), want[i], "sample %zu, %zu", b,
+                         i);
+    }
+    cr_assert_eq(loss, sum);
+    free(y);
+    free(g);
+}
+
+/* Goal: with lengths every loss and readout is the sum of those of its samples alone, each over its
+ * own time-steps, bit for bit; gradients behind an end are zero. */
+Test(loss, lengths_cut_every_loss, .timeout = 5)
+{
+    const struct spec_loss losses[] = {
+        { .type = SPEC_LOSS_MSE },
+        { .type = SPEC_LOSS_MSE, .per_step = true },
+        { .type = SPEC_LOSS_CROSS_ENTROPY, .label_smoothing = 0.1 },
+        { .type = SPEC_LOSS_CROSS_ENTROPY, .per_step = true },
+        { .type = SPEC_LOSS_TET, .lambda = 0.05, .means = 1.0 },
+    };
+    for (size_t i = 0; i < sizeof losses / sizeof losses[0]; i++)
+        for (int readout = 0; readout <= SPEC_READOUT_MAX_MEMBRANE; readout++)
+            check_lengths(&losses[i], (enum spec_readout)readout);
+}
