@@ -9,6 +9,8 @@ struct match_engine { /* how the engine runs */
     enum isa isa;
     size_t threads, shards;
     size_t span_steps; /* of one call of a layer; 0: all */
+    enum kernel_path path;
+    enum net_recompute recompute;
     bool exact;
 };
 struct match {
@@ -24,7 +26,8 @@ struct net *match_run(const struct twin_case *c, const struct twin_world *w,
  * 1e-5 of its value and `tolerance` of the largest in its tensor (gradients: in any tensor of its
  * layer). */
 struct match match_compare(const struct twin_world *w, struct net *n, double tolerance);
-/* NULL, or which of output, gradients, input gradient and buffers differ in a bit. */
+/* NULL, or what differs in a bit: the output, the input's gradient, or the parameter whose gradient
+ * (buffer: value) does. */
 const char *match_bits(struct net *a, struct net *b);
 
 #endif
