@@ -212,8 +212,9 @@ static const struct spec_field train_fields[] = {
     { "step_mode", FIELD_CHOICE, SPEC_EXECUTION, T(step_mode), SPEC_STEP_MULTI,
       .choices = "multi|single|chunk",
       .meaning = "time-steps of one call of a stateless layer or a serial neuron: all, one or "
-                 "`chunk_steps`; a layer still finishes all of them before the next begins. Same "
-                 "bits; multi is the fastest" },
+                 "`chunk_steps`; in training a layer still finishes all of them before the next "
+                 "begins, `eval` walks time first in the memory of one call. Same bits; multi is "
+                 "the fastest" },
     { "chunk_steps", FIELD_INT, SPEC_EXECUTION, T(chunk_steps), 4, 1, SPEC_TIME_STEPS_MAX,
       .meaning = "time-steps of a call in step_mode chunk" },
     { "recompute", FIELD_CHOICE, SPEC_EXECUTION, T(recompute), SPEC_RECOMPUTE_OFF,

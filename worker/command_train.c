@@ -39,6 +39,7 @@ static const struct config_row eval_rows[] = {
     { "threads", CONFIG_INT, AT(threads), "0", 0, 1024, .metavar = "N", .help = "0 = the spec's" },
     { "predictions", CONFIG_STRING, AT(predictions), .metavar = "FILE.npy",
       .help = "the readout of every test sample" },
+    COMMAND_STEP_MODE(AT(step_mode)),
 };
 #define LENGTH(a) (sizeof(a) / sizeof(a)[0])
 
@@ -172,11 +173,13 @@ int command_eval(int argc, char **argv, struct err *e)
     if (rc == 0 && (argc != 2 || o.weights == NULL))
         rc = err_set(e, ERR_INVALID, "usage: eval SPEC.json --weights FILE");
     if (rc == 0) rc = command_load_spec(argv[1], &spec, e);
+    if (rc == 0) rc = command_step_mode(o.step_mode, &spec, e);
     if (rc == 0) {
         const struct trainer_options to = { .data_dir = o.data_dir, .threads = (size_t)o.threads };
         rc = trainer_init(&t, &spec, &to, e);
     }
     if (rc == 0) rc = weights_load(o.weights, t.net, e);
+    if (rc == 0 && net_streams(t.net)) rc = net_stream_check(t.net, e);
     if (rc == 0) rc = evaluate(&t, o.predictions, e);
     trainer_deinit(&t);
     spec_deinit(&spec);

@@ -18,7 +18,8 @@ static const struct {
       "SPEC.json --out DIR [--data-dir DIR] [--threads N] [--max-steps N] [--events FILE] "
       "[--step-mode MODE] [--weights FILE] [--resume]" },
     { "eval", command_eval,
-      "SPEC.json --weights FILE [--data-dir DIR] [--threads N] [--predictions FILE.npy]" },
+      "SPEC.json --weights FILE [--data-dir DIR] [--threads N] [--predictions FILE.npy] "
+      "[--step-mode MODE]" },
     { "plan", command_plan, "SPEC.json [--data-dir DIR] [--table]" },
     { "bench", command_bench,
       "SPEC.json [--steps N] [--warmup N] [--threads N] [--data-dir DIR | --random-data] "

@@ -43,6 +43,7 @@ struct kernel_ctx {
     unsigned char *scratch;     /* threads * scratch_per_thread bytes, 64-byte aligned */
     size_t scratch_per_thread;  /* >= KERNEL_SCRATCH_BYTES */
     bool exact;                 /* numerics: "exact": never OpenBLAS */
+    size_t first_step;          /* of time: what step 0 of the tensors is (net_stream_step) */
     struct kernel_trace *trace; /* counts calls; NULL: nobody asks */
 };
 #define KERNEL_SCRATCH_BYTES ((size_t)512 * 1024)

@@ -152,7 +152,7 @@ struct parity {
 static struct parity parity_of(const struct product *p, size_t odd)
 {
     const size_t end = p->t_begin + p->t_count;
-    const size_t first = p->t_begin + (p->t_begin % 2 != odd);
+    const size_t first = p->t_begin + ((p->kc->first_step + p->t_begin) % 2 != odd);
     return (struct parity){ first, end > first ? (end - first + 1) / 2 : 0 };
 }
 

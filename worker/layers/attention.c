@@ -285,12 +285,19 @@ static void att_init(const struct layer *l, size_t i, struct philox_key key, uin
                        l->params[i].logical);
 }
 
+/* Factors of steps that are gone would change with those to come. */
+static const char *att_no_stream(const struct layer *l, const float *buffers)
+{
+    (void)buffers;
+    return l->all_steps;
+}
+
 #define ATTENTION_OPS(label)                                                                       \
     {                                                                                              \
         .name = label, .all_steps = "factors are made of all time-steps",                          \
         .reshape = att_reshape, .forward = att_forward,                                            \
         .backward_data = att_backward_data, .backward_weights = att_backward_weights,              \
-        .init = att_init,                                                                          \
+        .init = att_init, .no_stream = att_no_stream,                                              \
     }
 const struct layer_ops temporal_attention_ops = ATTENTION_OPS("temporal_attention");
 const struct layer_ops channel_attention_ops = ATTENTION_OPS("channel_attention");

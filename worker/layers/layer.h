@@ -38,6 +38,7 @@ struct layer_needs {
     size_t n_params;
     size_t weight_floats, buffer_floats; /* sums of the above */
     size_t saved_bytes;            /* written forward, read backward */
+    size_t state_bytes;            /* streams only */
     size_t forward_scratch_bytes;  /* shared by all layers */
     size_t backward_scratch_bytes; /* kept from backward_data to backward_weights of one layer */
     size_t thread_scratch_bytes;   /* of kernel_ctx, a thread */
@@ -68,6 +69,8 @@ struct step {
     float *dw;              /* this shard's gradients of them, overwritten */
     float *buffers;
     unsigned char *saved, *scratch;
+    unsigned char *state;   /* streams: what the layer carries to the next steps */
+    size_t first_step;      /* streams: time-step that step 0 of the tensors is */
     const struct step_probe *probe; /* NULL */
 };
 
@@ -93,6 +96,9 @@ struct layer_ops {
     /* PyTorch's order <-> packed; NULL: the same order, padded at the end. */
     void (*pack)(const struct layer *l, size_t i, const float *values, float *packed);
     void (*unpack)(const struct layer *l, size_t i, const float *packed, float *values);
+    /* Why time-steps cannot be evaluated as they come (net_stream_step), with these buffers; NULL
+     * as function or result: they can. */
+    const char *(*no_stream)(const struct layer *l, const float *buffers);
     /* Scale of the output for a scale of the input; NULL: the input's for bits and counts. */
     float (*scale)(const struct layer *l, float in, bool training);
     void (*deinit)(struct layer *l); /* safe on a zeroed layer and when repeated */
@@ -104,6 +110,8 @@ struct layer {
     size_t number;                 /* position in the net: dropout's stream */
     enum isa isa;
     size_t shards;                 /* of a step: sums are kept for each */
+    size_t time_steps;             /* T; in a stream in.t is less */
+    bool stream;                   /* evaluation of time-steps as they come */
     size_t span_steps;             /* time-steps of a call; in.t: all */
     const char *all_steps;         /* see layer_ops */
     enum kernel_path path;         /* of convolutions and linear layers */

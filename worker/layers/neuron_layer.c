@@ -41,6 +41,8 @@ static size_t sums_bytes(const struct layer *l)
 
 static void plan_spans(struct layer *l, struct layer_needs *needs)
 {
+    const struct tensor_desc carried = planes(l, neuron_carried(&l->u.neuron));
+    needs->state_bytes = tensor_bytes(&carried);
     const struct tensor_desc flow = planes(l, neuron_flows(&l->u.neuron));
     needs->backward_scratch_bytes = sums_bytes(l);
     if (l->all_steps != NULL || spans(l) == 1) return;
@@ -53,6 +55,12 @@ static void set_span(const struct layer *l, const struct step *s, struct span t,
 {
     const size_t i = t.begin / l->span_steps;
     io->t = t;
+    if (l->stream) {
+        io->stream = true;
+        io->after = (struct tensor_view){ planes(l, neuron_carried(&l->u.neuron)), s->state };
+        if (s->first_step > 0) io->before = io->after;
+        return;
+    }
     if (t.begin > 0) io->before = state_after(l, s, i - 1);
     if (t.end < l->in.t) io->after = state_after(l, s, i);
 }
@@ -66,7 +74,9 @@ static int neuron_layer_reshape(struct layer *l, const struct tensor_desc *in, s
     if (layer_shape(l, in, &shape, e) != 0) return (int)e->code;
     layer_plan_float(l, in, needs);
     const struct tensor_desc image = tensor_image(in);
-    l->u.neuron = neuron_make(&l->spec->u.neuron, in, l->isa);
+    struct tensor_desc whole = *in;
+    whole.t = l->time_steps;
+    l->u.neuron = neuron_make(&l->spec->u.neuron, &whole, l->isa);
     const struct neuron *n = &l->u.neuron;
     *out = tensor_make(n->ops->analog ? TENSOR_F32 : TENSOR_BITS, in->b, in->t, image.c, image.h,
                        image.w);
@@ -148,6 +158,16 @@ static void neuron_layer_backward_weights(const struct layer *l, const struct st
                             s->dw + l->params[i].offset);
 }
 
+static const char *neuron_layer_no_stream(const struct layer *l, const float *buffers)
+{
+    const float *w[NEURON_PARAMS_MAX] = { 0 };
+    for (size_t i = 0; i < l->n_params; i++)
+        if (l->params[i].buffer) w[i] = buffers + l->params[i].offset;
+    if (l->u.neuron.ops->states > 0) return NULL; /* prepare may look at its weights */
+    const struct neuron_run r = neuron_run_make(&l->u.neuron, w, NULL);
+    return neuron_no_stream(&r);
+}
+
 static void neuron_layer_schedule(const struct layer *l, float *buffers, uint64_t epoch,
                                   uint64_t epochs)
 {
@@ -190,6 +210,7 @@ const struct layer_ops neuron_layer_ops = {
     .backward_data = neuron_layer_backward_data,
     .backward_weights = neuron_layer_backward_weights,
     .init = neuron_layer_init,
+    .no_stream = neuron_layer_no_stream,
     .schedule = neuron_layer_schedule,
     .pack = neuron_layer_pack,
     .unpack = neuron_layer_unpack,

@@ -204,6 +204,12 @@ static void sa_init(const struct layer *l, size_t i, struct philox_key key, uint
     layer_init_uniform(l->params[i].logical, key, number, values, l->params[i].logical);
 }
 
+static const char *sa_no_stream(const struct layer *l, const float *buffers)
+{
+    (void)buffers;
+    return l->all_steps;
+}
+
 const struct layer_ops spatial_attention_ops = {
     .name = "spatial_attention",
     .all_steps = "factors are made of all time-steps",
@@ -212,4 +218,5 @@ const struct layer_ops spatial_attention_ops = {
     .backward_data = sa_backward_data,
     .backward_weights = sa_backward_weights,
     .init = sa_init,
+    .no_stream = sa_no_stream,
 };

@@ -21,6 +21,8 @@ static int sf_reshape(struct layer *l, const struct tensor_desc *in, size_t n_in
     if (l->spec->u.synapse_filter.learnable)
         layer_add_param(l, needs, (struct layer_param){ .name = "w", .floats = 1 });
     needs->backward_scratch_bytes = in->b * sizeof(double);
+    const struct tensor_desc trace = tensor_make(TENSOR_F32, in->b, 1, in->c, in->h, in->w);
+    needs->state_bytes = tensor_bytes(&trace);
     needs->thread_scratch_bytes = in->t * 16 * sizeof(float); /* dx of one block */
     needs->macs = (uint64_t)in->t * in->c * in->h * in->w * 2;
     return 0;
@@ -29,6 +31,8 @@ static int sf_reshape(struct layer *l, const struct tensor_desc *in, size_t n_in
 struct filter {
     const struct kernel_ctx *kc;
     struct tensor_view x, y, dy, dx;
+    struct tensor_view trace; /* streams: y of the last step of the call before */
+    bool begun;               /* streams: there was one */
     float a; /* 1/tau */
     size_t t_count;
     double *sums; /* [b] of dL/da */
@@ -53,18 +57,27 @@ static void filter_row(void *ctx, size_t item, size_t thread)
     for (size_t x = 0; x < f->y.desc.w; x++)
         for (size_t block = 0; block < f->y.desc.c_stored / 16; block++) {
             float v[16] = { 0 };
+            if (f->begun) memcpy(v, layer_block(&f->trace, b, 0, row, x, block), sizeof v);
             for (size_t t = 0; t < f->t_count; t++) {
                 const float *in = layer_block(&f->x, b, t, row, x, block);
                 for (size_t c = 0; c < 16; c++) v[c] = v[c] - (1.0f - in[c]) * v[c] * f->a + in[c];
                 memcpy(layer_block(&f->y, b, t, row, x, block), v, sizeof v);
             }
+            if (f->trace.data != NULL)
+                memcpy(layer_block(&f->trace, b, 0, row, x, block), v, sizeof v);
         }
 }
 
 static void sf_forward(const struct layer *l, const struct step *s, struct span t)
 {
-    assert(t.begin == 0 && t.end == l->in.t); /* one scan over all T */
+    assert(t.begin == 0 && (l->stream || t.end == l->in.t)); /* one scan over all T */
     struct filter f = filter_of(l, s, t);
+    f.t_count = t.end;
+    if (l->stream)
+        f.trace = (struct tensor_view){
+            tensor_make(TENSOR_F32, l->in.b, 1, l->in.c, l->in.h, l->in.w), s->state
+        };
+    f.begun = s->first_step > 0;
     threads_run(s->kc->threads, f.y.desc.b * f.y.desc.h, filter_row, &f);
 }
 

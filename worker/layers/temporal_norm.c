@@ -39,8 +39,9 @@ static int tn_reshape(struct layer *l, const struct tensor_desc *in, size_t n_in
     static const char *const names[] = { "bn.weight", "bn.bias", "bn.running_mean",
                                          "bn.running_var" };
     for (size_t i = 0; i < TN_P; i++) l->params[i].name = needs->params[i].name = names[i];
-    layer_add_param(l, needs, (struct layer_param){ .name = "scale", .dims = { in->t },
-                                                    .n_dims = 1, .floats = in->t });
+    layer_add_param(l, needs, (struct layer_param){ .name = "scale", .dims = { l->time_steps },
+                                                    .n_dims = 1,
+                                                    .floats = l->time_steps });
     return 0;
 }
 
@@ -54,8 +55,8 @@ static struct tensor_view z_view(const struct layer *l, const struct step *s, vo
 
 struct tn {
     struct tensor_view z, dz, y;
-    const float *p;
-    double *sums; /* [b][t] */
+    const float *p; /* of step 0 of the tensors */
+    double *sums;   /* [b][t] */
     size_t t_count;
 };
 
@@ -63,7 +64,7 @@ static struct tn tn_of(const struct layer *l, const struct step *s)
 {
     unsigned char *scratch = s->scratch + l->u.norm.scratch_bytes;
     struct tn k = { .z = z_view(l, s, s->saved + l->u.norm.saved_bytes),
-                    .dz = z_view(l, s, scratch), .p = s->w + l->params[TN_P].offset,
+                    .dz = z_view(l, s, scratch), .p = s->w + l->params[TN_P].offset + s->first_step,
                     .t_count = l->in.t };
     k.sums = (double *)(void *)(scratch + z_bytes(&k.z.desc));
     return k;
@@ -92,6 +93,7 @@ static void tn_forward(const struct layer *l, const struct step *s, struct span 
     inner.y = k.z;
     batch_norm_ops.forward(l, &inner, t);
     k.y = s->y;
+    k.t_count = t.end;
     threads_run(s->kc->threads, k.y.desc.b * k.t_count, scale_image, &k);
 }
 
@@ -146,7 +148,7 @@ static void tn_init(const struct layer *l, size_t i, struct philox_key key, uint
 {
     if (i != TN_P) batch_norm_ops.init(l, i, key, number, values);
     else
-        for (size_t t = 0; t < l->in.t; t++) values[t] = 1.0f;
+        for (size_t t = 0; t < l->time_steps; t++) values[t] = 1.0f;
 }
 
 static void tn_pack(const struct layer *l, size_t i, const float *values, float *packed)

@@ -20,25 +20,35 @@ static size_t element_bytes(enum tensor_kind kind)
     return 0;
 }
 
-void net_clear_ends(const struct tensor_view *v, const uint32_t *lengths)
+/* Of `count` steps from `first` on, those that a sample of this length has. */
+static size_t steps_within(size_t length, size_t first, size_t count)
+{
+    const size_t left = length > first ? length - first : 0;
+    return left < count ? left : count;
+}
+
+void net_clear_ends(const struct tensor_view *v, const uint32_t *lengths, size_t first)
 {
     if (lengths == NULL || v->data == NULL) return;
     const struct tensor_desc *d = &v->desc;
     const size_t bytes = element_bytes(d->kind);
     assert(d->kind != TENSOR_REPEAT); /* one step that stands for all has no end */
-    for (size_t b = 0; b < d->b; b++)
-        if (lengths[b] < d->t)
-            memset((unsigned char *)v->data + (b * d->sample + lengths[b] * d->time) * bytes, 0,
-                   (d->t - lengths[b]) * d->time * bytes);
+    for (size_t b = 0; b < d->b; b++) {
+        const size_t own = steps_within(lengths[b], first, d->t);
+        memset((unsigned char *)v->data + (b * d->sample + own * d->time) * bytes, 0,
+               (d->t - own) * d->time * bytes);
+    }
 }
 
+/* Of all T, or of a stream's chunk. */
 size_t net_count_steps(const struct net *n, const struct net_step *s)
 {
+    const size_t count = net_streams(n) ? n->stream_now : n->options.input.t;
     size_t steps = 0;
-    if (s->lengths == NULL) return s->samples * n->options.input.t;
+    if (s->lengths == NULL) return s->samples * count;
     for (size_t b = 0; b < s->samples; b++) {
-        assert(s->lengths[b] > 0 && s->lengths[b] <= n->options.input.t);
-        steps += s->lengths[b];
+        assert(s->lengths[b] > 0 && s->lengths[b] <= net_time_steps(n));
+        steps += steps_within(s->lengths[b], n->stream_at, count);
     }
     return steps;
 }

@@ -57,9 +57,8 @@ int net_membrane(const struct net *n, size_t node, size_t sample, const size_t *
 uint64_t net_spike_count(const struct net *n, size_t node)
 {
     assert(node < n->n_nodes);
-    const struct net_node *at = &n->nodes[node];
-    if (at->out.kind != TENSOR_BITS) return 0;
-    return tensor_count(&at->out, at->out_data, 0, n->last.samples);
+    const struct tensor_view s = net_view(n, node, n->last.samples);
+    return s.desc.kind == TENSOR_BITS ? tensor_count(&s.desc, s.data, 0, s.desc.b) : 0;
 }
 
 size_t net_last_samples(const struct net *n) { return n->last.samples; }

@@ -38,6 +38,7 @@ static int take_memory(struct net *n, struct err *e)
         node->gradient_data = node->wants_gradient ? net_block(n, node->gradient_block) : NULL;
         node->addend_data = net_block(n, node->addend_block);
     }
+    if (net_streams(n)) net_stream_memory(n);
     return 0;
 }
 
@@ -126,13 +127,15 @@ long net_node_find(const struct net *n, const char *path)
 
 void *net_input_data(struct net *n, const struct tensor_desc **desc)
 {
-    *desc = &n->input;
-    return n->input_data;
+    *desc = net_streams(n) ? &n->stream_input : &n->input;
+    return net_streams(n) ? n->stream_input_data : n->input_data;
 }
 
 const void *net_output(const struct net *n, const struct tensor_desc **desc)
 {
-    return net_node_output(n, n->n_nodes - 1, desc);
+    if (!net_streams(n)) return net_node_output(n, n->n_nodes - 1, desc);
+    *desc = &n->stream_output;
+    return n->stream_output_data;
 }
 
 bool net_output_is_kept(const struct net *n, size_t node)

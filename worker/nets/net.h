@@ -52,6 +52,7 @@ struct net_options {
     const bool *watched; /* layers that net_membrane will be asked about although parts are computed
                             again; NULL: none. Read by net_build only */
     uint64_t seed;       /* initial weights, dropout */
+    size_t stream_steps; /* 0, or T of a stream: input.t is then the steps of a call */
     enum kernel_path path;
     struct kernel_trace *trace; /* counts the kernels that run; NULL: nobody asks */
     size_t span_steps;   /* time-steps of one call of a layer that can; 0 = all (train.step_mode) */
@@ -131,6 +132,19 @@ const void *net_output(const struct net *n, const struct tensor_desc **desc);
 /* Where the loss puts dL/d(output): F32 [B][T][1][1][C], zeroed by the callee of net_forward. */
 float *net_output_gradient(struct net *n, const struct tensor_desc **desc);
 void net_backward(struct net *n, const struct net_step *s);
+
+/* ---- evaluation of time-steps as they come --------------------------------------------------- */
+/* A net with options.stream_steps (and not training) holds the activations of one chunk of input.t
+ * steps only, and what neurons carry from step to step. Its input and output are those of all T:
+ * net_input_data, then net_stream_begin, then net_stream_step until it says that nothing is left;
+ * net_output is then complete. Everything between shows the last chunk. The bits are those of
+ * net_forward on a net of all T. */
+/* ERR_INVALID names the first layer that needs steps to come, and says why. */
+int net_stream_check(const struct net *n, struct err *e);
+void net_stream_begin(struct net *n);
+bool net_stream_step(struct net *n, const struct net_step *s); /* false: all T were done before */
+size_t net_time_steps(const struct net *n); /* T */
+bool net_streams(const struct net *n);
 /* dL/d(input) when asked for at build time of a golden case; NULL otherwise. */
 const float *net_input_gradient(const struct net *n, const struct tensor_desc **desc);
 /* Any node's output of the last forward pass (spikes for monitors); NULL when recomputation has let

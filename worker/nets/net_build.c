@@ -44,11 +44,16 @@ static int reshape_node(struct net *n, size_t i, const struct spec_layer *layers
                          .isa = n->options.isa, .shards = n->options.shards, .in = in[0] };
     l->all_steps = l->ops->all_steps;
     l->path = n->options.path;
+    l->stream = net_streams(n);
+    l->time_steps = net_time_steps(n);
     l->span_steps = net_span_steps(n, l);
     if (l->ops->reshape(l, in, node->n_inputs, &node->out, &node->needs, e) != 0)
         return err_wrap(e, "layer %s (%s)", spec->path, l->ops->name);
     /* A layer without a scale of its own passes on its input's, and that it may not be 1. */
     if (l->ops->scale == NULL) node->out.scaled |= in[0].scaled;
+    /* A neuron counts all T itself, and so does what is computed once. */
+    if (l->stream && spec->type != SPEC_NEURON && in[0].kind != TENSOR_REPEAT)
+        node->needs.macs = node->needs.macs / in[0].t * l->time_steps;
     l->out = node->out;
     l->span_steps = net_span_steps(n, l);
     node->weight_offset = n->weight_floats;
@@ -149,6 +154,8 @@ static int check_options(const struct net_options *o, size_t n_layers, struct er
     if (n_layers == 0) return err_set(e, ERR_SPEC, "a network needs at least one layer");
     if (o->input.b == 0 || o->input.t == 0 || o->input.c == 0 || o->input.h == 0 || o->input.w == 0)
         return err_set(e, ERR_SPEC, "the input is empty");
+    if (o->stream_steps > 0 && (o->training || o->stream_steps < o->input.t))
+        return err_set(e, ERR_SPEC, "a stream is evaluation, in chunks of at most its steps");
     if (o->shards == 0 || (o->shards & (o->shards - 1)) != 0 || o->shards > o->input.b)
         return err_set(e, ERR_SPEC, "%zu shards: a power of two, at most the batch of %zu",
                        o->shards, o->input.b);
@@ -164,6 +171,7 @@ static int build(struct net *n, const struct spec_layer *layers, size_t n_layers
     if (build_nodes(n, layers, n_layers, e) != 0 || check_output(n, classes, e) != 0)
         return (int)e->code;
     describe_gradients(n);
+    if (net_streams(n)) net_stream_describe(n);
     if (build_params(n, e) != 0) return (int)e->code;
     return net_plan_memory(n, e);
 }

@@ -36,7 +36,8 @@ struct net_node {
     bool kept;       /* its output stays to the end of a step, whatever is computed again */
     bool runs_again; /* in a backward pass, before that of its segment */
     size_t out_block, gradient_block, addend_block, saved_block; /* of the plan, or NET_NO_BLOCK */
-    unsigned char *out_data, *saved;
+    size_t state_block;
+    unsigned char *out_data, *saved, *state;
     float *gradient_data, *addend_data;
     double forward_ms, backward_ms;
 };
@@ -68,6 +69,11 @@ struct net {
     void *input_data;
     float *input_gradient_data, *input_addend_data, *output_gradient_data;
     unsigned char *layer_scratch;
+    /* Streams: input and output of all T, step 0 of the current chunk, its steps. */
+    struct tensor_desc stream_input, stream_output;
+    size_t stream_input_block, stream_output_block;
+    unsigned char *stream_input_data, *stream_output_data;
+    size_t stream_at, stream_now;
     struct net_step last;   /* of the last net_forward: what monitors look at */
     size_t last_steps;      /* time-steps of all its samples, each to its own end */
     bool profile;
@@ -77,14 +83,20 @@ struct net {
 
 /* The last node reads the loss's F32 [B][T] as it is, unless it wants another layout. */
 bool net_output_gradient_is_direct(const struct net *n);
-/* Zeros behind the end of every sample; lengths NULL: none ends early. */
-void net_clear_ends(const struct tensor_view *v, const uint32_t *lengths);
+/* Zeros behind the end of every sample; lengths NULL: none ends early. first: time-step of v's. */
+void net_clear_ends(const struct tensor_view *v, const uint32_t *lengths, size_t first);
 /* Time-steps of all samples. */
 size_t net_count_steps(const struct net *n, const struct net_step *s);
 /* Whether a node's output is still there after a step. */
 bool net_output_is_kept(const struct net *n, size_t node);
 /* Memory of a block, NULL for NET_NO_BLOCK. */
 void *net_block(const struct net *n, size_t block);
+/* Forward of one node. */
+void net_forward_node(struct net *n, const struct net_step *s, size_t i);
+/* Streams (stream.c): tensors of all T from those of a chunk; what lives from chunk to chunk. */
+void net_stream_describe(struct net *n);
+int net_stream_plan(struct net *n, struct err *e);
+void net_stream_memory(struct net *n);
 /* Steps of one call of a layer, from net_options.span_steps and what the layer allows. */
 size_t net_span_steps(const struct net *n, const struct layer *l);
 /* Forward and backward_data of one layer over all T. */

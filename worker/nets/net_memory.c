@@ -58,15 +58,22 @@ static void share_output(struct net *n, size_t i)
     n->nodes[i].out_block = from == NET_INPUT ? n->input_block : n->nodes[from].out_block;
 }
 
+/* What a stream computes once must last through all its chunks. */
+static bool lasts(const struct net *n, size_t i)
+{
+    return net_streams(n) && n->nodes[i].out.kind == TENSOR_REPEAT;
+}
+
 static int plan_output(struct net *n, size_t i, struct err *e)
 {
     struct net_node *node = &n->nodes[i];
+    const size_t born = lasts(n, i) ? 0 : i, dies = lasts(n, i) ? n->moments : output_dies(n, i);
     if (!node->needs.view)
-        return memory_plan_add(&n->blocks, PLAN_ACTIVATIONS, tensor_bytes(&node->out), i,
-                               output_dies(n, i), &node->out_block, e);
+        return memory_plan_add(&n->blocks, PLAN_ACTIVATIONS, tensor_bytes(&node->out), born, dies,
+                               &node->out_block, e);
     share_output(n, i);
     if (node->inputs[0] != NET_INPUT)
-        memory_plan_extend(&n->blocks, node->out_block, i, output_dies(n, i));
+        memory_plan_extend(&n->blocks, node->out_block, born, dies);
     return 0;
 }
 
@@ -382,6 +389,7 @@ int net_plan_blocks(struct net *n, struct err *e)
     int rc = plan_io(n, e);
     if (rc == 0) rc = n->n_segments > 0 ? plan_segments(n, e) : plan_kept_nodes(n, e);
     if (rc == 0) rc = plan_input_addend(n, e);
+    if (rc == 0 && net_streams(n)) rc = net_stream_plan(n, e);
     if (rc == 0) rc = plan_scratch(n, e);
     if (rc == 0) rc = memory_plan_solve(&n->blocks, e);
     if (rc == 0) sum_plan(n);

@@ -11,6 +11,9 @@ struct tensor_view net_view(const struct net *n, size_t node, size_t samples)
     struct tensor_view v = { .desc = node == NET_INPUT ? n->input : n->nodes[node].out,
                              .data = node == NET_INPUT ? n->input_data : n->nodes[node].out_data };
     v.desc.b = samples;
+    if (!net_streams(n)) return v;
+    v.desc.t = n->stream_now;
+    if (v.desc.kind != TENSOR_REPEAT) v.desc.t_stored = n->stream_now;
     return v;
 }
 
@@ -59,6 +62,8 @@ static struct step step_of(const struct net *n, const struct net_step *s, size_t
         .w = n->weights + node->weight_offset,
         .buffers = n->buffers + node->buffer_offset,
         .saved = node->saved,
+        .state = node->state,
+        .first_step = n->stream_at,
         .scratch = n->layer_scratch,
         .probe = n->probe != NULL && n->probe_node == i ? n->probe : NULL,
     };
@@ -79,25 +84,31 @@ static void set_scale(struct net *n, size_t i, bool training)
     node->out.scale = l->ops->scale != NULL ? l->ops->scale(l, in, training) : in;
 }
 
+void net_forward_node(struct net *n, const struct net_step *s, size_t i)
+{
+    struct net_node *node = &n->nodes[i];
+    const int64_t start_ns = n->profile ? clock_mono_ns() : 0;
+    set_scale(n, i, s->training);
+    const struct step step = step_of(n, s, i);
+    const struct span chunk = { 0, step.y.desc.t };
+    if (net_streams(n)) node->layer.ops->forward(&node->layer, &step, chunk);
+    else net_forward_spans(&node->layer, &step);
+    net_clear_ends(&step.y, s->lengths, n->stream_at);
+    if (s->training && node->layer.ops->commit != NULL)
+        node->layer.ops->commit(&node->layer, &step);
+    if (n->profile) node->forward_ms = (double)(clock_mono_ns() - start_ns) * 1e-6;
+}
+
 void net_forward(struct net *n, const struct net_step *s)
 {
+    assert(!net_streams(n));
     assert(s->samples > 0 && s->samples <= n->options.input.b);
     n->last = *s;
     n->last.lengths = NULL; /* the caller's */
     n->last_steps = net_count_steps(n, s);
     const struct tensor_view input = net_view(n, NET_INPUT, s->samples);
-    net_clear_ends(&input, s->lengths);
-    for (size_t i = 0; i < n->n_nodes; i++) {
-        struct net_node *node = &n->nodes[i];
-        const int64_t start_ns = n->profile ? clock_mono_ns() : 0;
-        set_scale(n, i, s->training);
-        const struct step step = step_of(n, s, i);
-        net_forward_spans(&node->layer, &step);
-        net_clear_ends(&step.y, s->lengths);
-        if (s->training && node->layer.ops->commit != NULL)
-            node->layer.ops->commit(&node->layer, &step);
-        if (n->profile) node->forward_ms = (double)(clock_mono_ns() - start_ns) * 1e-6;
-    }
+    net_clear_ends(&input, s->lengths, 0);
+    for (size_t i = 0; i < n->n_nodes; i++) net_forward_node(n, s, i);
     if (n->options.training)
         f32_fill(&n->kc, n->output_gradient_data, n->output_gradient.elements, 0.0f);
 }
@@ -179,7 +190,7 @@ static void compute_again(struct net *n, const struct net_step *s, const struct 
         if (!node->runs_again) continue;
         const struct step step = step_of(n, s, i);
         net_forward_spans(&node->layer, &step);
-        net_clear_ends(&step.y, s->lengths);
+        net_clear_ends(&step.y, s->lengths, 0);
     }
 }
 
@@ -188,7 +199,7 @@ static void backward_node(struct net *n, const struct net_step *s, size_t i)
     struct net_node *node = &n->nodes[i];
     struct step step = step_of(n, s, i);
     step.dy = gradient_view(n, i, s->samples);
-    net_clear_ends(&step.dy, s->lengths);
+    net_clear_ends(&step.dy, s->lengths, 0);
     for (size_t k = 0; k < node->n_inputs; k++) {
         step.dx[k] = reader_gradient(n, node->inputs[k], i, s->samples);
         clear_border(n, &step.dx[k]);
@@ -230,6 +241,6 @@ void net_backward(struct net *n, const struct net_step *s)
         if (n->profile) node->backward_ms = (double)(clock_mono_ns() - start_ns) * 1e-6;
     }
     const struct tensor_view input = gradient_view(n, NET_INPUT, s->samples);
-    net_clear_ends(&input, s->lengths);
+    net_clear_ends(&input, s->lengths, 0);
     add_shards(n);
 }

@@ -3,6 +3,7 @@
  * only the band is computed. Called through neuron_ops, any thread; compiled once per instruction
  * set. */
 #include "worker/neurons/isa_parallel_matrix.h"
+#include "worker/neurons/isa_parallel_stream.h"
 
 static size_t masked_k(const struct neuron *n) { return (size_t)spec_neuron_param(n->spec, "k"); }
 
@@ -55,6 +56,29 @@ static void masked_backward(const struct neuron_run *r, const struct neuron_cell
     parallel_backward(&masked_model, r, c);
 }
 
+static size_t masked_history(const struct neuron *n) { return stream_lag(n, masked_k(n)); }
+
+static const char *masked_no_stream(const struct neuron_run *r)
+{
+    return r->k[0] >= 1.0f ? NULL : "its lambda is below 1, weights reach over all time-steps";
+}
+
+/* Rows of W for the steps of this span, columns from `lag` steps before it. */
+static void masked_stream(const struct neuron_run *r, const struct neuron_cells *c)
+{
+    struct stream s = stream_begin(r, c, masked_history(r->n));
+    const size_t t_count = r->n->t, wide = s.lag + s.steps, first = c->first + c->t.begin;
+    float *w = stream_memory(&s);
+    for (size_t i = 0; i < s.steps; i++)
+        for (size_t j = 0; j < wide; j++) {
+            const bool band = j >= i && j <= i + s.lag && first + j >= s.lag;
+            w[i * wide + j] = band ? r->w[0][(first + i) * t_count + first + j - s.lag] : 0.0f;
+        }
+    s.w = (struct parallel_weights){ .w = w, .row = (ptrdiff_t)wide, .column = 1, .below = wide,
+                                     .above = wide, .bias = r->w[1] + first, .bias_step = 1 };
+    stream_run(&s);
+}
+
 static size_t masked_scratch_floats(const struct neuron *n)
 {
     return parallel_scratch(n, matrix_memory(n) + n->t * n->t);
@@ -101,6 +125,9 @@ const struct neuron_ops ISA_SYMBOL(neuron_masked_psn_ops) = {
     .prepare = masked_prepare,
     .scratch_floats = masked_scratch_floats,
     .forward = masked_forward,
+    .stream = masked_stream,
+    .history = masked_history,
+    .no_stream = masked_no_stream,
     .backward = masked_backward,
     .gradient = masked_gradient,
     .schedule = masked_schedule,

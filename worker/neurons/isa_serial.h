@@ -180,7 +180,8 @@ LANES_INLINE void serial_column_forward(const struct neuron_run *r, const struct
         uint64_t word = 0;
         for (size_t j = 0; j < blocks; j++) {
             lanes_f x = lanes_load(plane_at(&c->x, t, at, m[j].block));
-            const struct serial_fire f = serial_step(&m[j], &s[j], &rest[j], x, t, whole);
+            const struct serial_fire f =
+                serial_step(&m[j], &s[j], &rest[j], x, c->first + t, whole);
             word |= lanes_word(f.spike) << ((j0 + j) * LANES);
             if (leaves) serial_leave(&m[j], &f, &s[j], t);
         }

@@ -1,7 +1,7 @@
 /* isa_sliding_psn: sliding parallel spiking neuron, h[t] = sum over i of w[i] x[t - k + 1 + i] + b,
  * x = 0 before the start; one w [k] and one b for all time-steps (docs/equations.md PSN-3). Called
  * through neuron_ops, any thread; compiled once per instruction set. */
-#include "worker/neurons/isa_parallel.h"
+#include "worker/neurons/isa_parallel_stream.h"
 
 #define SLIDING_MARGIN (PARALLEL_ROWS - 1) /* zeros that tiles read on both sides of the taps */
 #define SLIDING_STEPS (PARALLEL_PENDING / CELL_BLOCKS) /* of a column, summed in float */
@@ -77,6 +77,21 @@ static void sliding_backward(const struct neuron_run *r, const struct neuron_cel
     parallel_backward(&sliding_model, r, c);
 }
 
+static size_t sliding_history(const struct neuron *n) { return stream_lag(n, sliding_k(n)); }
+
+/* The band of Toeplitz form again: w(i, j) = taps[j - i], of the last lag + 1 taps. */
+static void sliding_stream(const struct neuron_run *r, const struct neuron_cells *c)
+{
+    struct stream s = stream_begin(r, c, sliding_history(r->n));
+    const size_t taps = s.lag + 1, k = sliding_k(r->n);
+    float *memory = stream_memory(&s);
+    memset(memory, 0, (taps + 2 * SLIDING_MARGIN) * sizeof memory[0]);
+    memcpy(memory + SLIDING_MARGIN, r->w[0] + k - taps, taps * sizeof memory[0]);
+    s.w = (struct parallel_weights){ .w = memory + SLIDING_MARGIN, .row = -1, .column = 1,
+                                     .above = s.lag, .bias = r->w[1] };
+    stream_run(&s);
+}
+
 static size_t sliding_scratch_floats(const struct neuron *n)
 {
     return parallel_scratch(n, sliding_k(n) + 2 * SLIDING_MARGIN);
@@ -134,6 +149,8 @@ const struct neuron_ops ISA_SYMBOL(neuron_sliding_psn_ops) = {
     .init = sliding_init,
     .scratch_floats = sliding_scratch_floats,
     .forward = sliding_forward,
+    .stream = sliding_stream,
+    .history = sliding_history,
     .backward = sliding_backward,
     .gradient = sliding_gradient,
     .over_time = sliding_over_time,

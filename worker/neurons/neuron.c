@@ -165,6 +165,19 @@ size_t neuron_flows(const struct neuron *n)
     return n->ops->states + n->ops->sums + (n->learn_threshold ? 1 : 0);
 }
 
+size_t neuron_carried(const struct neuron *n)
+{
+    return n->ops->history != NULL ? n->ops->history(n) : neuron_states(n);
+}
+
+const char *neuron_no_stream(const struct neuron_run *r)
+{
+    const struct neuron_ops *ops = r->n->ops;
+    if (ops->states > 0) return NULL;
+    if (ops->stream == NULL) return "its weights reach over all time-steps";
+    return ops->no_stream != NULL ? ops->no_stream(r) : NULL;
+}
+
 /* ---- one cell -------------------------------------------------------------------------------- */
 /* The model's own scratch, after the one-cell planes x, u and v of neuron_cell. */
 static size_t cell_floats(const struct neuron *n) { return 3 * n->t * 16; }
@@ -276,7 +289,7 @@ static struct neuron_io image_io(const struct neuron *n, const struct neuron_io 
     struct tensor_view *views[] = { &i.x,  &i.spikes, &i.y,  &i.v0, &i.w0,  &i.u,  &i.v,
                                     &i.w_trace, &i.ds, &i.dv, &i.dx, &i.dv0, &i.dw0 };
     if (i.t.end == 0) i.t.end = n->t;
-    assert(n->ops->states > 0 || (i.t.begin == 0 && i.t.end == n->t));
+    assert(n->ops->states > 0 || i.stream || (i.t.begin == 0 && i.t.end == n->t));
     for (size_t k = 0; k < sizeof views / sizeof views[0]; k++)
         views[k]->desc = tensor_image(&views[k]->desc);
     return i;
@@ -288,7 +301,9 @@ static void forward_row(void *ctx, size_t item, size_t thread)
     struct neuron_run r = run_on(k, thread);
     const size_t h = k->io->x.desc.h;
     struct neuron_cells c = cells_of(k->io, item / h, item % h, 1);
-    k->n->ops->forward(&r, &c);
+    c.first = k->kc->first_step;
+    if (k->io->stream && k->n->ops->states == 0) k->n->ops->stream(&r, &c);
+    else k->n->ops->forward(&r, &c);
 }
 
 void neuron_forward(const struct kernel_ctx *kc, const struct neuron *n, const struct neuron_io *io)

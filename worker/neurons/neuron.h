@@ -44,7 +44,8 @@ struct neuron_cells {
     struct neuron_plane dx;        /* dL/dx; absent: not wanted. time 0: summed over t ascending */
     struct neuron_plane dv0, dw0;
     struct span t;                 /* steps of this call */
-    struct neuron_plane before, after; /* neuron_states planes, one a "step": state before t.begin,
+    size_t first;                  /* time-step that step 0 of the planes is */
+    struct neuron_plane before, after; /* neuron_carried planes, one a "step": state before t.begin,
                                           instead of v0 and w0; state after t.end, when wanted */
     struct neuron_plane flow;      /* backward in spans, neuron_flows planes: what the span behind
                                       left, then what this one leaves. Absent: there is one span */
@@ -90,6 +91,11 @@ struct neuron_ops {
     uint64_t (*macs)(const struct neuron *n); /* of one cell over all T; 0 for serial models */
     /* Effective weights over time, [T][T]; NULL for serial models. */
     void (*over_time)(const struct neuron_run *r, float *out);
+    /* Forward of models without state as time-steps come, from the last inputs of before: `history`
+     * of them. NULL: never; no_stream says why not with these parameters, NULL: it can. */
+    void (*stream)(const struct neuron_run *r, const struct neuron_cells *c);
+    size_t (*history)(const struct neuron *n);
+    const char *(*no_stream)(const struct neuron_run *r);
     size_t states; /* of a cell between two steps; 0: the model needs all steps in one call */
     size_t sums;   /* of a cell over all steps: serial models with parameters */
     bool membrane; /* has a potential that is reset; false for the PSN family */
@@ -133,11 +139,16 @@ struct neuron_io {
     struct tensor_view x, spikes, y, v0, w0, u, v, w_trace, ds, dv, dx, dv0, dw0;
     struct tensor_view before, after, flow; /* planes in the place of time-steps */
     const float *w[NEURON_PARAMS_MAX];
+    bool stream;   /* steps as they come; step 0 of t is kernel_ctx.first_step */
     struct span t; /* steps of this call; { 0, 0 } = all. Backward: last span first */
 };
 /* Floats of a cell that cross from span to span: forward, backward. 0: all steps in one call. */
 size_t neuron_states(const struct neuron *n);
 size_t neuron_flows(const struct neuron *n);
+/* Floats of a cell that a stream of time-steps carries: its state, or its last inputs. */
+size_t neuron_carried(const struct neuron *n);
+/* Why steps cannot be computed as they come; NULL: they can. */
+const char *neuron_no_stream(const struct neuron_run *r);
 /* Writes spikes and the wanted traces of all samples of x. */
 void neuron_forward(const struct kernel_ctx *kc, const struct neuron *n,
                     const struct neuron_io *io);

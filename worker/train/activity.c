@@ -20,13 +20,13 @@ void activity_deinit(struct activity *a)
     *a = (struct activity){ 0 };
 }
 
-void activity_add(struct activity *a, const struct net *n)
+void activity_add(struct activity *a, const struct net *n, size_t samples)
 {
     for (size_t i = 0; i < net_node_count(n); i++) {
         a->spikes[i] += net_spike_count(n, i);
         a->accumulates[i] += net_accumulates(n, i);
     }
-    a->samples += net_last_samples(n);
+    a->samples += samples;
     a->steps += net_last_steps(n);
 }
 

@@ -12,7 +12,8 @@ struct activity {
 /* Errors: ERR_NOMEM. */
 int activity_init(struct activity *a, const struct net *n, struct err *e);
 void activity_deinit(struct activity *a); /* safe on a zeroed one and when repeated */
-void activity_add(struct activity *a, const struct net *n); /* the last forward pass */
+/* The last forward pass, or the last chunk of a stream; samples: those that it is the first of. */
+void activity_add(struct activity *a, const struct net *n, size_t samples);
 /* Spikes a neuron and time-step; NaN when there were no samples. */
 double activity_rate(const struct activity *a, const struct net *n, size_t node);
 

@@ -219,6 +219,24 @@ static int train_step(struct trainer *t, struct err *e)
 }
 
 /* ---- evaluation ------------------------------------------------------------------------------ */
+static void note_activity(struct trainer *t, size_t samples)
+{
+    if (t->activity != NULL) activity_add(t->activity, t->net, samples);
+}
+
+/* All T of the batch in the net's input: layer by layer, or chunk by chunk. */
+static void evaluate_batch(struct trainer *t, const struct net_step *s)
+{
+    if (!net_streams(t->net)) {
+        net_forward(t->net, s);
+        note_activity(t, s->samples);
+        return;
+    }
+    net_stream_begin(t->net);
+    for (bool first = true; net_stream_step(t->net, s); first = false)
+        note_activity(t, first ? s->samples : 0);
+}
+
 struct evaluation trainer_evaluate(struct trainer *t, const struct sample_set *set)
 {
     const size_t size = (size_t)t->spec->train.batch_size;
@@ -231,13 +249,12 @@ struct evaluation trainer_evaluate(struct trainer *t, const struct sample_set *s
         const size_t n = set->count - first < size ? set->count - first : size;
         batcher_fill(&t->batcher, set, 0, first, n, false, desc, input, t->labels);
         const struct net_step s = { .step = t->at.step, .samples = n, .lengths = t->lengths };
-        net_forward(t->net, &s);
+        evaluate_batch(t, &s);
         const void *y = net_output(t->net, &yd);
         const struct loss_args a = { .loss = &t->spec->train.loss,
                                      .readout = t->spec->train.readout, .shards = 1, .samples = n,
                                      .labels = t->labels, .lengths = t->lengths };
         const struct loss_result r = loss_compute(&a, yd, y, NULL, NULL);
-        if (t->activity != NULL) activity_add(t->activity, t->net);
         for (size_t b = 0; t->predictions != NULL && b < n; b++)
             loss_readout(&a, yd, y, b, t->predictions + (first + b) * yd->c);
         v.loss += r.loss * (double)n;

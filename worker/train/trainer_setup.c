@@ -49,11 +49,14 @@ static struct net_options options_of(const struct trainer *t, enum isa isa,
                                      enum kernel_path path)
 {
     const struct spec *s = t->spec;
+    /* Evaluation alone walks time first unless a call has all steps (design 5.1). */
+    const size_t steps = (size_t)s->time_steps, call = spec_call_steps(&s->train);
+    const bool streams = !t->o.training && call > 0;
     const bool spikes = s->dataset.encoder != SPEC_ENCODER_DIRECT;
     return (struct net_options){
-        .input = { .b = (size_t)s->train.batch_size, .t = (size_t)s->time_steps, .c = t->data->c,
-                   .h = t->data->h, .w = t->data->w, .repeat = !spikes && t->data->t == 1,
-                   .bits = spikes },
+        .input = { .b = (size_t)s->train.batch_size, .t = streams && call < steps ? call : steps,
+                   .c = t->data->c, .h = t->data->h, .w = t->data->w,
+                   .repeat = !spikes && t->data->t == 1, .bits = spikes },
         .training = t->o.training,
         .shards = (size_t)s->train.shards,
         .threads = t->o.threads > 0 ? t->o.threads : (size_t)s->threads,
@@ -61,7 +64,8 @@ static struct net_options options_of(const struct trainer *t, enum isa isa,
         .isa = isa,
         .seed = s->seed,
         .path = path,
-        .span_steps = spec_call_steps(&s->train),
+        .span_steps = call,
+        .stream_steps = streams ? steps : 0,
     };
 }
 
