@@ -40,6 +40,22 @@ presets() {
     while IFS= read -r line; do row "memory: ${line%%: *}" "${line#*: }"; done < <(sed -n 's/^memory: //p' "$log")
 }
 
+# The networks of SpikingJelly, too, where SPIKINGJELLY_DIR names a checkout of 0.0.0.0.14.
+peer() {
+    local log=$folder/peer.log
+    if "${SPIKED_PYTHON:-/usr/bin/python3}" -c 'import torch' 2>/dev/null; then
+        if "${SPIKED_PYTHON:-/usr/bin/python3}" tests/peers/torch_round_trip.py build/spiked-worker >"$log" 2>&1; then
+            row 'weights to PyTorch and back by name, same outputs' "$(grep -c '^ok' "$log") of $(grep -cE '^(ok|FAIL)' "$log"), $(grep -c '^SKIPPED' "$log") skipped"
+        else fault 'weights to PyTorch and back' "$(grep '^FAIL' "$log" | head -n 3 | tr '\n' ' ')"; fi
+    else row 'weights to PyTorch and back' 'skipped: no python3-torch'; fi
+}
+depth() {
+    local log=$folder/depth.log
+    if bash tests/gradient_depth.sh 152 50 50 >"$log" 2>&1; then
+        row 'gradients of 152 layers after 50 updates, SEW-ResNet against spiking ResNet' "$(tail -n 1 "$log")"
+    else fault 'gradients of 152 layers' "$(tail -n 1 "$log")"; fi
+}
+
 start_daemon() {
     build/spiked serve --state-dir "$folder/state" --data-dir "${SPIKED_TEST_DATA:-$folder/data}" --listen "127.0.0.1:$port" \
         --max-running 1 --workers stop 2>"$folder/daemon.log" &
@@ -73,21 +89,6 @@ train() {
 echo '| date | commit | machine | what | result |'
 gradients
 campaign
-# The networks of SpikingJelly, too, where SPIKINGJELLY_DIR names a checkout of 0.0.0.0.14.
-peer() {
-    local log=$folder/peer.log
-    if "${SPIKED_PYTHON:-/usr/bin/python3}" -c 'import torch' 2>/dev/null; then
-        if "${SPIKED_PYTHON:-/usr/bin/python3}" tests/peers/torch_round_trip.py build/spiked-worker >"$log" 2>&1; then
-            row 'weights to PyTorch and back by name, same outputs' "$(grep -c '^ok' "$log") of $(grep -cE '^(ok|FAIL)' "$log"), $(grep -c '^SKIPPED' "$log") skipped"
-        else fault 'weights to PyTorch and back' "$(grep '^FAIL' "$log" | head -n 3 | tr '\n' ' ')"; fi
-    else row 'weights to PyTorch and back' 'skipped: no python3-torch'; fi
-}
-depth() {
-    local log=$folder/depth.log
-    if bash tests/gradient_depth.sh 152 50 50 >"$log" 2>&1; then
-        row 'gradients of 152 layers after 50 updates, SEW-ResNet against spiking ResNet' "$(tail -n 1 "$log")"
-    else fault 'gradients of 152 layers' "$(tail -n 1 "$log")"; fi
-}
 peer
 depth
 presets
