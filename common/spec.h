@@ -9,6 +9,7 @@
 #include "common/digest.h"
 #include "common/err.h"
 #include "common/json.h"
+#include "common/spec_neuron.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,71 +24,7 @@
 #define SPEC_TRANSFORMS_MAX 16
 #define SPEC_MONITORS_MAX 32
 #define SPEC_CHANNELS_NORM_MAX 8
-#define SPEC_NEURON_PARAMS_MAX 16
-#define SPEC_SURROGATE_PARAMS_MAX 4
 #define SPEC_TIME_STEPS_MAX 1024
-
-/* ---- neurons and surrogates: rows of spec_neurons.def and spec_surrogates.def ----------------
- * A row names the model, its parameters with defaults and bounds, and (for the worker) the ops
- * table: adding a neuron is one file in worker/neurons and one row there. */
-enum spec_param_kind {
-    SPEC_PARAM_NUMBER,
-    SPEC_PARAM_WHOLE, /* a number without a fraction */
-    SPEC_PARAM_FLAG,  /* true or false, held as 1 or 0 */
-    SPEC_PARAM_CHOICE /* one of `choices`, held as its index */
-};
-struct spec_param {
-    const char *name; /* "tau" */
-    double fallback, min, max;
-    bool min_open; /* min itself is not allowed */
-    const char *meaning;
-    enum spec_param_kind kind; /* rows leave it out: a number */
-    const char *choices;       /* "relu|tanh" */
-};
-struct spec_surrogate_kind {
-    const char *name; /* "atan" */
-    const struct spec_param *params;
-    size_t n_params;
-    const char *meaning;
-};
-struct spec_surrogate {
-    int kind; /* index into the table = order of spec_surrogates.def */
-    double params[SPEC_SURROGATE_PARAMS_MAX];
-};
-/* Traits of a model, the third column of its row; 0: the PSN family. */
-#define SPEC_SERIAL 1u   /* has a state, and the fields that all serial neurons share */
-#define SPEC_GATED 2u    /* has a state; of the shared fields only `scope` */
-#define SPEC_ANALOG 4u   /* puts out values, not spikes */
-#define SPEC_TAU 8u      /* learns a time constant */
-#define SPEC_LEARNS(n) ((unsigned)(n) << 4)           /* n parameters, each sized by `scope` */
-#define SPEC_LEARNS_EACH_STEP(n) ((unsigned)(n) << 8) /* n such parameters for every time-step */
-struct spec_neuron_model {
-    const char *name; /* "plif" */
-    const struct spec_param *params; /* beyond those that all serial neurons share */
-    size_t n_params;
-    unsigned traits;
-    bool serial; /* has a state that is carried from step to step; false for the PSN family */
-    const char *meaning;
-};
-/* What one learned value of a neuron layer is for. */
-enum spec_scope { SPEC_SCOPE_LAYER, SPEC_SCOPE_CHANNEL, SPEC_SCOPE_NEURON };
-struct spec_neuron {
-    int model; /* index into the table = order of spec_neurons.def */
-    double v_threshold;
-    double v_reset;
-    bool soft_reset; /* "v_reset": null */
-    bool detach_reset;
-    bool decay_input;
-    bool learn_threshold;
-    int64_t refractory_steps; /* after a spike */
-    enum spec_scope scope;
-    struct spec_surrogate surrogate;
-    double params[SPEC_NEURON_PARAMS_MAX]; /* in the order of the model's table */
-};
-const struct spec_neuron_model *spec_neuron_models(size_t *count);
-const struct spec_surrogate_kind *spec_surrogate_kinds(size_t *count);
-/* Value of a parameter by name; the name must exist in the model (assert). */
-double spec_neuron_param(const struct spec_neuron *n, const char *name);
 
 /* ---- layers ---------------------------------------------------------------------------------- */
 enum spec_layer_type {

@@ -13,7 +13,7 @@
 #define WORKER_NEURON_H
 
 #include "common/philox.h"
-#include "common/spec.h"
+#include "common/spec_neuron.h"
 #include "worker/kernels/kernels.h"
 #include "worker/neurons/surrogate.h"
 #include "worker/tensor/tensor.h"

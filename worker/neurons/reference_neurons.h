@@ -4,7 +4,7 @@
 #ifndef WORKER_REFERENCE_NEURONS_H
 #define WORKER_REFERENCE_NEURONS_H
 
-#include "common/spec.h"
+#include "common/spec_neuron.h"
 
 #include <stdbool.h>
 #include <stddef.h>

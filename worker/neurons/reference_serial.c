@@ -2,6 +2,8 @@
  * double; backward keeps the whole history of a cell. Formulas: docs/equations.md. */
 #include "worker/neurons/reference_serial.h"
 
+#include "common/spec.h"
+
 #include <assert.h>
 #include <math.h>
 #include <string.h>

@@ -4,7 +4,7 @@
 #ifndef WORKER_SURROGATE_H
 #define WORKER_SURROGATE_H
 
-#include "common/spec.h"
+#include "common/spec_neuron.h"
 #include "worker/kernels/kernels.h"
 
 #include <stddef.h>
