@@ -112,23 +112,29 @@ LANES_INLINE void parallel_charge(struct parallel *p, struct pixel at, size_t fi
 }
 
 /* ---- forward --------------------------------------------------------------------------------- */
+/* Spikes and traces of time-steps t from h of one column, which begins with t.begin. */
+LANES_INLINE void parallel_fire(const struct neuron_cells *c, const float *h, struct span t,
+                                struct pixel at, size_t w, size_t blocks)
+{
+    const uint64_t valid = cells_valid(c, w);
+    const size_t first = w * CELL_BLOCKS;
+    for (size_t i = t.begin; i < t.end; i++) {
+        uint64_t word = 0;
+        for (size_t b = 0; b < blocks; b++) {
+            lanes_f value = lanes_load(h + ((i - t.begin) * blocks + b) * LANES);
+            word |= lanes_word(lanes_ge(value, lanes_set(0.0f))) << (b * LANES);
+            if (c->u.data != NULL) lanes_store(plane_at(&c->u, i, at, first + b), value);
+            if (c->v.data != NULL) lanes_store(plane_at(&c->v, i, at, first + b), value);
+        }
+        *spikes_at(c, i, at, w) = word & valid;
+    }
+}
+
 LANES_INLINE void parallel_column_forward(struct parallel *p, struct pixel at, size_t w,
                                           size_t blocks)
 {
-    const struct neuron_cells *c = p->c;
-    const size_t t_count = p->r->n->t, first = w * CELL_BLOCKS;
-    const uint64_t valid = cells_valid(c, w);
-    parallel_charge(p, at, first, blocks);
-    for (size_t t = 0; t < t_count; t++) {
-        uint64_t word = 0;
-        for (size_t b = 0; b < blocks; b++) {
-            lanes_f value = lanes_load(p->h + (t * blocks + b) * LANES);
-            word |= lanes_word(lanes_ge(value, lanes_set(0.0f))) << (b * LANES);
-            if (c->u.data != NULL) lanes_store(plane_at(&c->u, t, at, first + b), value);
-            if (c->v.data != NULL) lanes_store(plane_at(&c->v, t, at, first + b), value);
-        }
-        *spikes_at(c, t, at, w) = word & valid;
-    }
+    parallel_charge(p, at, w * CELL_BLOCKS, blocks);
+    parallel_fire(p->c, p->h, (struct span){ 0, p->r->n->t }, at, w, blocks);
 }
 
 LANES_INLINE void parallel_forward(const struct parallel_model *m, const struct neuron_run *r,

@@ -58,22 +58,13 @@ LANES_INLINE void stream_inputs(const struct stream *s, struct pixel at, size_t 
 
 LANES_INLINE void stream_column(const struct stream *s, struct pixel at, size_t w, size_t blocks)
 {
-    const struct neuron_cells *c = s->c;
-    const uint64_t valid = cells_valid(c, w);
     size_t i = 0;
     stream_inputs(s, at, w * CELL_BLOCKS, blocks);
     for (; i + PARALLEL_ROWS <= s->steps; i += PARALLEL_ROWS)
         parallel_rows(s->w, s->in, s->h, s->lag + s->steps, i, PARALLEL_ROWS, blocks);
     for (; i < s->steps; i++)
         parallel_rows(s->w, s->in, s->h, s->lag + s->steps, i, 1, blocks);
-    for (size_t t = 0; t < s->steps; t++) {
-        uint64_t word = 0;
-        for (size_t b = 0; b < blocks; b++) {
-            lanes_f value = lanes_load(s->h + (t * blocks + b) * LANES);
-            word |= lanes_word(lanes_ge(value, lanes_set(0.0f))) << (b * LANES);
-        }
-        *spikes_at(c, c->t.begin + t, at, w) = word & valid;
-    }
+    parallel_fire(s->c, s->h, s->c->t, at, w, blocks);
 }
 
 static inline void stream_run(const struct stream *s)
