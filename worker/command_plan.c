@@ -364,6 +364,22 @@ int command_bench(int argc, char **argv, struct err *e)
 }
 
 /* ---- check-golden ---------------------------------------------------------------------------- */
+/* "stream" is to "stream:N" what "single" is to "chunk:N", but walks time first. */
+static int golden_step_mode(const char *text, struct check_golden_options *g, struct err *e)
+{
+    char chunk[64];
+    struct spec_train mode = { 0 };
+    const bool stream = strncmp(text, "stream", 6) == 0;
+    if (stream) (void)snprintf(chunk, sizeof chunk, "chunk%s", text[6] == '\0' ? ":1" : text + 6);
+    if (spec_read_step_mode(stream ? chunk : text, &mode, e) != 0)
+        return stream ? err_set(e, ERR_INVALID,
+                                "--step-mode %.40s: must be stream or stream:N with N from 1 to %d",
+                                text, SPEC_TIME_STEPS_MAX)
+                      : (int)e->code;
+    *(stream ? &g->stream_steps : &g->span_steps) = spec_call_steps(&mode);
+    return 0;
+}
+
 int command_check_golden(int argc, char **argv, struct err *e)
 {
     static const struct config_row rows[] = {
@@ -371,7 +387,8 @@ int command_check_golden(int argc, char **argv, struct err *e)
         { "threads", CONFIG_INT, AT(threads), "1", 1, 1024, .metavar = "N",
           .help = "compute threads" },
         { "only", CONFIG_STRING, AT(only), .metavar = "PREFIX", .help = "family or case" },
-        COMMAND_STEP_MODE(AT(step_mode)),
+        { "step-mode", CONFIG_STRING, AT(step_mode), .metavar = "MODE",
+          .help = "multi, single or chunk:N; stream or stream:N: forward, time first" },
         { "path", CONFIG_STRING, AT(path), .metavar = "PATH",
           .help = "auto or dense; this build has no event or winograd kernels" },
     };
@@ -380,12 +397,10 @@ int command_check_golden(int argc, char **argv, struct err *e)
     struct check_golden_options g = { 0 };
     int rc = config_load(rows, LENGTH(rows), NULL, NULL, &argc, argv, &o, e);
     if (rc == 0 && argc != 2) rc = err_set(e, ERR_INVALID, "usage: check-golden DIR");
-    struct spec_train mode = { 0 };
     if (rc == 0) rc = kernels_choose(&g.isa, e);
     if (rc == 0) rc = kernels_choose_path(o.path, &g.path, e);
-    if (rc == 0 && o.step_mode != NULL) rc = spec_read_step_mode(o.step_mode, &mode, e);
+    if (rc == 0 && o.step_mode != NULL) rc = golden_step_mode(o.step_mode, &g, e);
     if (rc == 0) {
-        g.span_steps = spec_call_steps(&mode);
         g.json = o.json;
         g.threads = (size_t)o.threads;
         g.only = o.only;

@@ -14,6 +14,7 @@
 
 #define FILES_MAX 32
 #define FAMILIES_MAX 32
+#define REFUSALS_MAX 32
 
 /* ---- what a running case uses ---------------------------------------------------------------- */
 const struct safetensors_entry *golden_tensor(const struct golden_case *c, const char *role)
@@ -44,6 +45,11 @@ void golden_fail(struct golden_case *c, const char *tensor, const char *fmt, ...
     fputc('\n', c->out);
     va_end(args);
     c->failures++;
+}
+
+void golden_refuse(struct golden_case *c, const char *why)
+{
+    (void)snprintf(c->refused, sizeof c->refused, "%s", why);
 }
 
 void golden_compare(struct golden_case *c, const char *role, const float *got, size_t n)
@@ -81,22 +87,38 @@ void golden_compare(struct golden_case *c, const char *role, const float *got, s
 
 /* ---- the walk -------------------------------------------------------------------------------- */
 /* A family with its runner. Ops that a runner does not know fail by name inside it. */
+#define GRADIENT "a surrogate is a gradient, and an evaluation has none"
+#define UPDATE "updates of a training, with its batch statistics and gradients"
+#define NO_NETWORK "no forward pass of a network"
 static const struct {
     const char *family;
     golden_run_fn *run;
+    const char *no_stream; /* why time-steps as they come have none of its cases; NULL: they may */
 } runners[] = {
-    { "surrogate", golden_run_surrogate }, { "neuron", golden_run_neuron },
-    { "psn", golden_run_neuron },          { "layer", golden_run_layer },
-    { "loss", golden_run_loss },           { "optimizer", golden_run_optimizer },
-    { "schedule", golden_run_schedule },   { "encoder", golden_run_encoder },
-    { "trajectory", golden_run_trajectory },
-    { "block", golden_run_block }, { "net", golden_run_net }, { "event", golden_run_event },
+    { "surrogate", golden_run_surrogate, GRADIENT },
+    { "neuron", golden_run_neuron, NULL },
+    { "psn", golden_run_neuron, NULL },
+    { "layer", golden_run_layer, NULL },
+    { "loss", golden_run_loss, NO_NETWORK },
+    { "optimizer", golden_run_optimizer, NO_NETWORK },
+    { "schedule", golden_run_schedule, NO_NETWORK },
+    { "encoder", golden_run_encoder, NO_NETWORK },
+    { "trajectory", golden_run_trajectory, UPDATE },
+    { "block", golden_run_block, NULL },
+    { "net", golden_run_net, UPDATE },
+    { "event", golden_run_event, NO_NETWORK },
 };
 
 struct golden_family {
     const char *name;
-    size_t passed, failed;
+    size_t passed, failed, refused;
     double worst;
+};
+/* Why cases of a family were refused. */
+struct golden_refusal {
+    const char *family;
+    char why[sizeof((struct golden_case *)0)->refused];
+    size_t cases;
 };
 struct golden {
     const char *dir;
@@ -110,6 +132,8 @@ struct golden {
     size_t n_files;
     struct golden_family families[FAMILIES_MAX];
     size_t n_families;
+    struct golden_refusal refusals[REFUSALS_MAX];
+    size_t n_refusals;
     struct kernel_trace trace;
 };
 
@@ -174,13 +198,32 @@ static struct golden_family *family_of(struct golden *g, const char *name)
     return &g->families[g->n_families++];
 }
 
+/* The last place takes what is too many. */
+static void note_refusal(struct golden *g, const struct golden_case *c)
+{
+    size_t i = 0;
+    while (i < g->n_refusals && (strcmp(g->refusals[i].family, c->family) != 0 ||
+                                 strcmp(g->refusals[i].why, c->refused) != 0))
+        i++;
+    if (i == REFUSALS_MAX) i--;
+    struct golden_refusal *r = &g->refusals[i];
+    if (i == g->n_refusals) {
+        r->family = c->family;
+        (void)snprintf(r->why, sizeof r->why, "%s", c->refused);
+        g->n_refusals++;
+    }
+    r->cases++;
+}
+
 static void dispatch(struct golden_case *c)
 {
-    for (size_t i = 0; i < sizeof runners / sizeof runners[0]; i++)
-        if (strcmp(runners[i].family, c->family) == 0) {
-            runners[i].run(c);
-            return;
-        }
+    for (size_t i = 0; i < sizeof runners / sizeof runners[0]; i++) {
+        if (strcmp(runners[i].family, c->family) != 0) continue;
+        if (golden_streams(c) && runners[i].no_stream != NULL)
+            golden_refuse(c, runners[i].no_stream);
+        else runners[i].run(c);
+        return;
+    }
     golden_fail(c, "", "no op %s", c->op);
 }
 
@@ -211,8 +254,11 @@ static int run_case(struct golden *g, const cJSON *json, struct err *e)
     if (find_file(g, file, &c.file, e) != 0) return (int)e->code;
     dispatch(&c);
     struct golden_family *family = family_of(g, c.family);
-    family->passed += c.failures == 0;
+    const bool refused = c.failures == 0 && c.refused[0] != '\0';
+    family->passed += c.failures == 0 && !refused;
     family->failed += c.failures != 0;
+    family->refused += refused;
+    if (refused) note_refusal(g, &c);
     if (c.failures == 0 && c.worst > family->worst) family->worst = c.worst;
     return 0;
 }
@@ -220,12 +266,17 @@ static int run_case(struct golden *g, const cJSON *json, struct err *e)
 /* ---- the report ------------------------------------------------------------------------------ */
 static void print_table(const struct golden *g, const struct check_golden_result *r)
 {
-    fprintf(g->out, "%-12s %7s %7s %18s\n", "family", "passed", "failed", "worst error/limit");
+    fprintf(g->out, "%-12s %7s %7s %7s %18s\n", "family", "passed", "failed", "refused",
+            "worst error/limit");
     for (size_t i = 0; i < g->n_families; i++) {
         const struct golden_family *f = &g->families[i];
-        fprintf(g->out, "%-12s %7zu %7zu %18.3f\n", f->name, f->passed, f->failed, f->worst);
+        fprintf(g->out, "%-12s %7zu %7zu %7zu %18.3f\n", f->name, f->passed, f->failed, f->refused,
+                f->worst);
     }
-    fprintf(g->out, "%-12s %7zu %7zu\n", "all", r->passed, r->failed);
+    fprintf(g->out, "%-12s %7zu %7zu %7zu\n", "all", r->passed, r->failed, r->refused);
+    for (size_t i = 0; i < g->n_refusals; i++)
+        fprintf(g->out, "refused %-12s %7zu %s\n", g->refusals[i].family, g->refusals[i].cases,
+                g->refusals[i].why);
     for (size_t i = 0; i < KERNEL_ID_COUNT; i++)
         if (g->trace.calls[i] > 0)
             fprintf(g->out, "kernel %-40s %10" PRIu64 " calls\n", kernel_name(i),
@@ -250,7 +301,17 @@ static bool add_family(cJSON *array, const struct golden_family *f)
     return cJSON_AddStringToObject(o, "family", f->name) != NULL &&
            json_add_int(o, "passed", (int64_t)f->passed) &&
            json_add_int(o, "failed", (int64_t)f->failed) &&
+           json_add_int(o, "refused", (int64_t)f->refused) &&
            json_add_number(o, "worst_error_over_limit", f->worst);
+}
+
+static bool add_refusal(cJSON *array, const struct golden_refusal *r)
+{
+    cJSON *o = cJSON_CreateObject();
+    if (o == NULL || !cJSON_AddItemToArray(array, o)) return false;
+    return cJSON_AddStringToObject(o, "family", r->family) != NULL &&
+           json_add_int(o, "cases", (int64_t)r->cases) &&
+           cJSON_AddStringToObject(o, "why", r->why) != NULL;
 }
 
 static int print_json(const struct golden *g, const struct check_golden_result *r, struct err *e)
@@ -259,9 +320,13 @@ static int print_json(const struct golden *g, const struct check_golden_result *
     cJSON *families = o == NULL ? NULL : cJSON_AddArrayToObject(o, "families");
     bool ok = families != NULL && json_add_int(o, "passed", (int64_t)r->passed) &&
               json_add_int(o, "failed", (int64_t)r->failed) &&
+              json_add_int(o, "refused", (int64_t)r->refused) &&
               cJSON_AddStringToObject(o, "isa", isa_name(g->options->isa)) != NULL;
     ok = ok && add_kernels(o, &g->trace);
+    cJSON *refusals = ok ? cJSON_AddArrayToObject(o, "refusals") : NULL;
+    ok = refusals != NULL;
     for (size_t i = 0; ok && i < g->n_families; i++) ok = add_family(families, &g->families[i]);
+    for (size_t i = 0; ok && i < g->n_refusals; i++) ok = add_refusal(refusals, &g->refusals[i]);
     size_t length;
     char *text = ok ? json_print_pretty(o, &length) : NULL;
     cJSON_Delete(o);
@@ -281,8 +346,10 @@ static int run_all(struct golden *g, struct check_golden_result *result, struct 
     for (size_t i = 0; i < g->n_families; i++) {
         r.passed += g->families[i].passed;
         r.failed += g->families[i].failed;
+        r.refused += g->families[i].refused;
     }
-    if (r.passed + r.failed == 0) return err_set(e, ERR_DATA, "%s: no case to run", g->dir);
+    if (r.passed + r.failed + r.refused == 0)
+        return err_set(e, ERR_DATA, "%s: no case to run", g->dir);
     *result = r;
     if (g->options->json) return print_json(g, &r, e);
     print_table(g, &r);

@@ -18,6 +18,7 @@ struct golden_case {
     double worst;               /* largest error / limit of the case's tensors */
     struct kernel_trace *trace;
     const char *variant;        /* "bits", ... printed with a failure; NULL */
+    char refused[160];          /* why the step mode of the run has no such case; "": it has */
 };
 
 /* NULL when the case has no such tensor. */
@@ -30,6 +31,8 @@ bool golden_expects(const struct golden_case *c, const char *role);
 void golden_compare(struct golden_case *c, const char *role, const float *got, size_t n);
 void golden_fail(struct golden_case *c, const char *tensor, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* The case is none of this step mode, by design: neither passed nor failed. */
+void golden_refuse(struct golden_case *c, const char *why);
 
 /* Tensors of a case, [T, N, C, H, W], and the engine's (golden_tensors.c). Missing axes are 1;
  * [T, N, C, L] is one row of L pixels. */
@@ -41,6 +44,27 @@ void golden_put_tensor(const struct tensor_desc *d, void *data, const float *fro
 void golden_compare_tensor(struct golden_case *c, const char *role, const struct tensor_desc *d,
                            const void *data);
 bool golden_only_spikes(const struct safetensors_entry *x);
+
+/* Networks of cases (golden_net.c). A run of time-steps as they come is evaluation: forward only,
+ * with running statistics. */
+bool golden_streams(const struct golden_case *c);
+struct net_options golden_net_options(const struct golden_case *c, const struct net_input *input);
+/* NULL: it cannot be built, which is noted as a failure, or it cannot stream: refused. */
+struct net *golden_net_start(struct golden_case *c, const struct spec_layer *layers,
+                             size_t n_layers, const struct net_options *o);
+/* Parameters by their names in the files, those of the net without `prefix`. all: none may be
+ * missing there. */
+void golden_put_params(struct golden_case *c, struct net *n, const char *prefix, bool all);
+void golden_compare_weights(struct golden_case *c, const struct net *n, const char *prefix);
+void golden_compare_gradients(struct golden_case *c, const struct net *n, const char *prefix);
+/* The forward pass. probe: of node 0, with traces of all time-steps; NULL: none. */
+void golden_forward(const struct golden_case *c, struct net *n, const struct net_step *s,
+                    const struct step_probe *probe);
+/* The backward pass, from up.y to grad.x; not of a stream. */
+void golden_backward(struct golden_case *c, struct net *n, const struct net_step *s);
+/* What was compared since `before` must be all that the case expects of such a run, but `absent`:
+ * a tensor that the engine does not have must not count as right. */
+void golden_check_compared(struct golden_case *c, size_t before, size_t absent);
 
 typedef void golden_run_fn(struct golden_case *c);
 golden_run_fn golden_run_neuron, golden_run_layer, golden_run_surrogate; /* golden_layers.c */

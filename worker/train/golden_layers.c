@@ -253,40 +253,6 @@ static void probe_free(struct step_probe *p)
 }
 
 /* ---- one layer as a net ---------------------------------------------------------------------- */
-static void set_params(struct golden_case *c, struct net *n)
-{
-    for (size_t i = 0; i < net_param_count(n); i++) {
-        const struct net_param *p = net_param(n, i);
-        char role[NET_PARAM_NAME_MAX + 8];
-        (void)snprintf(role, sizeof role, "%s.%s", p->role == NET_BUFFER ? "buf" : "par",
-                       strchr(p->name, '.') + 1);
-        const struct safetensors_entry *t = golden_tensor(c, role);
-        if (t == NULL) continue; /* batch norm without affine: 1 and 0 */
-        if (t->elements != p->logical)
-            golden_fail(c, role, "%zu values, not %zu", t->elements, p->logical);
-        else net_param_write(n, i, t->data);
-    }
-}
-
-static void compare_params(struct golden_case *c, const struct net *n)
-{
-    for (size_t i = 0; i < net_param_count(n); i++) {
-        const struct net_param *p = net_param(n, i);
-        char role[NET_PARAM_NAME_MAX + 8];
-        (void)snprintf(role, sizeof role, "%s.%s", p->role == NET_BUFFER ? "bufout" : "grad",
-                       strchr(p->name, '.') + 1);
-        float *values = mem_calloc(p->logical, sizeof values[0]);
-        if (values == NULL) {
-            golden_fail(c, role, "out of memory");
-            return;
-        }
-        if (p->role == NET_BUFFER) net_param_read(n, i, values);
-        else net_gradient_read(n, i, values);
-        golden_compare(c, role, values, p->logical);
-        mem_free(values);
-    }
-}
-
 static void compare_masked_weight(struct golden_case *c, const struct net *n, size_t t)
 {
     if (!golden_expects(c, "out.masked_weight")) return;
@@ -304,25 +270,21 @@ static void run_net(struct golden_case *c, struct net *n, const struct step_prob
     const struct tensor_desc *d;
     void *x = net_input_data(n, &d);
     golden_put_tensor(d, x, golden_data(c, "in.x"));
-    set_params(c, n);
-    net_set_probe(n, 0, probe);
-    const struct net_step step = { .samples = d->b, .training = train };
-    net_forward(n, &step);
+    golden_put_params(c, n, "0.", false); /* batch norm without affine: 1 and 0 */
+    const struct net_step step = { .samples = d->b, .training = train && !golden_streams(c) };
+    golden_forward(c, n, &step, probe);
     const void *y = net_output(n, &d);
     golden_compare_tensor(c, "out.y", d, y);
-    float *dy = net_output_gradient(n, &d);
-    golden_put_tensor(d, dy, golden_data(c, "up.y"));
-    net_backward(n, &step);
-    const float *dx = net_input_gradient(n, &d);
-    golden_compare_tensor(c, "grad.x", d, dx);
-    compare_params(c, n);
     compare_masked_weight(c, n, d->t);
+    if (!golden_streams(c)) golden_backward(c, n, &step);
+    golden_compare_gradients(c, n, "0.");
     golden_compare_tensor(c, "out.u_seq", &probe->u.desc, probe->u.data);
     golden_compare_tensor(c, "out.h_seq", &probe->u.desc, probe->u.data);
     golden_compare_tensor(c, "out.v_seq", &probe->v.desc, probe->v.data);
     golden_compare_tensor(c, "out.spike", &probe->spikes.desc, probe->spikes.data);
     compare_last(c, "out.v_last", &probe->v);
     compare_last(c, "out.w_last", &probe->w);
+    if (golden_streams(c)) return;
     golden_compare_tensor(c, "grad.v0", &probe->dv0.desc, probe->dv0.data);
     golden_compare_tensor(c, "grad.w0", &probe->dw0.desc, probe->dw0.data);
 }
@@ -330,20 +292,28 @@ static void run_net(struct golden_case *c, struct net *n, const struct step_prob
 static void run_layer(struct golden_case *c, const struct spec_layer *l, struct golden_dims d,
                       bool bits, const struct step_probe *probe)
 {
-    struct err e = { 0 };
-    struct net *n = NULL;
-    const struct net_options o = {
-        .input = { .b = d.n, .t = d.t, .c = d.c, .h = d.h, .w = d.w, .bits = bits },
-        .training = true, .shards = 1, .input_gradient = true,
-        .threads = c->options->threads, .isa = c->options->isa,
-        .span_steps = c->options->span_steps, .path = c->options->path, .trace = c->trace,
-    };
+    const struct net_input in = { .b = d.n, .t = d.t, .c = d.c, .h = d.h, .w = d.w,
+                                  .bits = bits };
+    const struct net_options o = golden_net_options(c, &in);
+    const size_t before = c->compared;
     c->variant = bits ? "bits" : NULL;
-    if (net_build(&n, l, 1, 0, &o, &e) != 0 || net_start(n, &e) != 0)
-        golden_fail(c, "", "%s", e.text);
-    else run_net(c, n, probe, json_get_bool(c->hp, "train", true));
+    struct net *n = golden_net_start(c, l, 1, &o);
+    if (n != NULL) {
+        run_net(c, n, probe, json_get_bool(c->hp, "train", true));
+        golden_check_compared(c, before, golden_expects(c, "out.primitive"));
+    }
     net_destroy(n);
     c->variant = NULL;
+}
+
+/* Batch norm and dropout of a training pass are none of a stream. */
+static bool evaluates(struct golden_case *c, const struct spec_layer *l)
+{
+    if (l->type != SPEC_BATCH_NORM && l->type != SPEC_DROPOUT) return true;
+    if (!golden_streams(c) || !json_get_bool(c->hp, "train", true)) return true;
+    golden_refuse(c, l->type == SPEC_DROPOUT ? "dropout of a training pass"
+                                             : "batch statistics of a training pass");
+    return false;
 }
 
 /* Inputs that are spikes run twice: as floats and as bits. */
@@ -358,6 +328,7 @@ static void run_one_layer(struct golden_case *c, struct spec_layer *l)
     struct step_probe probe = { 0 };
     bool ok = true;
     (void)snprintf(l->path, sizeof l->path, "0");
+    if (!evaluates(c, l)) return;
     if (l->type == SPEC_NEURON) ok = probe_neuron(c, d, &probe);
     if (strcmp(c->op, "dropout_mask") == 0) ok = probe_keep(c, d, &probe);
     if (!ok) golden_fail(c, "", "no mask, or out of memory");

@@ -169,37 +169,6 @@ static bool read_spec(struct trajectory *t)
 }
 
 /* ---- training -------------------------------------------------------------------------------- */
-static void set_params(struct trajectory *t)
-{
-    for (size_t i = 0; i < net_param_count(t->net); i++) {
-        const struct net_param *p = net_param(t->net, i);
-        char role[NET_PARAM_NAME_MAX + 8];
-        (void)snprintf(role, sizeof role, "%s.%s", p->role == NET_BUFFER ? "buf" : "par", p->name);
-        const struct safetensors_entry *v = golden_tensor(t->c, role);
-        if (v == NULL || v->elements != p->logical)
-            golden_fail(t->c, role, "missing or of another size");
-        else net_param_write(t->net, i, v->data);
-    }
-}
-
-static void compare_params(struct trajectory *t)
-{
-    for (size_t i = 0; i < net_param_count(t->net); i++) {
-        const struct net_param *p = net_param(t->net, i);
-        char role[NET_PARAM_NAME_MAX + 16];
-        (void)snprintf(role, sizeof role, "%s.%s", p->role == NET_BUFFER ? "bufout" : "out.par",
-                       p->name);
-        float *values = mem_calloc(p->logical, sizeof values[0]);
-        if (values == NULL) {
-            golden_fail(t->c, role, "out of memory");
-            return;
-        }
-        net_param_read(t->net, i, values);
-        golden_compare(t->c, role, values, p->logical);
-        mem_free(values);
-    }
-}
-
 /* in.x.<i> [T, N, C, H, W] and in.target.<i> [N]. */
 static bool load_batch(struct trajectory *t, size_t i, uint32_t *labels)
 {
@@ -249,11 +218,11 @@ static void train(struct trajectory *t)
         golden_fail(t->c, "", "%s", e.text);
         return;
     }
-    set_params(t);
+    golden_put_params(t->c, t->net, "", true);
     run_steps(t, &trainer, losses);
     if (t->c->failures == 0) {
         golden_compare(t->c, "out.loss", losses, t->steps);
-        compare_params(t);
+        golden_compare_weights(t->c, t->net, "");
     }
     optimizer_deinit(&trainer.optimizer);
 }
@@ -261,7 +230,6 @@ static void train(struct trajectory *t)
 void golden_run_trajectory(struct golden_case *c)
 {
     struct trajectory t = { .c = c };
-    struct err e = { 0 };
     const struct safetensors_entry *x = golden_tensor(c, "in.x.0");
     if (!read_spec(&t)) return;
     if (x == NULL || x->n_dims != 5) {
@@ -269,14 +237,11 @@ void golden_run_trajectory(struct golden_case *c)
         return;
     }
     const bool bits = strcmp(json_get_string(c->hp, "input", ""), "spikes") == 0;
-    const struct net_options o = {
-        .input = { .b = t.batch, .t = t.t, .c = x->dims[2], .h = x->dims[3], .w = x->dims[4],
-                   .bits = bits },
-        .training = true, .shards = 1, .threads = c->options->threads, .isa = c->options->isa,
-        .span_steps = c->options->span_steps, .path = c->options->path, .trace = c->trace,
-    };
-    if (net_build(&t.net, t.layers, t.spec.n_layers, 0, &o, &e) != 0 || net_start(t.net, &e) != 0)
-        golden_fail(c, "", "%s", e.text);
-    else train(&t);
+    const struct net_input in = { .b = t.batch, .t = t.t, .c = x->dims[2], .h = x->dims[3],
+                                  .w = x->dims[4], .bits = bits };
+    struct net_options o = golden_net_options(c, &in);
+    o.input_gradient = false;
+    t.net = golden_net_start(c, t.layers, t.spec.n_layers, &o);
+    if (t.net != NULL) train(&t);
     net_destroy(t.net);
 }
