@@ -34,6 +34,15 @@ gradients() {
     else fault 'gradients' "$(grep -a 'limits at\|Assertion\|FAIL' "$log" | head -n 3 | tr '\n' ' ')"; fi
 }
 
+# Every cell of the golden matrix: instruction sets, threads, step modes, paths.
+golden() {
+    local log=$folder/golden.log what='golden cases: instruction sets x 1, 2, 3 and 8 threads x step modes x paths'
+    if [ -z "${SPIKED_TEST_GOLDEN:-}" ]; then row "$what" 'skipped: SPIKED_TEST_GOLDEN names no folder'; return; fi
+    if SPIKED_PROVE=1 bash tests/run.sh golden >"$log" 2>&1; then
+        row "$what" "$(sed -n 's/^ *\([0-9]* runs: .*\)/\1/p' "$log")"
+    else fault "$what" "$(awk 'NF >= 7 && $7 + 0 > 0' "$log" | head -n 3 | tr -s '\n ' ' ')"; fi
+}
+
 presets() {
     local log=$folder/presets.log line
     SPIKED_PRESETS=full build/tests/integration/test_preset_memory >"$log" 2>&1 || fault 'memory of presets' "$(grep -a planned "$log" | tail -n 1)"
@@ -88,6 +97,7 @@ train() {
 
 echo '| date | commit | machine | what | result |'
 gradients
+golden
 campaign
 peer
 depth
