@@ -157,7 +157,8 @@ static void add_neurons(struct text *t)
         add_params(t, m[i].params, m[i].n_params);
         add(t, " |\n");
     }
-    add(t, "\nSerial neurons (all but `gated_lif`, which has `scope` alone, and the `psn` family) "
+    add(t, "\nSerial neurons (all but `gated_lif`, which has `scope` alone, those that never "
+           "spike, which have `decay_input` alone and no surrogate, and the `psn` family) "
            "also take `v_reset` (a number, default 0; `null` is a soft reset) and:\n");
     add_head(t);
     add_rows(t, spec_serial_fields, spec_serial_fields_count);

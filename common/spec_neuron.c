@@ -31,8 +31,8 @@ static const struct spec_surrogate_kind surrogates[] = {
 };
 static const struct spec_neuron_model models[] = {
 #define NEURON(id, name, traits, meaning, ...) \
-    { name, ROWS(neuron_##id##_params), traits, ((traits) & (SPEC_SERIAL | SPEC_GATED)) != 0, \
-      meaning },
+    { name, ROWS(neuron_##id##_params), traits, \
+      ((traits) & (SPEC_SERIAL | SPEC_GATED | SPEC_SILENT)) != 0, meaning },
 #include "common/spec_neurons.def"
 #undef NEURON
 };
@@ -252,8 +252,11 @@ static void read_v_reset(const cJSON *item, const char *pointer, struct spec_neu
 static bool shares(const struct spec_neuron_model *m, const char *name)
 {
     return (m->traits & SPEC_SERIAL) != 0 ||
-           ((m->traits & SPEC_GATED) != 0 && strcmp(name, "scope") == 0);
+           ((m->traits & SPEC_GATED) != 0 && strcmp(name, "scope") == 0) ||
+           ((m->traits & SPEC_SILENT) != 0 && strcmp(name, "decay_input") == 0);
 }
+
+static bool fires(const struct spec_neuron_model *m) { return (m->traits & SPEC_SILENT) == 0; }
 
 static bool read_serial(const cJSON *item, const char *pointer, struct spec_neuron *n,
                         struct json_faults *faults)
@@ -283,7 +286,7 @@ static void stray(const struct spec_neuron *n, const char *name, const char *poi
         if (shares(m, spec_serial_fields[i].name)) names[count++] = spec_serial_fields[i].name;
     }
     if (shares(m, "v_reset")) names[count++] = "v_reset";
-    names[count++] = "surrogate";
+    if (fires(m)) names[count++] = "surrogate";
     names[count++] = "model";
     if (json_nearest(name, names, count) != NULL) {
         spec_unknown_field(name, names, count, pointer, faults);
@@ -315,7 +318,7 @@ void spec_read_neuron(const cJSON *json, const char *pointer, const struct spec_
         bool mine = strcmp(item->string, "model") != 0;
         for (size_t i = 0; i < n_skip; i++) mine = mine && strcmp(item->string, skip[i]) != 0;
         if (!mine) continue;
-        if (strcmp(item->string, "surrogate") == 0) {
+        if (fires(m) && strcmp(item->string, "surrogate") == 0) {
             spec_read_surrogate(item, here, &out->surrogate, faults);
         } else if (!read_param(m->params, m->n_params, item, here, out->params, faults) &&
                    !read_serial(item, here, out, faults)) {
@@ -349,6 +352,7 @@ bool spec_write_neuron(cJSON *object, const struct spec_neuron *n)
     const struct spec_neuron_model *m = &models[n->model];
     bool ok = cJSON_AddStringToObject(object, "model", m->name) != NULL &&
               write_params(object, m->params, m->n_params, n->params) && write_shared(object, n);
+    if (!fires(m)) return ok;
     cJSON *surrogate = ok ? spec_write_surrogate(&n->surrogate) : NULL;
     if (surrogate != NULL && cJSON_AddItemToObject(object, "surrogate", surrogate)) return true;
     cJSON_Delete(surrogate);

@@ -38,13 +38,16 @@ struct spec_surrogate {
     int kind; /* index into the table = order of spec_surrogates.def */
     double params[SPEC_SURROGATE_PARAMS_MAX];
 };
-/* Traits of a model, the third column of its row; 0: the PSN family. */
+/* Traits of a model, the third column of its row; 0: the PSN family. One of serial, gated, silent
+ * says that it has a state. */
 #define SPEC_SERIAL 1u   /* has a state, and the fields that all serial neurons share */
 #define SPEC_GATED 2u    /* has a state; of the shared fields only `scope` */
 #define SPEC_ANALOG 4u   /* puts out values, not spikes */
 #define SPEC_TAU 8u      /* learns a time constant */
 #define SPEC_LEARNS(n) ((unsigned)(n) << 4)           /* n parameters, each sized by `scope` */
 #define SPEC_LEARNS_EACH_STEP(n) ((unsigned)(n) << 8) /* n such parameters for every time-step */
+#define SPEC_LEARNS_ANY (SPEC_LEARNS(15) | SPEC_LEARNS_EACH_STEP(15))
+#define SPEC_SILENT (1u << 12) /* has a state, never fires; of the shared fields `decay_input` */
 struct spec_neuron_model {
     const char *name; /* "plif" */
     const struct spec_param *params; /* beyond those that all serial neurons share */

@@ -27,7 +27,7 @@ bool spec_monitor_fits(enum spec_monitor_type type, const struct spec_layer *l)
                l->type == SPEC_CONV1D || l->type == SPEC_CONV_TRANSPOSE2D ||
                l->type == SPEC_GROUP_NORM || l->type == SPEC_THRESHOLD_BATCH_NORM ||
                l->type == SPEC_TEMPORAL_BATCH_NORM || l->type == SPEC_RECURRENT ||
-               (traits & SPEC_SERIAL && neuron->learn_threshold) || traits >= SPEC_LEARNS(1) ||
+               (traits & SPEC_SERIAL && neuron->learn_threshold) || (traits & SPEC_LEARNS_ANY) ||
                parallel;
     }
     return false;

@@ -5,10 +5,15 @@
 
 #include "worker/neurons/isa_serial_types.h"
 
+/* r: the potential that v leaks to; a model may bring its own. */
+#ifndef LEAK_REST
+#define LEAK_REST(run) ((run)->n->v_reset)
+#endif
+
 /* decay_input: h = v + (x - (v - r)) a;  else h = v - (v - r) a + x. */
 LANES_INLINE lanes_f leak_charge(const struct serial_cell *m, lanes_f v, lanes_f x)
 {
-    lanes_f above = v - m->n->v_reset;
+    lanes_f above = v - LEAK_REST(m->r);
     if (m->n->decay_input) return v + (x - above) * m->p[0];
     return v - above * m->p[0] + x;
 }

@@ -23,6 +23,8 @@
  *   SERIAL_STEP_SUM                     one parameter more, for every step; f->step is its gradient
  *   SERIAL_LEARNED(m)                   loads m->p from the model's parameters
  *   SERIAL_STORES                       1: backward needs w or the threshold of every step
+ *   SERIAL_SILENT                       1: never fires, is never reset; y = v = h
+ *   SERIAL_START_V(r)                   v before the first step; default v_reset
  *
  * The simple models have no second state and one threshold: forward keeps v of 64 channels in
  * registers and writes 64 spikes as one word, backward keeps h and g of a column in scratch. All
@@ -37,6 +39,15 @@
 
 #include "worker/neurons/isa_serial_types.h"
 
+#ifdef SERIAL_SILENT
+#define SERIAL_RESET(m, h, spike) ((void)(spike), h)
+#define SERIAL_THRESHOLD(m, s) ((void)(m), (void)(s), lanes_set(0.0f)) /* of the trace h - theta */
+#define SERIAL_OUTPUT(m, h) ((void)(m), h)
+#define SERIAL_FIRED(m, k, ds, f) ((void)(ds), (f)->dv)
+#define SERIAL_DIRECT(m, k, ds, f) (ds)
+#else
+#define SERIAL_SILENT 0
+#endif
 #ifndef SERIAL_FIRED
 #define SERIAL_FIRED serial_fired
 #endif
@@ -54,6 +65,9 @@
 #else
 #define SERIAL_SECOND 0
 #define SERIAL_NEXT(m, s, x, h, spike) ((void)(x), (s).w)
+#endif
+#ifndef SERIAL_START_V
+#define SERIAL_START_V(r) ((r)->n->v_reset)
 #endif
 #ifndef SERIAL_START_W
 #define SERIAL_START_W(r) ((void)(r), 0.0f)
@@ -93,7 +107,7 @@ LANES_INLINE struct serial_fire serial_step(const struct serial_cell *m, struct 
         f.resting = lanes_gt(*rest, lanes_set(0.0f));
         f.h = lanes_select(f.resting, before.v, f.h);
     }
-    f.spike = lanes_ge(f.h, f.theta);
+    f.spike = SERIAL_SILENT ? lanes_first(0) : lanes_ge(f.h, f.theta);
     if (rests) f.spike = lanes_without(f.spike, f.resting);
     s->w = SERIAL_NEXT(m, before, x, f.h, f.spike);
     s->v = SERIAL_RESET(m, f.h, f.spike);
@@ -108,7 +122,7 @@ LANES_INLINE struct serial_fire serial_step(const struct serial_cell *m, struct 
 LANES_INLINE struct serial_state serial_start(const struct serial_cell *m)
 {
     const struct neuron_cells *c = m->c;
-    struct serial_state s = { lanes_set(m->n->v_reset), lanes_set(SERIAL_START_W(m->r)) };
+    struct serial_state s = { lanes_set(SERIAL_START_V(m->r)), lanes_set(SERIAL_START_W(m->r)) };
     if (c->v0.data != NULL) s.v = lanes_load(plane_at(&c->v0, 0, m->at, m->block));
     if (c->w0.data != NULL) s.w = lanes_load(plane_at(&c->w0, 0, m->at, m->block));
     if (c->before.data == NULL) return s;
@@ -393,7 +407,9 @@ LANES_INLINE void serial_column_backward(const struct neuron_run *r, const struc
     float *h = r->scratch, *g = h + n->t * NEURON_COLUMN;
     const size_t stride = blocks * LANES;
     serial_recompute(r, c, at, w, blocks, h);
-    n->surrogate.gradient(n->surrogate.k, h, n->v_threshold, g, (c->t.end - c->t.begin) * stride);
+    if (!SERIAL_SILENT)
+        n->surrogate.gradient(n->surrogate.k, h, n->v_threshold, g,
+                              (c->t.end - c->t.begin) * stride);
     for (size_t j = 0; j < blocks; j++) {
         const struct serial_cell m = serial_cell_at(r, c, at, w * CELL_BLOCKS + j, false);
         const struct serial_planes p = { .h = h + j * LANES, .g = g + j * LANES, .stride = stride };
