@@ -10,8 +10,8 @@
 
 static const char *const kind_names[] = { "if",         "lif",  "plif", "qif",      "eif",
                                           "izhikevich", "klif", "liaf", "cuba_lif", "alif",
-                                          "gated_lif" };
-enum kind { IF, LIF, PLIF, QIF, EIF, IZHIKEVICH, KLIF, LIAF, CUBA, ALIF, GATED };
+                                          "gated_lif", "non_spiking_if" };
+enum kind { IF, LIF, PLIF, QIF, EIF, IZHIKEVICH, KLIF, LIAF, CUBA, ALIF, GATED, SILENT_IF };
 enum { ALPHA, BETA, GAMMA, TAU, V_THRESHOLD, LINEAR_DECAY, V_SUBRESET, CONDUCT }; /* of GATED */
 
 struct cell {
@@ -57,6 +57,9 @@ static enum kind kind_of(const struct reference_neuron *r)
     return IF;
 }
 
+/* Never fires and is never reset. */
+static bool silent(const struct cell *k) { return k->kind == SILENT_IF; }
+
 /* v_threshold is learned behind the model's own parameters. */
 static size_t threshold_param(enum kind kind) { return kind == PLIF || kind == KLIF ? 1 : 0; }
 
@@ -76,7 +79,13 @@ static struct cell cell_of(const struct reference_neuron *r, size_t i)
         k.values = channels * pixels;
     }
     if (k.kind == PLIF) k.a = sigmoid(learned(&k, 0));
-    else if (k.kind != IF && k.kind != CUBA && k.kind != GATED) k.a = 1.0 / param(&k, "tau");
+    else if (k.kind != IF && k.kind != CUBA && k.kind != GATED && k.kind != SILENT_IF)
+        k.a = 1.0 / param(&k, "tau");
+    if (silent(&k)) {
+        k.rest = 0.0;
+        k.theta = 0.0;
+        return k;
+    }
     if (k.kind == GATED) { /* shares none of the serial fields */
         k.theta = gate(&k, V_THRESHOLD, 0);
         return k;
@@ -101,7 +110,8 @@ static double charge(const struct cell *k, double v, double w, double x, size_t 
 {
     const bool decay = k->r->spec->decay_input;
     switch (k->kind) {
-    case IF: return v + x;
+    case IF:
+    case SILENT_IF: return v + x;
     case LIF:
     case PLIF:
     case KLIF:
@@ -144,7 +154,7 @@ static double scale_of(const struct cell *k)
 static double reset(const struct cell *k, const struct moment *m)
 {
     if (m->resting) return m->v;
-    if (k->kind == GATED) return m->h;
+    if (k->kind == GATED || silent(k)) return m->h;
     const double h = m->h / scale_of(k);
     if (k->r->spec->soft_reset) return h - m->s * k->theta / scale_of(k);
     return (1.0 - m->s) * h + m->s * k->r->spec->v_reset;
@@ -169,6 +179,12 @@ static double activated(const struct cell *k, const struct moment *m)
     return param(k, "threshold_related") != 0 ? m->u : m->h;
 }
 
+static double output(const struct cell *k, const struct moment *m)
+{
+    if (silent(k)) return m->h;
+    return k->kind == LIAF ? activation(k, activated(k, m), false) : m->s;
+}
+
 static void walk(const struct cell *k, struct moment *history)
 {
     const struct reference_neuron *r = k->r;
@@ -183,7 +199,7 @@ static void walk(const struct cell *k, struct moment *history)
         m.c = charge(k, v, w, m.x, t);
         m.h = m.resting ? v : k->kind == KLIF ? fmax(learned(k, 0) * m.c, 0.0) : m.c;
         m.u = m.h - k->theta - (k->kind == ALIF ? param(k, "beta") * w : 0.0);
-        m.s = m.resting ? 0.0 : fire(r, m.u);
+        m.s = m.resting || silent(k) ? 0.0 : fire(r, m.u);
         if (rest > 0) rest--;
         if (!m.resting && m.u >= 0.0) rest = k->refractory;
         v = reset(k, &m);
@@ -191,7 +207,7 @@ static void walk(const struct cell *k, struct moment *history)
         r->u[at] = m.u;
         r->s[at] = m.s;
         r->v[at] = v;
-        if (r->y != NULL) r->y[at] = k->kind == LIAF ? activation(k, activated(k, &m), false) : m.s;
+        if (r->y != NULL) r->y[at] = output(k, &m);
         if (history != NULL) history[t] = m;
     }
 }
@@ -235,7 +251,8 @@ static void charge_back(const struct cell *k, const struct moment *m, size_t t, 
     const double own = *dw;
     *dx = dh * k->a;
     switch (k->kind) {
-    case IF: *dx = *dv = dh; break;
+    case IF:
+    case SILENT_IF: *dx = *dv = dh; break;
     case KLIF:
     case PLIF:
     case LIF:
@@ -269,7 +286,7 @@ static double reset_back(const struct cell *k, const struct moment *m, double dv
 {
     const struct spec_neuron *spec = k->r->spec;
     const double scale = scale_of(k);
-    if (k->kind == GATED || m->resting) {
+    if (k->kind == GATED || silent(k) || m->resting) {
         *dh += dv;
         return 0.0;
     }
@@ -288,7 +305,7 @@ static void step_back(const struct cell *k, const struct moment *m, size_t t, do
                       double *dv, double *dw)
 {
     const struct spec_neuron *spec = k->r->spec;
-    double dh = 0.0, ds = k->kind == LIAF ? 0.0 : dy, dtheta = 0.0;
+    double dh = silent(k) ? dy : 0.0, ds = k->kind == LIAF || silent(k) ? 0.0 : dy, dtheta = 0.0;
     ds += reset_back(k, m, *dv, &dh);
     if (k->kind == LIAF) {
         const double direct = dy * activation(k, activated(k, m), true);

@@ -90,6 +90,9 @@ Test(spec_neuron, foreign_fields_are_refused, .timeout = 5)
         { "lif", "refractory_steps", "-1", false },
         { "alif", "refractory_steps", "3", true },
         { "cuba_lif", "v_reset", "null", true },
+        { "non_spiking_if", "surrogate", "\"atan\"", false },
+        { "non_spiking_if", "detach_reset", "true", false },
+        { "non_spiking_if", "tau", "2", false },
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct spec s = { 0 };
@@ -169,8 +172,8 @@ Test(spec_neuron, recurrent_layers, .timeout = 5)
     cr_expect_eq(spec_layer_parameters(&s.layers[0], image, 4), 20);
     cr_expect_eq(spec_layer_shape(&s.layers[0], image, &out, &e), 0);
     spec_deinit(&s);
-    static const char *const wrong[] = { "psn", "liaf", "sliding_psn" };
-    for (size_t i = 0; i < 3; i++) {
+    static const char *const wrong[] = { "psn", "liaf", "sliding_psn", "non_spiking_if" };
+    for (size_t i = 0; i < 4; i++) {
         char fields[80];
         (void)snprintf(fields, sizeof fields, ",\"neuron\":{\"model\":\"%s\"}", wrong[i]);
         cr_assert_eq(parse_recurrent(fields, &s), ERR_SPEC, "%s", wrong[i]);

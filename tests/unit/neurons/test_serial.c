@@ -35,6 +35,7 @@ static struct spec_neuron spec_of(int model)
     set(&s, "tau", 1.7);
     set(&s, "a", 0.3);
     set(&s, "b", 0.2);
+    set(&s, "v_rest", -0.05);
     set(&s, "w_rest", 0.05);
     set(&s, "tau_adaptation", 3.0);
     set(&s, "theta_rh", 4.0); /* so that no soft reset lets a potential run away */
@@ -51,7 +52,7 @@ static void each_model(void (*f)(int model))
         f((int)i);
         serial++;
     }
-    cr_assert_geq(serial, 11);
+    cr_assert_geq(serial, 12);
 }
 
 /* Options of a number: resets, detached or not, scopes, learned threshold, refractory steps. */

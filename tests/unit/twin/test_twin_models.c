@@ -15,6 +15,11 @@ static void options(const struct spec_neuron_model *m, bool soft, size_t i, char
         if (strcmp(m->name, "psn") != 0) (void)snprintf(out, TEXT, ",'k':%zu", 1 + i % 4);
         return;
     }
+    if ((m->traits & SPEC_SILENT) != 0) {
+        (void)snprintf(out, TEXT, ",'decay_input':%s%s", i / 2 % 2 == 0 ? "true" : "false",
+                       m->n_params > 1 ? ",'v_rest':0.1" : "");
+        return;
+    }
     if ((m->traits & SPEC_SERIAL) == 0) {
         (void)snprintf(out, TEXT, ",'scope':'%s'", scopes[i / 3 % 3]);
         return;
@@ -36,16 +41,17 @@ static void each(void (*fn)(const struct twin_case *c, const struct engine_plan 
     size_t models, surrogates;
     const struct spec_neuron_model *m = spec_neuron_models(&models);
     const struct spec_surrogate_kind *g = spec_surrogate_kinds(&surrogates);
-    cr_assert(models >= 14 && surrogates >= 17);
+    cr_assert(models >= 15 && surrogates >= 17);
     for (size_t i = 0; i < models * surrogates * 2; i++) {
         const size_t model = i / 2 / surrogates, kind = i / 2 % surrogates;
-        char own[TEXT], network[2 * TEXT];
+        char own[TEXT], surrogate[TEXT] = "", network[3 * TEXT];
         if (i % every != 0) continue;
         options(&m[model], i % 2 == 1, i / 2, own);
+        if ((m[model].traits & SPEC_SILENT) == 0)
+            (void)snprintf(surrogate, TEXT, ",'surrogate':{'type':'%s'}", g[kind].name);
         (void)snprintf(network, sizeof network,
-                       "'layers':[{'type':'batch_norm'},{'type':'neuron','model':'%s',"
-                       "'surrogate':{'type':'%s'}%s}]",
-                       m[model].name, g[kind].name, own);
+                       "'layers':[{'type':'batch_norm'},{'type':'neuron','model':'%s'%s%s}]",
+                       m[model].name, surrogate, own);
         const struct twin_case c = {
             .name = network, .network = network, .in = { 5, 2, 1 + i % 20, 2, 3 }, .seed = i
         };
