@@ -10,8 +10,10 @@
 
 static const char *const kind_names[] = { "if",         "lif",  "plif", "qif",      "eif",
                                           "izhikevich", "klif", "liaf", "cuba_lif", "alif",
-                                          "gated_lif", "non_spiking_if" };
-enum kind { IF, LIF, PLIF, QIF, EIF, IZHIKEVICH, KLIF, LIAF, CUBA, ALIF, GATED, SILENT_IF };
+                                          "gated_lif", "non_spiking_if", "non_spiking_lif" };
+enum kind {
+    IF, LIF, PLIF, QIF, EIF, IZHIKEVICH, KLIF, LIAF, CUBA, ALIF, GATED, SILENT_IF, SILENT_LIF
+};
 enum { ALPHA, BETA, GAMMA, TAU, V_THRESHOLD, LINEAR_DECAY, V_SUBRESET, CONDUCT }; /* of GATED */
 
 struct cell {
@@ -58,7 +60,7 @@ static enum kind kind_of(const struct reference_neuron *r)
 }
 
 /* Never fires and is never reset. */
-static bool silent(const struct cell *k) { return k->kind == SILENT_IF; }
+static bool silent(const struct cell *k) { return k->kind == SILENT_IF || k->kind == SILENT_LIF; }
 
 /* v_threshold is learned behind the model's own parameters. */
 static size_t threshold_param(enum kind kind) { return kind == PLIF || kind == KLIF ? 1 : 0; }
@@ -82,7 +84,7 @@ static struct cell cell_of(const struct reference_neuron *r, size_t i)
     else if (k.kind != IF && k.kind != CUBA && k.kind != GATED && k.kind != SILENT_IF)
         k.a = 1.0 / param(&k, "tau");
     if (silent(&k)) {
-        k.rest = 0.0;
+        k.rest = k.kind == SILENT_LIF ? param(&k, "v_rest") : 0.0;
         k.theta = 0.0;
         return k;
     }
@@ -117,6 +119,7 @@ static double charge(const struct cell *k, double v, double w, double x, size_t 
     case KLIF:
     case LIAF:
     case ALIF:
+    case SILENT_LIF:
         return decay ? v + (x - (v - k->rest)) * k->a : v - (v - k->rest) * k->a + x;
     case QIF:
     case IZHIKEVICH:
@@ -258,6 +261,7 @@ static void charge_back(const struct cell *k, const struct moment *m, size_t t, 
     case LIF:
     case LIAF:
     case ALIF:
+    case SILENT_LIF:
         *dx = decay ? dh * k->a : dh;
         *dv = dh * (1.0 - k->a);
         if (k->kind == PLIF)

@@ -93,6 +93,13 @@ Test(spec_neuron, foreign_fields_are_refused, .timeout = 5)
         { "non_spiking_if", "surrogate", "\"atan\"", false },
         { "non_spiking_if", "detach_reset", "true", false },
         { "non_spiking_if", "tau", "2", false },
+        { "non_spiking_lif", "v_threshold", "1", false },
+        { "non_spiking_lif", "v_reset", "0", false },
+        { "non_spiking_lif", "learn_threshold", "true", false },
+        { "non_spiking_lif", "refractory_steps", "1", false },
+        { "non_spiking_lif", "scope", "\"channel\"", false },
+        { "non_spiking_lif", "decay_input", "false", true },
+        { "non_spiking_lif", "v_rest", "-0.5", true },
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct spec s = { 0 };
@@ -119,6 +126,7 @@ Test(spec_neuron, parameters_follow_the_scope, .timeout = 5)
         { ",\"model\":\"plif\",\"scope\":\"channel\"", 5 },
         { ",\"model\":\"plif\",\"scope\":\"neuron\",\"learn_threshold\":true", 2 * 5 * 6 },
         { ",\"model\":\"klif\",\"scope\":\"neuron\"", 5 * 6 },
+        { ",\"model\":\"non_spiking_lif\"", 0 },
         { ",\"model\":\"gated_lif\"", 7 + 4 },
         { ",\"model\":\"gated_lif\",\"scope\":\"channel\"", (7 + 4) * 5 },
     };
@@ -172,7 +180,7 @@ Test(spec_neuron, recurrent_layers, .timeout = 5)
     cr_expect_eq(spec_layer_parameters(&s.layers[0], image, 4), 20);
     cr_expect_eq(spec_layer_shape(&s.layers[0], image, &out, &e), 0);
     spec_deinit(&s);
-    static const char *const wrong[] = { "psn", "liaf", "sliding_psn", "non_spiking_if" };
+    static const char *const wrong[] = { "psn", "liaf", "sliding_psn", "non_spiking_lif" };
     for (size_t i = 0; i < 4; i++) {
         char fields[80];
         (void)snprintf(fields, sizeof fields, ",\"neuron\":{\"model\":\"%s\"}", wrong[i]);

@@ -129,6 +129,7 @@ Test(stream, neurons_carry_what_they_must, .timeout = 60)
         AROUND("\"model\":\"gated_lif\",\"scope\":\"channel\""),
         AROUND("\"model\":\"gated_lif\""),
         AROUND("\"model\":\"non_spiking_if\""),
+        AROUND("\"model\":\"non_spiking_lif\",\"v_rest\":0.3"),
         AROUND("\"model\":\"masked_psn\",\"k\":1"),
         AROUND("\"model\":\"masked_psn\",\"k\":3"),
         AROUND("\"model\":\"masked_psn\",\"k\":9"),

@@ -41,7 +41,7 @@ static void each(void (*fn)(const struct twin_case *c, const struct engine_plan 
     size_t models, surrogates;
     const struct spec_neuron_model *m = spec_neuron_models(&models);
     const struct spec_surrogate_kind *g = spec_surrogate_kinds(&surrogates);
-    cr_assert(models >= 15 && surrogates >= 17);
+    cr_assert(models >= 16 && surrogates >= 17);
     for (size_t i = 0; i < models * surrogates * 2; i++) {
         const size_t model = i / 2 / surrogates, kind = i / 2 % surrogates;
         char own[TEXT], surrogate[TEXT] = "", network[3 * TEXT];

@@ -260,7 +260,7 @@ Test(twin_neurons, gradients_are_slopes, .timeout = 120)
                 checked++;
             }
     }
-    cr_assert_geq(checked, 2 * 14 * 15);
+    cr_assert_geq(checked, 2 * 14 * 16);
     report("neurons, reset attached");
 }
 
