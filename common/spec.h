@@ -251,7 +251,12 @@ struct spec_loss {
     double label_smoothing; /* cross_entropy */
     double lambda, means;   /* tet */
 };
-enum spec_readout { SPEC_READOUT_MEAN, SPEC_READOUT_LAST, SPEC_READOUT_MAX_MEMBRANE };
+enum spec_readout {
+    SPEC_READOUT_MEAN,
+    SPEC_READOUT_LAST,
+    SPEC_READOUT_MAX_MEMBRANE,
+    SPEC_READOUT_MAX_ABS_MEMBRANE /* the potential of largest magnitude, with its sign */
+};
 #define SPEC_GROUPS_MAX 16
 struct spec_parameter_group {
     char match[SPEC_PATH_MAX]; /* glob over parameter names: "*.bias" */

@@ -170,6 +170,21 @@ static void check_schedule(const struct spec_schedule *s, struct json_faults *fa
     }
 }
 
+/* Readouts of potentials: not of a last layer that spikes. */
+static void check_readout(const struct spec *s, struct json_faults *faults)
+{
+    const enum spec_readout r = s->train.readout;
+    const bool potentials = r == SPEC_READOUT_MAX_MEMBRANE || r == SPEC_READOUT_MAX_ABS_MEMBRANE;
+    if (!potentials || s->n_layers == 0) return;
+    size_t count;
+    const struct spec_neuron *last = spec_layer_neuron(&s->layers[s->n_layers - 1]);
+    if (last == NULL || (spec_neuron_models(&count)[last->model].traits & SPEC_ANALOG)) return;
+    json_fault_add(faults, "/train/readout", "not_allowed",
+                   "%s reads potentials, but the last layer spikes: end the network with a layer "
+                   "that gives numbers, as non_spiking_lif does",
+                   r == SPEC_READOUT_MAX_MEMBRANE ? "max_membrane" : "max_abs_membrane");
+}
+
 static void check_train(const struct spec *s, struct json_faults *faults)
 {
     const struct spec_train *t = &s->train;
@@ -178,12 +193,7 @@ static void check_train(const struct spec *s, struct json_faults *faults)
                        "must be a power of two and at most batch_size, got %lld",
                        (long long)t->shards);
     }
-    if (t->readout == SPEC_READOUT_MAX_MEMBRANE && s->n_layers > 0 &&
-        spec_layer_neuron(&s->layers[s->n_layers - 1]) != NULL) {
-        json_fault_add(faults, "/train/readout", "not_allowed",
-                       "max_membrane reads potentials, but the last layer spikes: end the network "
-                       "with a layer that gives numbers");
-    }
+    check_readout(s, faults);
     check_schedule(&t->schedule, faults);
     if (t->early_stop.patience > 0 && s->dataset.validation_fraction <= 0)
         json_fault_add(faults, "/train/early_stop", "not_allowed",

@@ -202,9 +202,10 @@ static const struct spec_field train_fields[] = {
     { "loss", FIELD_OBJECT, SPEC_RESULT, T(loss), .object = &loss_object,
       .meaning = "what is made small" },
     { "readout", FIELD_CHOICE, SPEC_RESULT, T(readout), SPEC_READOUT_MEAN,
-      .choices = "mean|last|max_membrane",
-      .meaning = "output of the network: mean over time, that of the last time-step, or the largest"
-                 " over time; max_membrane is of potentials: the last layer must not be a neuron" },
+      .choices = "mean|last|max_membrane|max_abs_membrane",
+      .meaning = "output of the network: mean over time, that of the last time-step, the largest "
+                 "over time, or that of largest magnitude with its sign; the last two are of "
+                 "potentials: the last layer must not be a neuron that spikes" },
     { "shards", FIELD_INT, SPEC_RESULT, T(shards), 1, 1, 1024,
       .meaning = "parts of a batch summed as a tree; a power of two" },
     { "numerics", FIELD_CHOICE, SPEC_RESULT, T(numerics), SPEC_NUMERICS_FAST,

@@ -32,14 +32,22 @@ static double mean_output(const struct output *o, size_t b, size_t c)
     return sum / (double)steps;
 }
 
-/* The first time-step with the largest output; a NaN is the largest, so that it is seen. */
-static size_t largest_step(const struct output *o, size_t b, size_t c)
+/* Whether v is further out than `most`: larger, or of larger magnitude, of equal ones the negative.
+ * A NaN is the furthest, so that it is seen. */
+static bool further(enum spec_readout readout, double v, double most)
+{
+    if (isnan(v) || isnan(most)) return isnan(v) && !isnan(most);
+    if (readout == SPEC_READOUT_MAX_MEMBRANE) return v > most;
+    return fabs(v) > fabs(most) || (fabs(v) == fabs(most) && v < most);
+}
+
+/* The first time-step with the output that a readout of potentials takes. */
+static size_t furthest_step(const struct output *o, size_t b, size_t c)
 {
     const size_t steps = steps_of(o, b);
     size_t best = 0;
     for (size_t t = 1; t < steps; t++) {
-        const double top = output_at(o, b, best, c), v = output_at(o, b, t, c);
-        if (v > top || (isnan(v) && !isnan(top))) best = t;
+        if (further(o->a->readout, output_at(o, b, t, c), output_at(o, b, best, c))) best = t;
     }
     return best;
 }
@@ -50,7 +58,8 @@ static double row_value(const struct output *o, size_t b, size_t row, size_t c)
     switch (o->a->readout) {
     case SPEC_READOUT_MEAN: return mean_output(o, b, c);
     case SPEC_READOUT_LAST: return output_at(o, b, steps_of(o, b) - 1, c);
-    case SPEC_READOUT_MAX_MEMBRANE: return output_at(o, b, largest_step(o, b, c), c);
+    case SPEC_READOUT_MAX_MEMBRANE:
+    case SPEC_READOUT_MAX_ABS_MEMBRANE: return output_at(o, b, furthest_step(o, b, c), c);
     }
     return 0.0;
 }
@@ -75,7 +84,7 @@ static void put_gradient(const struct output *o, size_t b, size_t row, size_t c,
     }
     size_t t = row;
     if (row == READOUT)
-        t = o->a->readout == SPEC_READOUT_LAST ? steps - 1 : largest_step(o, b, c);
+        t = o->a->readout == SPEC_READOUT_LAST ? steps - 1 : furthest_step(o, b, c);
     tensor_set(o->gd, o->g, b, t, c, 0, 0, (float)d);
 }
 

@@ -22,8 +22,8 @@ struct loss_result {
     size_t correct; /* samples whose largest readout is the label's (the first one at a tie) */
 };
 /* y: output [B, T, C]. gd, g: dL/dy, every valid sample written, the others zeroed; g NULL = none.
- * z = the readout of y over a sample's own T time-steps (lengths): mean over t, y[T-1], or max over
- * t (its gradient goes to the first one).
+ * z = the readout of y over a sample's own T time-steps (lengths): mean over t, y[T-1], max over t,
+ * or the y of largest magnitude (the gradient of both goes to the first such y).
  *   mse: mean over samples and classes of (z - onehot)^2
  *   cross_entropy: mean over samples of -sum q log softmax(z), q smoothed (PyTorch's rule)
  *   with per_step: the same of y[t] instead of z, then the mean over t

@@ -143,6 +143,13 @@ Test(spec_train, losses_and_readouts, .timeout = 5)
     cr_expect_eq(s.train.readout, SPEC_READOUT_MAX_MEMBRANE);
     spec_deinit(&s);
     refused(SPEC(LAYERS, "\"readout\":\"max_membrane\""), "/train/readout", "spikes");
+    refused(SPEC(LAYERS, "\"readout\":\"max_abs_membrane\""), "/train/readout",
+            "max_abs_membrane reads potentials");
+    s = good(SPEC("{\"type\":\"flatten\"},{\"type\":\"linear\",\"out_features\":10},"
+                  "{\"type\":\"neuron\",\"model\":\"non_spiking_lif\"}",
+                  "\"readout\":\"max_abs_membrane\""));
+    cr_expect_eq(s.train.readout, SPEC_READOUT_MAX_ABS_MEMBRANE);
+    spec_deinit(&s);
     refused(SPEC(LAYERS, "\"readout\":\"median\""), "/train/readout", "mean|last|max_membrane");
     refused(SPEC(LAYERS, "\"loss\":{\"lambda\":0.1}"), "/train/loss/lambda",
             "belongs to type 'tet'");

@@ -36,9 +36,13 @@ static double plain_value(enum spec_readout readout, const double *y, size_t b, 
     if (t >= 0) return y[(b * T + (size_t)t) * C + c];
     if (readout == SPEC_READOUT_MEAN) return mean_output(y, b, c);
     if (readout == SPEC_READOUT_LAST) return y[(b * T + T - 1) * C + c];
-    double top = y[b * T * C + c];
-    for (size_t k = 1; k < T; k++) top = fmax(top, y[(b * T + k) * C + c]);
-    return top;
+    double top = y[b * T * C + c], low = top;
+    for (size_t k = 1; k < T; k++) {
+        top = fmax(top, y[(b * T + k) * C + c]);
+        low = fmin(low, y[(b * T + k) * C + c]);
+    }
+    if (readout == SPEC_READOUT_MAX_MEMBRANE) return top;
+    return fabs(top) > fabs(low) ? top : low;
 }
 
 static double plain_loss(const struct spec_loss *l, enum spec_readout readout, const double *y)
@@ -93,6 +97,7 @@ static void check(struct spec_loss l)
     check_readout(&l, SPEC_READOUT_MEAN);
     check_readout(&l, SPEC_READOUT_LAST);
     check_readout(&l, SPEC_READOUT_MAX_MEMBRANE);
+    check_readout(&l, SPEC_READOUT_MAX_ABS_MEMBRANE);
 }
 
 /* Goal: MSE and its gradient, of every readout and per time-step. */
@@ -126,13 +131,16 @@ Test(loss, hits_are_of_the_readout)
     float *y = aligned_alloc(64, tensor_bytes(&d) + 64);
     memset(y, 0, tensor_bytes(&d));
     tensor_set(&d, y, 0, 0, 2, 0, 0, 5); /* the largest */
-    tensor_set(&d, y, 0, 2, 2, 0, 0, -4);
+    tensor_set(&d, y, 0, 2, 2, 0, 0, -6);
     tensor_set(&d, y, 0, 1, 3, 0, 0, 2); /* the largest mean: 4/3 */
     tensor_set(&d, y, 0, 2, 3, 0, 0, 2);
     tensor_set(&d, y, 0, 2, 4, 0, 0, 3); /* the last */
+    tensor_set(&d, y, 0, 0, 5, 0, 0, 3.5f); /* the largest of those furthest from 0 */
+    tensor_set(&d, y, 0, 1, 5, 0, 0, -3);
     static const uint32_t want[] = { [SPEC_READOUT_MEAN] = 3, [SPEC_READOUT_LAST] = 4,
-                                     [SPEC_READOUT_MAX_MEMBRANE] = 2 };
-    for (int readout = 0; readout < 3; readout++)
+                                     [SPEC_READOUT_MAX_MEMBRANE] = 2,
+                                     [SPEC_READOUT_MAX_ABS_MEMBRANE] = 5 };
+    for (int readout = 0; readout <= SPEC_READOUT_MAX_ABS_MEMBRANE; readout++)
         for (uint32_t label = 0; label < C; label++) {
             const struct spec_loss l = { .type = SPEC_LOSS_TET, .lambda = 0.1 };
             const struct loss_args a = { .loss = &l, .readout = (enum spec_readout)readout,
@@ -141,6 +149,32 @@ Test(loss, hits_are_of_the_readout)
                          "%d %d", readout, (int)label);
         }
     free(y);
+}
+
+/* Goal: of potentials of equal magnitude the negative one is read, where it comes first; a NaN is
+ * seen. */
+Test(loss, furthest_potential)
+{
+    static const float steps[][T] = { { 2, -2, -2 }, { -2, 2, -2 }, { 1, -3, 2 }, { 3, 1, -2 },
+                                      { 1, NAN, 9 } };
+    static const size_t want[] = { 1, 0, 1, 0, 1 };
+    const struct tensor_desc d = tensor_make(TENSOR_F32, 1, T, 1, 1, 1);
+    const struct tensor_desc gd = tensor_gradient(&d, false);
+    float *y = aligned_alloc(64, tensor_bytes(&d) + 64), *g = aligned_alloc(64, 4096), z;
+    const uint32_t label = 0;
+    const struct spec_loss l = { .type = SPEC_LOSS_MSE };
+    const struct loss_args a = { .loss = &l, .readout = SPEC_READOUT_MAX_ABS_MEMBRANE, .shards = 1,
+                                 .samples = 1, .labels = &label };
+    for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
+        for (size_t t = 0; t < T; t++) tensor_set(&d, y, 0, t, 0, 0, 0, steps[i][t]);
+        loss_readout(&a, &d, y, 0, &z);
+        (void)loss_compute(&a, &d, y, &gd, g);
+        cr_assert(z == steps[i][want[i]] || (isnan(z) && isnan(steps[i][want[i]])), "%zu", i);
+        for (size_t t = 0; t < T; t++)
+            cr_assert_eq(tensor_get(&gd, g, 0, t, 0, 0, 0) != 0, t == want[i], "%zu, %zu", i, t);
+    }
+    free(y);
+    free(g);
 }
 
 /* Goal: batches that are parts of one update add up to the mean over all its samples. */
@@ -328,6 +362,6 @@ Test(loss, lengths_cut_every_loss, .timeout = 5)
         { .type = SPEC_LOSS_TET, .lambda = 0.05, .means = 1.0 },
     };
     for (size_t i = 0; i < sizeof losses / sizeof losses[0]; i++)
-        for (int readout = 0; readout <= SPEC_READOUT_MAX_MEMBRANE; readout++)
+        for (int readout = 0; readout <= SPEC_READOUT_MAX_ABS_MEMBRANE; readout++)
             check_lengths(&losses[i], (enum spec_readout)readout);
 }
