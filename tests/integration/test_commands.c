@@ -1,5 +1,5 @@
-/* Stories of spiked-worker without a daemon: weights go from run to run as files; 152 layers learn.
- * Runs in the root of the repository. */
+/* Stories of spiked-worker without a daemon: weights go from run to run as files; potentials are
+ * read out; 152 layers learn. Runs in the root of the repository. */
 #include "common/mem.h"
 
 #include <criterion/criterion.h>
@@ -69,6 +69,25 @@ Test(commands, weights_go_from_run_to_run, .timeout = 60)
     expect(1, "cmp -s $F/a.npy $F/other.npy");
     expect(0, "build/spiked-worker train examples/quickstart.json --out $F/d --max-steps 1 "
               "--weights $F/a/weights.safetensors 2>&1 | grep -q '0.weight (missing)'");
+    expect(0, "rm -r $F");
+}
+
+/* Goal: a network whose last neurons never fire learns from their potentials, the largest and those
+ * furthest from 0; guessing is right in 0.1 of the cases. */
+Test(commands, potentials_are_read_out, .timeout = 300)
+{
+    static const char *const readouts[] = { "max_membrane", "max_abs_membrane" };
+    make_folder();
+    for (size_t i = 0; i < 2; i++) {
+        char *command = mem_printf("sed 's/max_membrane/%s/; s/\"glyphs\"/&, \"train_limit\": "
+                                   "2400/' examples/glyphs-readout.json >$F/spec.json; "
+                                   "rm -rf $F/run; W train $F/spec.json --out $F/run",
+                                   readouts[i]);
+        expect(0, command);
+        mem_free(command);
+        expect(0, "awk -F': ' '/\"test_accuracy\"/ { good = $2 + 0 > 0.8 } END { exit !good }' "
+                  "$F/run/summary.json");
+    }
     expect(0, "rm -r $F");
 }
 
