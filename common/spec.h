@@ -49,6 +49,7 @@ enum spec_layer_type {
     SPEC_THRESHOLD_BATCH_NORM,
     SPEC_TEMPORAL_BATCH_NORM,
     SPEC_RECURRENT,
+    SPEC_RELU,
     SPEC_RESIDUAL,   /* as a layer: where the two branches of a residual meet */
     SPEC_SEQUENTIAL, /* from here on: groups of layers, never in spec.layers themselves */
     SPEC_SEW_BLOCK,

@@ -253,6 +253,7 @@ static const struct spec_variant layer_variants[] = {
                                    "factor for each time-step" },
     [SPEC_RECURRENT] = { "recurrent", recurrent_fields, LENGTH(recurrent_fields),
                          "neurons whose spikes y come back to their input i one step later" },
+    [SPEC_RELU] = { "relu", NULL, 0, "max(x, 0), value by value" },
     [SPEC_RESIDUAL] = { "residual", residual_fields, LENGTH(residual_fields),
                         "two branches and where they meet" },
     [SPEC_SEQUENTIAL] = { "sequential", sequential_fields, LENGTH(sequential_fields),

@@ -214,6 +214,7 @@ int spec_layer_shape(const struct spec_layer *l, struct spec_shape in, struct sp
     case SPEC_TEMPORAL_BATCH_NORM:
     case SPEC_NEURON:
     case SPEC_DROPOUT:
+    case SPEC_RELU:
     case SPEC_RESIDUAL: /* the caller compares the branches */
     case SPEC_SEQUENTIAL:
     case SPEC_SEW_BLOCK:

@@ -1,6 +1,8 @@
-/* twin_dense: linear, voting, flatten, dropout, residual and upsample of the twin, in double. */
+/* twin_dense: linear, voting, flatten, dropout, residual, upsample and relu of the twin, in double. */
 #include "common/philox.h"
 #include "tests/twin/twin_kinds.h"
+
+#include <math.h>
 
 /* ---- linear: y = W x + b --------------------------------------------------------------------- */
 static void linear_plan(struct twin_node *n)
@@ -152,3 +154,17 @@ static void upsample_backward(const struct twin_node *n)
 }
 
 const struct twin_kind twin_upsample = { NULL, upsample_forward, upsample_backward, NULL };
+
+/* ---- relu ------------------------------------------------------------------------------------ */
+static void relu_forward(const struct twin_node *n)
+{
+    for (size_t i = 0; i < twin_values(n->out); i++) n->y[i] = fmax(n->x[0][i], 0.0);
+}
+
+static void relu_backward(const struct twin_node *n)
+{
+    for (size_t i = 0; i < twin_values(n->out); i++)
+        if (n->x[0][i] > 0.0) n->dx[0][i] += n->dy[i];
+}
+
+const struct twin_kind twin_relu = { NULL, relu_forward, relu_backward, NULL };

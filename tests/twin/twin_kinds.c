@@ -20,6 +20,7 @@ static const struct twin_kind *const kinds[SPEC_LAYER_TYPE_COUNT] = {
     [SPEC_VOTING] = &twin_voting,
     [SPEC_RESIDUAL] = &twin_residual,
     [SPEC_UPSAMPLE] = &twin_upsample,
+    [SPEC_RELU] = &twin_relu,
     [SPEC_SYNAPSE_FILTER] = &twin_synapse_filter,
     [SPEC_TEMPORAL_ATTENTION] = &twin_attention,
     [SPEC_CHANNEL_ATTENTION] = &twin_attention,

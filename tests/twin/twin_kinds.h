@@ -31,7 +31,7 @@ const struct twin_kind *twin_kind(enum spec_layer_type type);
 extern const struct twin_kind twin_conv, twin_conv_transpose, twin_linear, twin_batch_norm,
     twin_temporal_norm, twin_group_norm, twin_max_pool, twin_avg_pool, twin_adaptive_pool,
     twin_flatten, twin_dropout, twin_voting, twin_residual, twin_upsample, twin_synapse_filter,
-    twin_attention, twin_spatial_attention, twin_neuron;
+    twin_attention, twin_spatial_attention, twin_relu, twin_neuron;
 
 /* Parameters come in the order of the calls. rows: see twin_param. */
 void twin_add_param(struct twin_node *n, const char *name, size_t values, size_t rows);

@@ -23,6 +23,7 @@ const struct layer_ops *layer_ops_of(enum spec_layer_type type)
         [SPEC_VOTING] = &voting_ops,
         [SPEC_RESIDUAL] = &residual_ops,
         [SPEC_RECURRENT] = &recurrent_ops,
+        [SPEC_RELU] = &relu_ops,
         [SPEC_CONV1D] = &conv1d_ops,
         [SPEC_CONV_TRANSPOSE2D] = &conv_transpose2d_ops,
         [SPEC_SYNAPSE_FILTER] = &synapse_filter_ops,

@@ -9,7 +9,7 @@ extern const struct layer_ops conv2d_ops, linear_ops, batch_norm_ops, neuron_lay
     max_pool2d_ops, avg_pool2d_ops, adaptive_avg_pool2d_ops, flatten_ops, dropout_ops, voting_ops,
     residual_ops, upsample_ops, group_norm_ops, threshold_batch_norm_ops, temporal_batch_norm_ops,
     conv1d_ops, conv_transpose2d_ops, synapse_filter_ops, temporal_attention_ops,
-    channel_attention_ops, spatial_attention_ops, recurrent_ops;
+    channel_attention_ops, spatial_attention_ops, recurrent_ops, relu_ops;
 
 /* PyTorch's default for convolution and linear layers: weights and bias uniform in +-1/sqrt(fan in)
  * (kaiming_uniform with a = sqrt 5). */

@@ -60,7 +60,7 @@ static void compare(const struct layers *s, double tolerance)
 /* Goal: each layer that reads spikes directly gives what it gives for the same values as floats. */
 Test(kinds, bits_into_every_layer, .timeout = 30)
 {
-    for (int kind = 0; kind < 21; kind++) {
+    for (int kind = 0; kind < 22; kind++) {
         struct layers s = { 0 };
         switch (kind) {
         case 0: add_conv(&s, 5, 3, 1, true); break;
@@ -76,6 +76,7 @@ Test(kinds, bits_into_every_layer, .timeout = 30)
         case 12: layers_add(&s, SPEC_GROUP_NORM)->u.group_norm.groups = 2; break;
         case 13: layers_add(&s, SPEC_TEMPORAL_BATCH_NORM)->u.batch_norm.eps = 1e-5; break;
         case 20: layers_add(&s, SPEC_SPATIAL_ATTENTION)->u.spatial_attention.kernel_size = 3; break;
+        case 21: layers_add(&s, SPEC_RELU); break;
         case 17: layers_add(&s, SPEC_TEMPORAL_ATTENTION)->u.attention.reduction = 1; break;
         case 18: layers_add(&s, SPEC_CHANNEL_ATTENTION)->u.attention.reduction = 1; break;
         case 19: layers_add(&s, SPEC_SYNAPSE_FILTER)->u.synapse_filter.tau = 3.0; break;

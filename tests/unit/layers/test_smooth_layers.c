@@ -33,6 +33,21 @@ Test(smooth_layers, upsample, .timeout = 30)
                      repeat, 1);
 }
 
+/* ---- relu ------------------------------------------------------------------------------------ */
+static void relu_twin(const struct smooth *s, const double *x, double *y)
+{
+    for (size_t i = 0; i < smooth_inputs(s); i++) y[i] = x[i] > 0.0 ? x[i] : 0.0;
+}
+
+/* Goal: relu passes what is positive and its gradient, also of a repeated frame. */
+Test(smooth_layers, relu, .timeout = 30)
+{
+    const struct spec_layer l = layer_of(SPEC_RELU);
+    for (int repeat = 0; repeat < 2; repeat++)
+        smooth_check((struct smooth){ .b = 2, .t = 3, .c = 18, .h = 2, .w = 3 }, &l, relu_twin,
+                     repeat, 1 + (size_t)repeat);
+}
+
 /* ---- group norm ------------------------------------------------------------------------------ */
 static void group_norm_twin(const struct smooth *s, const double *x, double *y)
 {

@@ -43,7 +43,8 @@ static const char *const spec_net_layers[] = {
     "\"kernel_size\":1},{\"type\":\"adaptive_avg_pool2d\",\"output_size\":3}",
     "{\"type\":\"conv2d\",\"out_channels\":8,\"kernel_size\":[12,1]},{\"type\":\"neuron\"},"
     "{\"type\":\"conv1d\",\"out_channels\":6,\"kernel_size\":3},"
-    "{\"type\":\"threshold_batch_norm\"},{\"type\":\"synapse_filter\",\"learnable\":true},"
+    "{\"type\":\"threshold_batch_norm\"},{\"type\":\"relu\"},"
+    "{\"type\":\"synapse_filter\",\"learnable\":true},"
     "{\"type\":\"neuron\"},{\"type\":\"temporal_batch_norm\"}",
     "{\"type\":\"conv2d\",\"out_channels\":8,\"kernel_size\":3},"
     "{\"type\":\"temporal_attention\",\"reduction\":2},"

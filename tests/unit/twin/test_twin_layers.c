@@ -105,6 +105,8 @@ static const struct {
     { "{'type':'residual','connect':'iand_swapped','body':[{'type':'conv2d','out_channels':4,"
       "'kernel_size':3,'padding':1}]}",
       IMAGE, false },
+    { "{'type':'relu'}", IMAGE, false },
+    { "{'type':'flatten'},{'type':'relu'}", WIDE, false },
 };
 enum { CASES = sizeof cases / sizeof cases[0] };
 
