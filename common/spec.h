@@ -54,6 +54,7 @@ enum spec_layer_type {
     SPEC_SEQUENTIAL, /* from here on: groups of layers, never in spec.layers themselves */
     SPEC_SEW_BLOCK,
     SPEC_SPIKING_BLOCK,
+    SPEC_MULTI_DIMENSIONAL_ATTENTION,
     SPEC_LAYER_TYPE_COUNT
 };
 const char *spec_layer_type_name(enum spec_layer_type t); /* "conv2d" */
@@ -155,6 +156,10 @@ struct spec_layer {
             int connect;
         } residual; /* inputs: body, shortcut */
         struct spec_block block;
+        struct {
+            bool temporal, channel, spatial;
+            int64_t reduction_t, reduction_c, kernel_size;
+        } multi_attention;
     } u;
 };
 

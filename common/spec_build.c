@@ -115,7 +115,7 @@ void spec_build_close(struct spec_builder *b, size_t group)
     b->depth--;
 }
 
-/* ---- blocks of residual networks ------------------------------------------------------------- */
+/* ---- parts of a block ------------------------------------------------------------------------ */
 struct block {
     struct spec_builder *b;
     const struct spec_layer *head;
@@ -131,6 +131,7 @@ static struct spec_layer part(const struct block *k, enum spec_layer_type type, 
     return l;
 }
 
+/* ---- blocks of residual networks ------------------------------------------------------------- */
 static void add_conv(const struct block *k, const char *conv, const char *norm, int64_t channels,
                      int64_t size, int64_t stride, enum spec_norm_init init, struct spec_place *at)
 {
@@ -211,5 +212,32 @@ void spec_build_block(struct spec_builder *b, const struct spec_layer *head, str
     (void)spec_build_meet(b, head, connect, body.node, shortcut.node, at);
     const bool basic = head->u.block.style == SPEC_BLOCK_BASIC;
     if (!sew) add_spikes(&k, basic ? ".sn2" : ".sn3", at);
+    spec_build_close(b, group);
+}
+
+/* ---- attention ------------------------------------------------------------------------------- */
+void spec_build_attention(struct spec_builder *b, const struct spec_layer *head,
+                          struct spec_place *at)
+{
+    const struct block k = { .b = b, .head = head };
+    struct spec_layer ta = part(&k, SPEC_TEMPORAL_ATTENTION, ".ta"),
+                      ca = part(&k, SPEC_CHANNEL_ATTENTION, ".ca"),
+                      sa = part(&k, SPEC_SPATIAL_ATTENTION, ".sa"),
+                      relu = part(&k, SPEC_RELU, ".relu");
+    const bool temporal = head->u.multi_attention.temporal;
+    const bool channel = head->u.multi_attention.channel;
+    const bool spatial = head->u.multi_attention.spatial;
+    ta.u.attention.reduction = head->u.multi_attention.reduction_t;
+    ca.u.attention.reduction = head->u.multi_attention.reduction_c;
+    sa.u.spatial_attention.kernel_size = head->u.multi_attention.kernel_size;
+    if (!temporal && !channel && !spatial)
+        json_fault_add(b->faults, head->pointer, "not_allowed",
+                       "temporal, channel and spatial are false: no attention is left");
+    const size_t group = spec_build_open(b, head);
+    if (group == SIZE_MAX) return;
+    if (temporal) (void)spec_build_add(b, &ta, at);
+    if (channel) (void)spec_build_add(b, &ca, at);
+    if (spatial) (void)spec_build_add(b, &sa, at);
+    (void)spec_build_add(b, &relu, at);
     spec_build_close(b, group);
 }

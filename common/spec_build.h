@@ -37,6 +37,10 @@ void spec_build_close(struct spec_builder *b, size_t group);
 void spec_build_block(struct spec_builder *b, const struct spec_layer *head,
                       struct spec_place *at);
 
+/* Layers of a multi_dimensional_attention. */
+void spec_build_attention(struct spec_builder *b, const struct spec_layer *head,
+                          struct spec_place *at);
+
 /* "prefix" + "name"; a fault at pointer when it is too long. */
 bool spec_path_join(char out[SPEC_PATH_MAX], const char *prefix, const char *name,
                     const char *pointer, struct json_faults *faults);

@@ -209,6 +209,20 @@ static const struct spec_field sew_block_fields[] = {
       .meaning = "see residual" },
 };
 static const struct spec_field spiking_block_fields[] = { BLOCK_FIELDS };
+static const struct spec_field multi_attention_fields[] = {
+    { "temporal", FIELD_BOOL, SPEC_RESULT, L(multi_attention.temporal), 1,
+      .meaning = "a temporal_attention, called `ta`" },
+    { "channel", FIELD_BOOL, SPEC_RESULT, L(multi_attention.channel), 1,
+      .meaning = "a channel_attention, `ca`" },
+    { "spatial", FIELD_BOOL, SPEC_RESULT, L(multi_attention.spatial), 1,
+      .meaning = "a spatial_attention, `sa`" },
+    { "reduction_t", FIELD_INT, SPEC_RESULT, L(multi_attention.reduction_t), 2, 1, 65536,
+      .meaning = "`ta` has time_steps / reduction_t hidden units" },
+    { "reduction_c", FIELD_INT, SPEC_RESULT, L(multi_attention.reduction_c), 2, 1, 65536,
+      .meaning = "`ca` has channels / reduction_c hidden units" },
+    { "kernel_size", FIELD_INT, SPEC_RESULT, L(multi_attention.kernel_size), 3, 1, 63,
+      .meaning = "taps of the convolution of `sa` in each direction; odd" },
+};
 static const struct spec_variant layer_variants[] = {
     [SPEC_CONV2D] = { "conv2d", conv2d_fields, LENGTH(conv2d_fields), "2-d convolution" },
     [SPEC_LINEAR] = { "linear", linear_fields, LENGTH(linear_fields), "fully connected" },
@@ -263,6 +277,10 @@ static const struct spec_variant layer_variants[] = {
                          "times, then the connection" },
     [SPEC_SPIKING_BLOCK] = { "spiking_block", spiking_block_fields, LENGTH(spiking_block_fields),
                              "block of a spiking ResNet: the last neuron comes after the sum" },
+    [SPEC_MULTI_DIMENSIONAL_ATTENTION] = { "multi_dimensional_attention", multi_attention_fields,
+                                           LENGTH(multi_attention_fields),
+                                           "temporal, channel and spatial attention one after the "
+                                           "other, each of which may be left out, then `relu`" },
 };
 const struct spec_object spec_object_layer = {
     "layer", "type", AT(spec_layer, type), -1, layer_variants, LENGTH(layer_variants), NULL, 0

@@ -125,6 +125,8 @@ static void read_item(struct spec_builder *b, const cJSON *json, size_t index, c
         if (l.type == SPEC_RESIDUAL) read_residual(b, json, &l, group, at);
         else read_inner(b, json, &l, "body", ".", 1, at);
         spec_build_close(b, group);
+    } else if (l.type == SPEC_MULTI_DIMENSIONAL_ATTENTION) {
+        spec_build_attention(b, &l, at);
     } else if (l.type != SPEC_LAYER_TYPE_COUNT) {
         read_block(b, json, &l, at);
     }

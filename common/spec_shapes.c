@@ -219,6 +219,7 @@ int spec_layer_shape(const struct spec_layer *l, struct spec_shape in, struct sp
     case SPEC_SEQUENTIAL:
     case SPEC_SEW_BLOCK:
     case SPEC_SPIKING_BLOCK:
+    case SPEC_MULTI_DIMENSIONAL_ATTENTION:
     case SPEC_LAYER_TYPE_COUNT: break;
     }
     if (rc != 0) return rc;

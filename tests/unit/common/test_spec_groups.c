@@ -111,6 +111,39 @@ Test(spec_groups, blocks_are_resolved, .timeout = 5)
     spec_deinit(&s);
 }
 
+/* Goal: multi-dimensional attention is its three parts in their order, those that are wanted, and a
+ * relu; parts have its fields and their own parameters. */
+Test(spec_groups, attention_is_resolved, .timeout = 5)
+{
+    static const struct {
+        const char *fields, *graph;
+        int64_t parameters;
+    } cases[] = {
+        { "", "0<- 1.ta<0 1.ca<1 1.sa<2 1.relu<3", 2 * 6 * 3 + 2 * 4 * 2 + 2 * 9 },
+        { ",\"reduction_t\":6,\"reduction_c\":4,\"kernel_size\":7",
+          "0<- 1.ta<0 1.ca<1 1.sa<2 1.relu<3", 2 * 6 + 2 * 4 + 2 * 49 },
+        { ",\"temporal\":false", "0<- 1.ca<0 1.sa<1 1.relu<2", 2 * 4 * 2 + 2 * 9 },
+        { ",\"channel\":false", "0<- 1.ta<0 1.sa<1 1.relu<2", 2 * 6 * 3 + 2 * 9 },
+        { ",\"temporal\":false,\"channel\":false,\"kernel_size\":5", "0<- 1.sa<0 1.relu<1",
+          2 * 25 },
+    };
+    const struct spec_shape in = { 4, 8, 8 };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char *text = mem_printf(CONV ",{\"type\":\"multi_dimensional_attention\"%s}",
+                                cases[i].fields);
+        struct spec s = good(text);
+        expect_graph(&s, cases[i].graph);
+        int64_t parameters = 0;
+        for (size_t k = 1; k < s.n_layers; k++)
+            parameters += spec_layer_parameters(&s.layers[k], in, 6);
+        cr_expect_eq(parameters, cases[i].parameters, "%s: %lld", cases[i].fields,
+                     (long long)parameters);
+        cr_expect_eq(s.layers[s.n_layers - 1].type, SPEC_RELU);
+        spec_deinit(&s);
+        mem_free(text);
+    }
+}
+
 /* Goal: the normal form nests as it was written, is a fixed point, and has the same hash. */
 Test(spec_groups, normal_form_is_a_fixed_point, .timeout = 5)
 {
@@ -120,7 +153,8 @@ Test(spec_groups, normal_form_is_a_fixed_point, .timeout = 5)
              "{\"type\":\"residual\",\"body\":[{\"type\":\"residual\",\"body\":[" CONV
              "],\"shortcut\":[" CONV "]}," CONV "],\"shortcut\":[{\"type\":\"sequential\","
              "\"body\":[" CONV "," NEURON "]}]}]},{\"type\":\"spiking_block\",\"out_channels\":4,"
-             "\"downsample\":\"yes\"}";
+             "\"downsample\":\"yes\"},{\"type\":\"multi_dimensional_attention\",\"channel\":false,"
+             "\"reduction_t\":3}";
     struct spec a = good(layers);
     char *once = normal_layers(&a);
     cr_expect_not_null(strstr(once, "\"v_threshold\":0.5"));
@@ -162,6 +196,17 @@ Test(spec_groups, impossible_groups_are_refused, .timeout = 5)
           "/network/layers/1", "bad_shape", "only one of the branches" },
         { "x", "{\"type\":\"sew_block\",\"out_channels\":4}", "/network/layers/0/downsample",
           "bad_shape", "not known yet" },
+        { "x", CONV ",{\"type\":\"multi_dimensional_attention\",\"temporal\":false,"
+                    "\"channel\":false,\"spatial\":false}",
+          "/network/layers/1", "not_allowed", "no attention is left" },
+        { "x", CONV ",{\"type\":\"multi_dimensional_attention\",\"reduction\":2}",
+          "/network/layers/1/reduction", "unknown_field", "belongs to type" },
+        { "glyphs", CONV ",{\"type\":\"multi_dimensional_attention\",\"reduction_t\":5}" TAIL,
+          "/network/layers/1", "bad_shape", "reduction 5 leaves nothing of 4 time-steps" },
+        { "glyphs", CONV ",{\"type\":\"multi_dimensional_attention\",\"reduction_c\":5}" TAIL,
+          "/network/layers/1", "bad_shape", "reduction 5 leaves nothing of 4 channels" },
+        { "glyphs", CONV ",{\"type\":\"multi_dimensional_attention\",\"kernel_size\":4}" TAIL,
+          "/network/layers/1", "bad_shape", "kernel_size 4 must be odd" },
         { "x", "{\"type\":\"residual\"}", "/network/layers/0/body", "missing", "" },
         { "x", CONV ",{\"type\":\"flatten\"},{\"type\":\"sew_block\",\"out_channels\":4}",
           "/network/layers/2/downsample", "bad_shape", "not known yet" },

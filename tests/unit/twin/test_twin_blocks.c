@@ -1,5 +1,5 @@
-/* Blocks of residual networks behind a small stem: gradients of the twin against finite
- * differences, the engine against the twin. */
+/* Blocks of residual networks and multi-dimensional attention behind a small stem: gradients of the
+ * twin against finite differences, the engine against the twin. */
 #include "tests/unit/twin/twin_fixture.h"
 
 /* Blocks differ in their neurons too, so that every kind of state meets every connection. */
@@ -59,6 +59,45 @@ Test(twin_blocks, engine, .timeout = 120)
     for (size_t i = 0; i < CASES; i++) {
         char network[2 * TEXT];
         const struct twin_case c = case_of(i, network);
+        check_engine(&c, &(struct engine_plan){ .margin = 1e-4, .tolerance = 2e-5 });
+    }
+}
+
+/* ---- multi-dimensional attention ------------------------------------------------------------- */
+static struct twin_case attention_case(size_t i, enum twin_input input,
+                                       char network[static 2 * TEXT])
+{
+    static const char *const fields[] = {
+        "", ",'temporal':false", ",'channel':false", ",'spatial':false",
+        ",'reduction_t':1,'reduction_c':4,'kernel_size':5",
+    };
+    (void)snprintf(network, 2 * TEXT,
+                   "'layers':[{'type':'conv2d','out_channels':4,'kernel_size':3,'padding':1},"
+                   "{'type':'neuron','model':'lif'},{'type':'conv2d','out_channels':4,"
+                   "'kernel_size':3,'padding':1},{'type':'multi_dimensional_attention'%s},"
+                   "{'type':'neuron','model':'plif'}]",
+                   fields[i % (sizeof fields / sizeof fields[0])]);
+    return (struct twin_case){ .name = network, .network = network, .in = { 3, 2, 2, 5, 6 },
+                               .input = input, .seed = 90 + i };
+}
+
+/* Goal: gradients through the three attentions and the rectifier are slopes, with each left out. */
+Test(twin_blocks, gradients_of_attention_are_slopes, .timeout = 60)
+{
+    const struct slopes_plan plan = { .directions = 2, .coordinates = 3 };
+    for (size_t i = 0; i < 10; i++) {
+        char network[2 * TEXT];
+        const struct twin_case c = attention_case(i, i < 5 ? TWIN_REPEAT : TWIN_FLOATS, network);
+        check_slopes(&c, &plan, 0);
+    }
+}
+
+/* Goal: the engine has the twin's spikes and gradients there. */
+Test(twin_blocks, engine_of_attention, .timeout = 120)
+{
+    for (size_t i = 0; i < 10; i++) {
+        char network[2 * TEXT];
+        const struct twin_case c = attention_case(i, i < 5 ? TWIN_REPEAT : TWIN_FLOATS, network);
         check_engine(&c, &(struct engine_plan){ .margin = 1e-4, .tolerance = 2e-5 });
     }
 }
