@@ -41,6 +41,10 @@ static const struct spec_neuron_model models[] = {
 const struct spec_field spec_serial_fields[] = {
     { "v_threshold", FIELD_NUMBER, SPEC_RESULT, AT(v_threshold), 1, 0, 1e6, true,
       .meaning = "potential that fires" },
+    { "v_init", FIELD_NUMBER, SPEC_RESULT, AT(v_init), 0, -1e6, 1e6, .optional = true,
+      .count_at = AT(n_v_init),
+      .meaning = "potential before the first time-step; if not set, v_reset, or 0 with a soft "
+                 "reset" },
     { "detach_reset", FIELD_BOOL, SPEC_RESULT, AT(detach_reset), 1,
       .meaning = "no gradient through the reset" },
     { "decay_input", FIELD_BOOL, SPEC_RESULT, AT(decay_input), 1,

@@ -63,6 +63,8 @@ struct spec_neuron {
     double v_threshold;
     double v_reset;
     bool soft_reset; /* "v_reset": null */
+    double v_init;   /* potential before the first step; n_v_init 0: v_reset, or 0 if soft */
+    size_t n_v_init;
     bool detach_reset;
     bool decay_input;
     bool learn_threshold;

@@ -241,7 +241,10 @@ void spec_read_field(const struct spec_field *f, const cJSON *v, const char *poi
     void *at = (char *)base + f->at;
     switch (f->kind) {
     case FIELD_INT:
-    case FIELD_NUMBER: read_number(f, v, pointer, at, faults); break;
+    case FIELD_NUMBER:
+        read_number(f, v, pointer, at, faults);
+        if (f->count_at != 0) *(size_t *)(void *)((char *)base + f->count_at) = 1;
+        break;
     case FIELD_BOOL:
         if (cJSON_IsBool(v)) *(bool *)at = cJSON_IsTrue(v);
         else wrong_type(v, "true or false", pointer, faults);

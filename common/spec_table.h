@@ -43,7 +43,7 @@ struct spec_field {
     bool min_open;
     bool required;
     const char *choices;
-    size_t size, count_at;
+    size_t size, count_at; /* count_at of an optional NUMBER: 1 when it was given */
     const struct spec_object *object;
     const char *meaning;
     bool newer;    /* added after specs were hashed: left out of the hash at its default */

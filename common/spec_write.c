@@ -20,9 +20,15 @@ static cJSON *write_pair(const int64_t *pair)
     return cJSON_CreateDoubleArray(both, 2);
 }
 
+/* Of a list; of what may be absent: 1 when it was given. */
+static size_t count_of(const struct spec_field *f, const void *base)
+{
+    return *(const size_t *)(const void *)((const char *)base + f->count_at);
+}
+
 static cJSON *write_strings(const struct spec_field *f, const void *base)
 {
-    size_t n = *(const size_t *)(const void *)((const char *)base + f->count_at);
+    size_t n = count_of(f, base);
     cJSON *list = cJSON_CreateArray();
     for (size_t i = 0; list != NULL && i < n; i++) {
         cJSON *s = cJSON_CreateString((const char *)base + f->at + i * f->size);
@@ -36,7 +42,7 @@ static cJSON *write_strings(const struct spec_field *f, const void *base)
 
 static cJSON *write_objects(const struct spec_field *f, const void *base, unsigned mask)
 {
-    size_t n = *(const size_t *)(const void *)((const char *)base + f->count_at);
+    size_t n = count_of(f, base);
     cJSON *list = cJSON_CreateArray();
     for (size_t i = 0; list != NULL && i < n; i++) {
         cJSON *o = spec_write_object(f->object, (const char *)base + f->at + i * f->size, mask);
@@ -81,9 +87,7 @@ cJSON *spec_write_field(const struct spec_field *f, const void *base, unsigned m
     case FIELD_CHOICE: return write_choice(f, *(const int *)at);
     case FIELD_PAIR: return write_pair(at);
     case FIELD_NUMBERS: {
-        size_t n = f->count_at == 0
-                       ? f->size
-                       : *(const size_t *)(const void *)((const char *)base + f->count_at);
+        size_t n = f->count_at == 0 ? f->size : count_of(f, base);
         return cJSON_CreateDoubleArray(at, (int)n);
     }
     case FIELD_STRINGS: return write_strings(f, base);
@@ -101,8 +105,7 @@ cJSON *spec_write_field(const struct spec_field *f, const void *base, unsigned m
 static bool absent(const struct spec_field *f, const void *base)
 {
     if (f->kind == FIELD_LAYERS) return true; /* write_group */
-    return f->kind == FIELD_OBJECT && f->count_at != 0 &&
-           *(const size_t *)(const void *)((const char *)base + f->count_at) == 0;
+    return f->kind == FIELD_OBJECT && f->count_at != 0 && count_of(f, base) == 0;
 }
 
 static bool is_default(const struct spec_field *f, const void *base);
@@ -120,7 +123,8 @@ static bool is_default(const struct spec_field *f, const void *base)
     const void *at = (const char *)base + f->at;
     switch (f->kind) {
     case FIELD_INT: return *(const int64_t *)at == (int64_t)f->fallback;
-    case FIELD_NUMBER: return *(const double *)at == f->fallback;
+    case FIELD_NUMBER:
+        return f->count_at != 0 ? count_of(f, base) == 0 : *(const double *)at == f->fallback;
     case FIELD_BOOL: return *(const bool *)at == (f->fallback != 0);
     case FIELD_CHOICE: return *(const int *)at == (int)f->fallback;
     case FIELD_PAIR: {
@@ -128,8 +132,7 @@ static bool is_default(const struct spec_field *f, const void *base)
         return pair[0] == (int64_t)f->fallback && pair[1] == (int64_t)f->fallback;
     }
     case FIELD_STRINGS:
-    case FIELD_OBJECTS:
-        return *(const size_t *)(const void *)((const char *)base + f->count_at) == 0;
+    case FIELD_OBJECTS: return count_of(f, base) == 0;
     case FIELD_OBJECT:
         return f->object->key == NULL && all_default(f->object->fields, f->object->n_fields, at);
     default: return false;

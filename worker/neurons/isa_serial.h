@@ -24,7 +24,7 @@
  *   SERIAL_LEARNED(m)                   loads m->p from the model's parameters
  *   SERIAL_STORES                       1: backward needs w or the threshold of every step
  *   SERIAL_SILENT                       1: never fires, is never reset; y = v = h
- *   SERIAL_START_V(r)                   v before the first step; default v_reset
+ *   SERIAL_START_V(r)                   v before the first step; default v_init
  *
  * The simple models have no second state and one threshold: forward keeps v of 64 channels in
  * registers and writes 64 spikes as one word, backward keeps h and g of a column in scratch. All
@@ -67,7 +67,7 @@
 #define SERIAL_NEXT(m, s, x, h, spike) ((void)(x), (s).w)
 #endif
 #ifndef SERIAL_START_V
-#define SERIAL_START_V(r) ((r)->n->v_reset)
+#define SERIAL_START_V(r) ((r)->n->v_init)
 #endif
 #ifndef SERIAL_START_W
 #define SERIAL_START_W(r) ((void)(r), 0.0f)

@@ -77,6 +77,7 @@ struct neuron neuron_make(const struct spec_neuron *spec, const struct tensor_de
         .learn_threshold = shares && spec->learn_threshold,
         .scope = spec->scope,
     };
+    n.v_init = shares && spec->n_v_init > 0 ? (float)spec->v_init : n.v_reset;
     n.scope_floats = scope_floats(&n);
     add_params(&n);
     return n;

@@ -37,8 +37,8 @@ struct neuron_cells {
     uint64_t *spikes; /* forward: word w of a pixel at spikes[t*time + y*row + x*pixel + w]; NULL */
     size_t spikes_time, spikes_row, spikes_pixel;
     struct neuron_plane y;         /* forward of models with ops->analog: the output */
-    struct neuron_plane v0, w0;    /* state before the first step; absent: v_reset (0 if soft), and
-                                      the model's own start of its second state */
+    struct neuron_plane v0, w0;    /* state before the first step; absent: v_init, and the model's
+                                      own start of its second state */
     struct neuron_plane u, v, w;   /* wanted traces: h - threshold before the reset, state after */
     struct neuron_plane ds, dv;    /* dL/d(output); dL/d(v trace), usually absent */
     struct neuron_plane dx;        /* dL/dx; absent: not wanted. time 0: summed over t ascending */
@@ -110,6 +110,7 @@ struct neuron {
     bool flat;         /* for PyTorch it is a row of c*h*w features */
     float v_threshold;
     float v_reset; /* 0 for a soft reset */
+    float v_init;  /* before the first step */
     bool soft, detach, decay_input;
     float refractory;     /* steps without charge after a spike */
     bool learn_threshold; /* the last parameter is v_threshold */

@@ -23,6 +23,7 @@ struct cell {
     size_t value;     /* its value of every parameter */
     size_t values;    /* of a parameter, for one step */
     double a, rest;   /* 1/tau; v_reset, or 0 for a soft reset */
+    double start;     /* potential before the first step */
     double theta;     /* threshold, learned or not */
     bool learns_threshold;
     int64_t refractory;
@@ -84,7 +85,7 @@ static struct cell cell_of(const struct reference_neuron *r, size_t i)
     else if (k.kind != IF && k.kind != CUBA && k.kind != GATED && k.kind != SILENT_IF)
         k.a = 1.0 / param(&k, "tau");
     if (silent(&k)) {
-        k.rest = k.kind == SILENT_LIF ? param(&k, "v_rest") : 0.0;
+        k.rest = k.start = k.kind == SILENT_LIF ? param(&k, "v_rest") : 0.0;
         k.theta = 0.0;
         return k;
     }
@@ -92,6 +93,7 @@ static struct cell cell_of(const struct reference_neuron *r, size_t i)
         k.theta = gate(&k, V_THRESHOLD, 0);
         return k;
     }
+    k.start = r->spec->n_v_init > 0 ? r->spec->v_init : k.rest;
     k.refractory = r->spec->refractory_steps;
     k.learns_threshold = r->spec->learn_threshold;
     if (k.learns_threshold) k.theta = learned(&k, threshold_param(k.kind));
@@ -191,7 +193,7 @@ static double output(const struct cell *k, const struct moment *m)
 static void walk(const struct cell *k, struct moment *history)
 {
     const struct reference_neuron *r = k->r;
-    double v = r->v0 != NULL ? r->v0[k->at] : k->kind == GATED ? 0.0 : k->rest;
+    double v = r->v0 != NULL ? r->v0[k->at] : k->start;
     double w = r->w0 != NULL            ? r->w0[k->at]
                : k->kind == IZHIKEVICH ? param(k, "w_rest")
                                        : 0.0;

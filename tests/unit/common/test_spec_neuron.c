@@ -35,16 +35,18 @@ static cJSON *normal_layer(const char *fields, cJSON **whole)
  * only where they say something. */
 Test(spec_neuron, later_fields_do_not_touch_older_specs, .timeout = 5)
 {
-    static const char *const later[] = { "scope", "learn_threshold", "refractory_steps" };
+    static const char *const later[] = { "scope", "learn_threshold", "refractory_steps", "v_init" };
     cJSON *whole, *layer = normal_layer(",\"model\":\"plif\"", &whole);
-    for (size_t i = 0; i < 3; i++) cr_expect_null(json_get(layer, later[i]), "%s", later[i]);
+    for (size_t i = 0; i < 4; i++) cr_expect_null(json_get(layer, later[i]), "%s", later[i]);
     cr_expect_not_null(json_get(layer, "decay_input"));
     cJSON_Delete(whole);
     layer = normal_layer(",\"model\":\"plif\",\"scope\":\"channel\",\"learn_threshold\":true,"
-                         "\"refractory_steps\":2", &whole);
+                         "\"refractory_steps\":2,\"v_init\":0", &whole);
     cr_expect_str_eq(json_get_string(layer, "scope", ""), "channel");
     cr_expect(json_get_bool(layer, "learn_threshold", false));
     cr_expect_eq(json_get_int(layer, "refractory_steps", 0), 2);
+    /* as given, also where it is v_reset */
+    cr_expect_eq(json_get_number(layer, "v_init", 1.0), 0.0);
     cJSON_Delete(whole);
 }
 
@@ -100,6 +102,11 @@ Test(spec_neuron, foreign_fields_are_refused, .timeout = 5)
         { "non_spiking_lif", "scope", "\"channel\"", false },
         { "non_spiking_lif", "decay_input", "false", true },
         { "non_spiking_lif", "v_rest", "-0.5", true },
+        { "lif", "v_init", "-0.25", true },
+        { "lif", "v_init", "null", false },
+        { "lif", "v_init", "2e6", false },
+        { "psn", "v_init", "0.5", false },
+        { "gated_lif", "v_init", "0.5", false },
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct spec s = { 0 };

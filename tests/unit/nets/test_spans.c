@@ -87,7 +87,7 @@ Test(spans, threads_change_no_bit, .timeout = 60)
 /* Fields that change what a cell carries from step to step or what it sums up. */
 static const char *const serial_fields[] = {
     "\"v_reset\":null",
-    "\"v_reset\":0.1,\"detach_reset\":false,\"refractory_steps\":2",
+    "\"v_reset\":0.1,\"v_init\":0.25,\"detach_reset\":false,\"refractory_steps\":2",
     "\"learn_threshold\":true,\"scope\":\"channel\"",
     "\"learn_threshold\":true,\"scope\":\"neuron\",\"refractory_steps\":1,\"v_reset\":null",
 };

@@ -116,8 +116,8 @@ Test(stream, layers_have_the_bits_of_all_steps, .timeout = 60)
 Test(stream, neurons_carry_what_they_must, .timeout = 60)
 {
     static const char *const nets[] = {
-        AROUND("\"model\":\"if\",\"v_reset\":null"),
-        AROUND("\"model\":\"lif\",\"refractory_steps\":2"),
+        AROUND("\"model\":\"if\",\"v_reset\":null,\"v_init\":-0.3"),
+        AROUND("\"model\":\"lif\",\"v_init\":0.2,\"refractory_steps\":2"),
         AROUND("\"model\":\"plif\",\"scope\":\"neuron\",\"learn_threshold\":true"),
         AROUND("\"model\":\"qif\",\"refractory_steps\":1"),
         AROUND("\"model\":\"eif\""),

@@ -30,6 +30,8 @@ static void options(const struct spec_neuron_model *m, bool soft, size_t i, char
     const bool learns = i % 3 == 0;
     if (learns) n += (size_t)snprintf(out + n, TEXT - n, ",'learn_threshold':true");
     if (i % 5 == 0) n += (size_t)snprintf(out + n, TEXT - n, ",'refractory_steps':1");
+    if (i % 4 == 1)
+        n += (size_t)snprintf(out + n, TEXT - n, ",'v_init':%s", i % 8 == 1 ? "0.35" : "-0.2");
     if (learns || (m->traits & SPEC_LEARNS(15)) != 0)
         (void)snprintf(out + n, TEXT - n, ",'scope':'%s'", scopes[i / 3 % 3]);
 }

@@ -52,6 +52,8 @@ static struct spec_neuron spec_of(size_t model, size_t surrogate, bool soft, boo
                              .decay_input = variant % 2 == 0,
                              .learn_threshold = variant % 3 == 1,
                              .scope = (enum spec_scope)(variant % 3),
+                             .v_init = 0.37,
+                             .n_v_init = variant / 2 % 2,
                              .surrogate = surrogate_of(surrogate) };
     const struct spec_neuron_model *m = model_of(&s);
     for (size_t i = 0; i < m->n_params; i++) s.params[i] = m->params[i].fallback;
