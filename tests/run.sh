@@ -102,15 +102,15 @@ golden_group() {
     for isa in $isas; do
         for mode in multi single chunk:3 stream stream:3; do
             if [ "${SPIKED_PROVE:-0}" = 1 ]; then
-                for threads in 1 2 3 8; do for path in auto dense; do golden_run "$isa" "$threads" "$mode" "$path"; done; done
+                for threads in 1 2 3 8; do for path in auto dense event; do golden_run "$isa" "$threads" "$mode" "$path"; done; done
             elif [ "$isa" != "$best" ]; then golden_run "$isa" 2 "$mode" auto
             else
                 for threads in 1 2 3; do golden_run "$isa" "$threads" "$mode" auto; done
-                golden_run "$isa" 2 "$mode" dense
+                for path in dense event; do golden_run "$isa" 2 "$mode" "$path"; done
             fi
         done
     done
-    for path in event winograd; do golden_run "$best" 1 multi "$path"; done
+    golden_run "$best" 1 multi winograd
     printf '    %s runs: %s passed, %s refused by design, %s failed on %s\n' "$golden_runs" "$group_passed" "$golden_refused" "$group_failed" "$(echo $isas)"
     echo "    refused of each run in step mode stream:"
     sed -n 's/^refused \([a-z]*\)  *\([0-9]*\) /      \1, \2 cases: /p' "$logs/golden-$best-1-stream-auto.log"

@@ -1,6 +1,7 @@
 /* conv_kernel: convolution by register tiles (implicit GEMM), forward, backward-data and
  * backward-weights. Called by layers/conv2d; work is cut into items by output, one item a thread.
  * Grouped convolutions are in conv_groups.c. */
+#include "worker/kernels/conv_events.h"
 #include "worker/kernels/conv_groups.h"
 #include "worker/kernels/kernel_trace.h"
 #include "worker/kernels/kernels_table.h"
@@ -14,58 +15,6 @@
 
 static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }
-
-/* ---- packed weights
- * ------------------------------------------------------------------------------ groups == 1:
- * [panel of K][block of C][r][s][c][PANEL]; otherwise PyTorch's [K][C/groups][r][s]. */
-static size_t packed_at(const struct conv_shape *cs, size_t k, size_t c, size_t r, size_t s)
-{
-    const size_t block = c / ORDER_BLOCK, first = block * ORDER_BLOCK;
-    const size_t width = least(cs->c - first, ORDER_BLOCK);
-    const size_t before = first * cs->r * cs->s; /* rows of earlier blocks */
-    const size_t row = before + (r * cs->s + s) * width + (c - first);
-    return (k / PANEL * cs->c * cs->r * cs->s + row) * PANEL + k % PANEL;
-}
-
-size_t conv_weight_floats(const struct conv_shape *cs)
-{
-    const size_t taps = cs->r * cs->s;
-    if (cs->groups > 1) return (cs->k * (cs->c / cs->groups) * taps + 15) / 16 * 16;
-    return ceil_div(cs->k, PANEL) * PANEL * cs->c * taps;
-}
-
-size_t conv_packed_at(const struct conv_shape *cs, size_t i)
-{
-    if (cs->groups > 1) return i;
-    const size_t taps = cs->r * cs->s, tap = i % taps;
-    return packed_at(cs, i / taps / cs->c, i / taps % cs->c, tap / cs->s, tap % cs->s);
-}
-
-static void repack(const struct conv_shape *cs, const float *from, float *to, bool pack)
-{
-    size_t i = 0;
-    for (size_t k = 0; k < cs->k; k++)
-        for (size_t c = 0; c < cs->c; c++)
-            for (size_t r = 0; r < cs->r; r++)
-                for (size_t s = 0; s < cs->s; s++, i++) {
-                    const size_t at = packed_at(cs, k, c, r, s);
-                    if (pack) to[at] = from[i];
-                    else to[i] = from[at];
-                }
-}
-
-void conv_pack(const struct conv_shape *cs, const float *oihw, float *packed)
-{
-    memset(packed, 0, conv_weight_floats(cs) * sizeof packed[0]);
-    if (cs->groups == 1) repack(cs, oihw, packed, true);
-    else memcpy(packed, oihw, cs->k * (cs->c / cs->groups) * cs->r * cs->s * sizeof packed[0]);
-}
-
-void conv_unpack(const struct conv_shape *cs, const float *packed, float *oihw)
-{
-    if (cs->groups == 1) repack(cs, packed, oihw, false);
-    else memcpy(oihw, packed, cs->k * (cs->c / cs->groups) * cs->r * cs->s * sizeof packed[0]);
-}
 
 /* ---- a tile of pixels ------------------------------------------------------------------------ */
 static const float zeros[ORDER_BLOCK];
@@ -227,12 +176,53 @@ size_t conv_thread_scratch(const struct conv_shape *cs, const struct tensor_desc
     const size_t reach = (band_rows(cs, xd) - 1) * cs->stride_h + (cs->r - 1) * cs->dil_h + 1;
     const size_t forward = reach * cs->w * xd->c_stored * sizeof(float);
     const size_t weights = cs->h * cs->w * ORDER_BLOCK * sizeof(float);
-    return forward > weights ? forward : weights;
+    const size_t events = cs->groups == 1 ? conv_events_scratch(cs, xd) : 0;
+    const size_t dense = forward > weights ? forward : weights;
+    return dense > events ? dense : events;
 }
 
-/* Steps of a tensor that a call on span t works on: one for REPEAT, and only with the first
+/* ---- events or floats ------------------------------------------------------------------------ */
+/* Largest share of inputs that spike for which events are faster: measured, bench/bench_kernels. */
+#define FORWARD_DENSITY 0.65
+#define WEIGHTS_DENSITY 0.6
 
- * call. */
+struct counting {
+    const struct kernels *k;
+    const struct tensor_desc *d;
+    const void *x;
+    struct span b, t;
+    _Atomic uint64_t events;
+};
+
+/* Inputs of one sample that are not zero. Sums of whole numbers need no order. */
+static void count_sample(void *ctx, size_t item, size_t thread)
+{
+    (void)thread;
+    struct counting *j = ctx;
+    const size_t n = j->d->h * j->d->row;
+    uint64_t events = 0;
+    for (size_t t = j->t.begin; t < j->t.end; t++) {
+        const size_t at = (j->b.begin + item) * j->d->sample + t * j->d->time;
+        events += j->d->kind == TENSOR_BITS ? j->k->count_bits((const uint64_t *)j->x + at, n)
+                                            : j->k->count_counts((const uint8_t *)j->x + at, n);
+    }
+    j->events += events;
+}
+
+/* Whether this call is done by events: the path says so, or fewer than `limit` of the inputs are
+ * not zero. Both forms give the same bits. */
+static bool by_events(const struct kernel_ctx *kc, const struct tensor_desc *d, const void *x,
+                      struct span b, struct span t, double limit)
+{
+    if (d->kind != TENSOR_BITS && d->kind != TENSOR_COUNT8) return false;
+    if (kc->path != KERNEL_PATH_AUTO) return kc->path == KERNEL_PATH_EVENT;
+    struct counting j = { .k = kc->k, .d = d, .x = x, .b = b, .t = t };
+    threads_run(kc->threads, b.end - b.begin, count_sample, &j);
+    const size_t all = (b.end - b.begin) * (t.end - t.begin) * d->h * d->w * d->c;
+    return (double)j.events < limit * (double)all;
+}
+
+/* Steps of a tensor that a call on span t works on: one for REPEAT, only with the first call. */
 static struct span stored_steps(const struct tensor_desc *d, struct span t)
 {
     if (d->t_stored == d->t) return t;
@@ -248,6 +238,13 @@ void conv_forward(const struct kernel_ctx *kc, const struct conv_shape *cs,
         return;
     }
     const struct span steps = stored_steps(xd, t);
+    if (conv_events_forward_fit(cs) &&
+        by_events(kc, xd, x, (struct span){ 0, xd->b }, steps, FORWARD_DENSITY)) {
+        kernel_note(kc, xd->kind == TENSOR_BITS ? KERNEL_conv_forward_events_bits
+                                                : KERNEL_conv_forward_events_counts);
+        conv_events_forward(kc, cs, xd, x, w, bias, yd, y, steps);
+        return;
+    }
     kernel_note_form(kc, KERNEL_conv_forward_floats, xd);
     struct forward f = { kc, cs, xd, yd, x, w, bias, y, steps.begin, steps.end - steps.begin,
                          band_rows(cs, xd) };
@@ -255,48 +252,7 @@ void conv_forward(const struct kernel_ctx *kc, const struct conv_shape *cs,
     threads_run(kc->threads, xd->b * f.t_count * ceil_div(cs->oh, f.band), forward_item, &f);
 }
 
-/* ---- backward-data
- * ---------------------------------------------------------------------------------- wt: [panel of
- * C][block of K][r][s][k][PANEL]. */
-size_t conv_weight_t_floats(const struct conv_shape *cs)
-{
-    if (cs->groups > 1) return conv_weight_floats(cs);
-    return ceil_div(cs->c, PANEL) * PANEL * cs->k * cs->r * cs->s;
-}
-
-struct transpose {
-    const struct conv_shape *cs;
-    const float *w;
-    float *wt;
-};
-
-static void transpose_panel(void *ctx, size_t panel, size_t thread)
-{
-    (void)thread;
-    const struct transpose *j = ctx;
-    const struct conv_shape *cs = j->cs;
-    const size_t width = least(cs->c - panel * PANEL, PANEL);
-    float *to = j->wt + panel * PANEL * cs->k * cs->r * cs->s;
-    for (size_t k0 = 0; k0 < cs->k; k0 += ORDER_BLOCK)
-        for (size_t tap = 0; tap < cs->r * cs->s; tap++)
-            for (size_t k = k0; k < least(k0 + ORDER_BLOCK, cs->k); k++, to += PANEL) {
-                for (size_t i = 0; i < width; i++)
-                    to[i] = j->w[packed_at(cs, k, panel * PANEL + i, tap / cs->s, tap % cs->s)];
-                memset(to + width, 0, (PANEL - width) * sizeof to[0]);
-            }
-}
-
-void conv_transpose(const struct kernel_ctx *kc, const struct conv_shape *cs, const float *w,
-                    float *wt)
-{
-    if (cs->groups > 1) {
-        memcpy(wt, w, conv_weight_floats(cs) * sizeof wt[0]);
-        return;
-    }
-    struct transpose j = { cs, w, wt };
-    threads_run(kc->threads, ceil_div(cs->c, PANEL), transpose_panel, &j);
-}
-
+/* ---- backward-data --------------------------------------------------------------------------- */
 struct backward {
     const struct kernel_ctx *kc;
     const struct conv_shape *cs;
@@ -392,10 +348,9 @@ void conv_backward_data(const struct kernel_ctx *kc, const struct conv_shape *cs
     threads_run(kc->threads, dxd->b * f.t_count, backward_item, &f);
 }
 
-/* ---- backward-weights
- * ------------------------------------------------------------------------------- Item = (panel of
- * K, block of C): its rows of dw are touched by nobody else, so the sum over samples needs no order
- * of threads. */
+/* ---- backward-weights ------------------------------------------------------------------------ */
+/* Item = (panel of K, block of C): its rows of dw are touched by nobody else, so the sum over
+ * samples needs no order of threads. */
 struct weights {
     const struct kernel_ctx *kc;
     const struct conv_shape *cs;
@@ -482,6 +437,13 @@ void conv_backward_weights(const struct kernel_ctx *kc, const struct conv_shape 
 {
     if (cs->groups > 1) {
         conv_groups_backward_weights(kc, cs, xd, x, dyd, dy, b, dw);
+        return;
+    }
+    if (conv_events_weights_fit(cs) &&
+        by_events(kc, xd, x, b, (struct span){ 0, xd->t_stored }, WEIGHTS_DENSITY)) {
+        kernel_note(kc, xd->kind == TENSOR_BITS ? KERNEL_conv_backward_weights_events_bits
+                                                : KERNEL_conv_backward_weights_events_counts);
+        conv_events_backward_weights(kc, cs, xd, x, dyd, dy, b, dw);
         return;
     }
     kernel_note_form(kc, KERNEL_conv_backward_weights_floats, xd);

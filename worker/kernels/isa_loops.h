@@ -11,6 +11,13 @@ void LOOP(gather)(size_t rows, size_t n, const struct gather_stretch *s, float *
 void LOOP(outer)(size_t m, size_t width, const struct outer_run *run, float *acc);
 void LOOP(linear_row)(const struct linear_event *ev, size_t n, const float *w, float *acc);
 void LOOP(linear_scatter)(const struct linear_event *ev, size_t n, const float *dy, float *dw);
+void LOOP(gather_events)(size_t n, const struct event_list *lists, size_t pixels, size_t stride,
+                         float *acc);
+void LOOP(outer_events)(const struct event_outer *o, float *acc);
+size_t LOOP(mask_events)(uint64_t mask, uint32_t first, uint32_t *out);
+uint64_t LOOP(counts_mask)(const uint8_t *x);
+uint64_t LOOP(count_bits)(const uint64_t *words, size_t n);
+uint64_t LOOP(count_counts)(const uint8_t *x, size_t n);
 void LOOP(average)(float *mean, const float *x, float keep, float fresh, size_t n);
 void LOOP(sgd)(const struct sgd_args *a, float *p, const float *g, float *m, size_t n);
 void LOOP(adam)(const struct adam_args *a, float *p, const float *g, float *m, float *v, float *top,

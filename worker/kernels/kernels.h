@@ -29,9 +29,10 @@ const char *isa_name(enum isa isa);
 #define KERNELS_CPU_MAX 64
 void kernels_cpu(enum isa isa, char out[KERNELS_CPU_MAX]); /* "avx512 SkylakeX" */
 
-/* The form of convolution and linear layers: by the input, or forced (SPIKED_PATH, --path). DENSE:
- * spikes are expanded to floats first. This build has no kernels of other names. */
-enum kernel_path { KERNEL_PATH_AUTO, KERNEL_PATH_DENSE };
+/* The form of convolution and linear layers: by the input and its density, or forced (SPIKED_PATH,
+ * --path). EVENT: spikes are always events. DENSE: they are expanded to floats first. Equal bits.
+ * This build has no kernels of other names. */
+enum kernel_path { KERNEL_PATH_AUTO, KERNEL_PATH_EVENT, KERNEL_PATH_DENSE };
 /* name NULL: SPIKED_PATH, or auto. Errors: ERR_INVALID (unknown, or not in this build). */
 int kernels_choose_path(const char *name, enum kernel_path *out, struct err *e);
 
@@ -43,6 +44,7 @@ struct kernel_ctx {
     unsigned char *scratch;     /* threads * scratch_per_thread bytes, 64-byte aligned */
     size_t scratch_per_thread;  /* >= KERNEL_SCRATCH_BYTES */
     bool exact;                 /* numerics: "exact": never OpenBLAS */
+    enum kernel_path path;
     size_t first_step;          /* of time: what step 0 of the tensors is (net_stream_step) */
     struct kernel_trace *trace; /* counts calls; NULL: nobody asks */
 };

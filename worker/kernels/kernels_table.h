@@ -22,6 +22,24 @@ struct linear_event {
     uint32_t index;
     float value;
 };
+/* Events of one input row and channel block, as a row of output pixels sees them through one row of
+ * taps (one tap when taps are dilated). Columns count the padding. */
+struct event_list {
+    const uint32_t *events; /* column * channels + channel, ascending */
+    const float *values;    /* of events; NULL: all 1 */
+    const uint32_t *begin;  /* a pixel sees [begin[column], begin[column + columns]) */
+    const float *w;         /* weights of event e: row e - column * channels - first, PANEL each */
+    size_t channels, columns, first;
+};
+/* Events of one input channel against every tap that they reach. */
+struct event_outer {
+    size_t n, taps, width;  /* width: output channels, 16 or PANEL */
+    const uint32_t *at;     /* of an event: floats behind dy */
+    const float *values;    /* NULL: all 1 */
+    const float *dy;        /* PANEL a pixel, with its border */
+    const ptrdiff_t *tap_dy; /* from an event to the gradient that a tap connects it with */
+    const size_t *tap_acc;
+};
 /* Runs of pixels of one image for a weight gradient: rows x pixels, strides in floats. */
 struct outer_run {
     const float *a, *b; /* inputs; gradients, PANEL (or 16) a pixel */
@@ -38,6 +56,17 @@ struct kernels {
     void (*linear_row)(const struct linear_event *ev, size_t n, const float *w, float *acc);
     /* dw[index][LINEAR_TILE] += value * dy[LINEAR_TILE], for every event. */
     void (*linear_scatter)(const struct linear_event *ev, size_t n, const float *dy, float *dw);
+    /* acc[pixel][PANEL] += the rows of its events, over lists, then events; `stride` columns lie
+     * between two pixels. */
+    void (*gather_events)(size_t n, const struct event_list *lists, size_t pixels, size_t stride,
+                          float *acc);
+    /* acc[tap_acc[k]][width] += dy[at + tap_dy[k]][width], for every tap k, over events. */
+    void (*outer_events)(const struct event_outer *o, float *acc);
+    /* first + number of every set bit, ascending; how many. May write 16 entries more. */
+    size_t (*mask_events)(uint64_t mask, uint32_t first, uint32_t *out);
+    uint64_t (*counts_mask)(const uint8_t *x); /* which of 64 are not 0 */
+    uint64_t (*count_bits)(const uint64_t *words, size_t n);
+    uint64_t (*count_counts)(const uint8_t *x, size_t n); /* that are not 0 */
     /* y[0..n) = (c[i % 16-aligned block]...): n multiple of 16 in all below. */
     void (*store_scaled)(float *y, const float *acc, float scale, const float *bias, size_t n);
     void (*bits_expand)(const uint64_t *words, float *y, size_t n, float one); /* n floats */

@@ -72,6 +72,7 @@ int net_start(struct net *n, struct err *e)
         .scratch = net_block(n, n->thread_scratch_block),
         .scratch_per_thread = n->scratch_per_thread,
         .exact = n->options.exact,
+        .path = n->options.path,
         .trace = n->options.trace,
     };
     assert(n->kc.k != NULL);

@@ -1,6 +1,7 @@
 /* Convolution: forward, backward to the data and to the weights, against the plain loops, with
- * equal bits for every instruction set and number of threads. */
+ * equal bits for every instruction set and number of threads, by events and by floats. */
 #include "tests/unit/kernels/kernel_fixture.h"
+#include "worker/kernels/kernel_trace.h"
 
 struct conv_case {
     struct conv_shape shape;
@@ -22,6 +23,12 @@ static const struct conv_case cases[] = {
     { { 6, 7, 7, 9, 4, 4, 3, 3, 2, 2, 1, 1, 1, 1, 3 }, TENSOR_F32, 2, 2 },
     { { 20, 9, 8, 40, 4, 5, 3, 2, 2, 1, 1, 0, 2, 3, 1 }, TENSOR_BITS, 2, 2 },
     { { 66, 6, 6, 18, 3, 3, 2, 2, 2, 2, 0, 0, 1, 1, 1 }, TENSOR_COUNT8, 2, 3 },
+    { { 130, 7, 6, 50, 4, 3, 3, 3, 2, 2, 1, 1, 1, 1, 1 }, TENSOR_COUNT8, 2, 2 },
+    { SAME(65, 20, 18, 40, 3), TENSOR_BITS, 2, 1 }, /* an image in two lots of rows */
+    { SAME(5, 3, 300, 16, 3), TENSOR_BITS, 1, 2 },  /* a row fills a lot */
+    { { 10, 9, 9, 20, 3, 3, 5, 5, 3, 3, 2, 2, 1, 1, 1 }, TENSOR_BITS, 2, 1 }, /* 9 classes */
+    { SAME(12, 8, 8, 40, 7), TENSOR_BITS, 2, 2 }, /* taps reach behind the border */
+    { { 6, 2, 1100, 16, 2, 1100, 1, 3, 1, 1, 0, 1, 1, 1, 1 }, TENSOR_BITS, 1, 1 }, /* too wide */
 };
 #define CASES (sizeof cases / sizeof cases[0])
 
@@ -63,6 +70,11 @@ static void world_drop(struct conv_world *w)
 
 static size_t steps_of(const struct tensor_view *v) { return v->desc.t_stored; }
 
+/* Every form of a pass: by density, by events, by floats. */
+#define EACH_PATH(kc)                                                                              \
+    for (int path_ = KERNEL_PATH_AUTO; path_ <= (int)KERNEL_PATH_DENSE; path_++)                   \
+        if ((kc).path = (enum kernel_path)path_, true)
+
 /* Goal: packing loses nothing. */
 Test(conv_kernel, packing_is_reversible, .timeout = 60)
 {
@@ -86,13 +98,14 @@ Test(conv_kernel, forward_has_the_bits_of_the_plain_loop, .timeout = 60)
         reference_conv_forward(w.cs, &w.x.desc, w.x.data, w.oihw, w.bias, &want.desc, want.data,
                                (struct span){ 0, t });
         EACH_CONTEXT(kc, true)
+        EACH_PATH(kc)
         {
             memset(w.y.data, 0xff, tensor_bytes(&w.y.desc));
             for (size_t s = 0; s < t; s++) /* one time-step a call: step_mode single */
                 conv_forward(&kc, w.cs, &w.x.desc, w.x.data, w.packed, w.bias, &w.y.desc, w.y.data,
                              (struct span){ s, s + 1 });
-            cr_assert_eq(difference(&w.y, &want), 0, "case %zu, %s, %zu threads: %g", i,
-                         isa_name((enum isa)isa_kc), threads_kc, difference(&w.y, &want));
+            cr_assert_eq(difference(&w.y, &want), 0, "case %zu, %s, %zu threads, path %d: %g", i,
+                         isa_name((enum isa)isa_kc), threads_kc, path_, difference(&w.y, &want));
         }
         free(want.data);
         world_drop(&w);
@@ -133,6 +146,7 @@ Test(conv_kernel, backward_weights, .timeout = 60)
         reference_conv_backward_weights(w.cs, &w.x.desc, w.x.data, &w.dy.desc, w.dy.data, all,
                                         want);
         EACH_CONTEXT(kc, true)
+        EACH_PATH(kc)
         {
             memset(packed, 0xff, conv_weight_floats(w.cs) * sizeof(float));
             conv_backward_weights(&kc, w.cs, &w.x.desc, w.x.data, &w.dy.desc, w.dy.data, all,
@@ -141,12 +155,48 @@ Test(conv_kernel, backward_weights, .timeout = 60)
             double worst = 0;
             for (size_t j = 0; j < w.weights; j++)
                 worst = fmax(worst, fabs((double)(got[j] - want[j])) / (fabs((double)want[j]) + 1));
-            cr_assert(worst == 0, "case %zu, %s, %zu threads: %g", i, isa_name((enum isa)isa_kc),
-                      threads_kc, worst);
+            cr_assert(worst == 0, "case %zu, %s, %zu threads, path %d: %g", i,
+                      isa_name((enum isa)isa_kc), threads_kc, path_, worst);
         }
         free(want);
         free(got);
         free(packed);
+        world_drop(&w);
+    }
+}
+
+/* Which forms of the two passes one call used, by the trace. */
+static void run_both(struct conv_world *w, enum kernel_path path, struct kernel_trace *trace)
+{
+    struct kernel_ctx kc = context_make(ISA_GENERIC, 2, true);
+    kc.path = path;
+    kc.trace = trace;
+    memset(trace, 0, sizeof *trace);
+    conv_forward(&kc, w->cs, &w->x.desc, w->x.data, w->packed, NULL, &w->y.desc, w->y.data,
+                 (struct span){ 0, steps_of(&w->y) });
+    conv_backward_weights(&kc, w->cs, &w->x.desc, w->x.data, &w->dy.desc, w->dy.data,
+                          (struct span){ 0, w->x.desc.b }, w->wt);
+    context_drop(&kc);
+}
+
+/* Goal: few spikes go by events and many by floats; a forced path is kept. */
+Test(conv_kernel, density_decides, .timeout = 60)
+{
+    static const double rates[] = { 0.02, 0.98 };
+    const struct conv_case few = { SAME(64, 8, 8, 32, 3), TENSOR_BITS, 2, 2 };
+    for (size_t i = 0; i < 2; i++) {
+        struct conv_world w = world_of(&few);
+        struct kernel_trace n;
+        memset(w.x.data, 0, tensor_bytes(&w.x.desc));
+        view_fill(&w.x, 1, rates[i]);
+        run_both(&w, KERNEL_PATH_AUTO, &n);
+        cr_expect_eq(n.calls[KERNEL_conv_forward_events_bits], i == 0);
+        cr_expect_eq(n.calls[KERNEL_conv_forward_bits], i == 1);
+        cr_expect_eq(n.calls[KERNEL_conv_backward_weights_events_bits], i == 0);
+        cr_expect_eq(n.calls[KERNEL_conv_backward_weights_bits], i == 1);
+        run_both(&w, i == 0 ? KERNEL_PATH_DENSE : KERNEL_PATH_EVENT, &n);
+        cr_expect_eq(n.calls[KERNEL_conv_forward_events_bits], i == 1);
+        cr_expect_eq(n.calls[KERNEL_conv_backward_weights_events_bits], i == 1);
         world_drop(&w);
     }
 }

@@ -1,0 +1,100 @@
+/* conv_pack: the order in which a convolution's weights lie, forward and for backward-data, so that
+ * the loops of conv_kernel.c and conv_events.c read them from front to back. */
+#include "worker/kernels/kernels_table.h"
+#include "worker/kernels/order.h"
+
+#include <string.h>
+
+static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
+static size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
+/* groups == 1: [panel of K][block of C][r][s][c][PANEL]; else PyTorch's [K][C/groups][r][s]. */
+static size_t packed_at(const struct conv_shape *cs, size_t k, size_t c, size_t r, size_t s)
+{
+    const size_t block = c / ORDER_BLOCK, first = block * ORDER_BLOCK;
+    const size_t width = least(cs->c - first, ORDER_BLOCK);
+    const size_t before = first * cs->r * cs->s; /* rows of earlier blocks */
+    const size_t row = before + (r * cs->s + s) * width + (c - first);
+    return (k / PANEL * cs->c * cs->r * cs->s + row) * PANEL + k % PANEL;
+}
+
+size_t conv_weight_floats(const struct conv_shape *cs)
+{
+    const size_t taps = cs->r * cs->s;
+    if (cs->groups > 1) return (cs->k * (cs->c / cs->groups) * taps + 15) / 16 * 16;
+    return ceil_div(cs->k, PANEL) * PANEL * cs->c * taps;
+}
+
+size_t conv_packed_at(const struct conv_shape *cs, size_t i)
+{
+    if (cs->groups > 1) return i;
+    const size_t taps = cs->r * cs->s, tap = i % taps;
+    return packed_at(cs, i / taps / cs->c, i / taps % cs->c, tap / cs->s, tap % cs->s);
+}
+
+static void repack(const struct conv_shape *cs, const float *from, float *to, bool pack)
+{
+    size_t i = 0;
+    for (size_t k = 0; k < cs->k; k++)
+        for (size_t c = 0; c < cs->c; c++)
+            for (size_t r = 0; r < cs->r; r++)
+                for (size_t s = 0; s < cs->s; s++, i++) {
+                    const size_t at = packed_at(cs, k, c, r, s);
+                    if (pack) to[at] = from[i];
+                    else to[i] = from[at];
+                }
+}
+
+void conv_pack(const struct conv_shape *cs, const float *oihw, float *packed)
+{
+    memset(packed, 0, conv_weight_floats(cs) * sizeof packed[0]);
+    if (cs->groups == 1) repack(cs, oihw, packed, true);
+    else memcpy(packed, oihw, cs->k * (cs->c / cs->groups) * cs->r * cs->s * sizeof packed[0]);
+}
+
+void conv_unpack(const struct conv_shape *cs, const float *packed, float *oihw)
+{
+    if (cs->groups == 1) repack(cs, packed, oihw, false);
+    else memcpy(oihw, packed, cs->k * (cs->c / cs->groups) * cs->r * cs->s * sizeof packed[0]);
+}
+
+/* ---- for backward-data ----------------------------------------------------------------------- */
+/* wt: [panel of C][block of K][r][s][k][PANEL]. */
+size_t conv_weight_t_floats(const struct conv_shape *cs)
+{
+    if (cs->groups > 1) return conv_weight_floats(cs);
+    return ceil_div(cs->c, PANEL) * PANEL * cs->k * cs->r * cs->s;
+}
+
+struct transpose {
+    const struct conv_shape *cs;
+    const float *w;
+    float *wt;
+};
+
+static void transpose_panel(void *ctx, size_t panel, size_t thread)
+{
+    (void)thread;
+    const struct transpose *j = ctx;
+    const struct conv_shape *cs = j->cs;
+    const size_t width = least(cs->c - panel * PANEL, PANEL);
+    float *to = j->wt + panel * PANEL * cs->k * cs->r * cs->s;
+    for (size_t k0 = 0; k0 < cs->k; k0 += ORDER_BLOCK)
+        for (size_t tap = 0; tap < cs->r * cs->s; tap++)
+            for (size_t k = k0; k < least(k0 + ORDER_BLOCK, cs->k); k++, to += PANEL) {
+                for (size_t i = 0; i < width; i++)
+                    to[i] = j->w[packed_at(cs, k, panel * PANEL + i, tap / cs->s, tap % cs->s)];
+                memset(to + width, 0, (PANEL - width) * sizeof to[0]);
+            }
+}
+
+void conv_transpose(const struct kernel_ctx *kc, const struct conv_shape *cs, const float *w,
+                    float *wt)
+{
+    if (cs->groups > 1) {
+        memcpy(wt, w, conv_weight_floats(cs) * sizeof wt[0]);
+        return;
+    }
+    struct transpose j = { cs, w, wt };
+    threads_run(kc->threads, ceil_div(cs->c, PANEL), transpose_panel, &j);
+}
