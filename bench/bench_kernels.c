@@ -1,6 +1,7 @@
 /* bench_kernels: times the heavy loops of the network of examples/kernels-fashion-lif.json, layer
  * by layer, for every instruction set of this CPU. Medians; prints a table. Run by bench/run.sh.
- * usage: bench_kernels [THREADS [SAMPLES]] */
+ * usage: bench_kernels [THREADS [SAMPLES [PERCENT]]]; PERCENT of the inputs spike. SPIKED_PATH
+ * forces the form of convolutions, SPIKED_ISA one instruction set. */
 #include "common/clock.h"
 #include "common/mem.h"
 #include "worker/neurons/neuron.h"
@@ -13,7 +14,6 @@
 #define ENOUGH_MS 1500.0 /* a slow loop is not run more often */
 #define STEPS 4
 #define SCRATCH_BYTES ((size_t)4 << 20)
-#define SPIKE_RATE 0.2f
 
 /* A layer with its tensors: x -> y, and the gradients dy -> dx, dw. */
 struct layer {
@@ -60,7 +60,9 @@ static struct tensor_view take_tensor(struct tensor_desc d)
     return (struct tensor_view){ d, take(tensor_bytes(&d)) };
 }
 
-/* Every logical value: floats, or spikes at SPIKE_RATE. */
+static float spike_rate = 0.2f;
+
+/* Every logical value: floats, or spikes at spike_rate. */
 static struct tensor_view take_filled(struct tensor_desc d)
 {
     struct tensor_view v = take_tensor(d);
@@ -68,7 +70,7 @@ static struct tensor_view take_filled(struct tensor_desc d)
         const size_t pixel = i % (d.h * d.w), c = i / (d.h * d.w) % d.c;
         const size_t image = i / (d.h * d.w * d.c);
         const float f = number(i);
-        const float spike = f * 0.5f + 0.5f < SPIKE_RATE ? 1.0f : 0.0f;
+        const float spike = f * 0.5f + 0.5f < spike_rate ? 1.0f : 0.0f;
         tensor_set(&d, v.data, image / d.t_stored, image % d.t_stored, c, pixel / d.w,
                    pixel % d.w, d.kind == TENSOR_BITS ? spike : f);
     }
@@ -263,8 +265,11 @@ int main(int argc, char **argv)
     const size_t samples = argc > 2 ? strtoul(argv[2], NULL, 10) : 8;
     struct err e = { 0 };
     enum isa best;
-    if (threads == 0 || samples == 0 || kernels_choose(&best, &e) != 0) {
-        (void)fprintf(stderr, "usage: bench_kernels [THREADS [SAMPLES]] %s\n", e.text);
+    enum kernel_path path;
+    if (argc > 3) spike_rate = strtof(argv[3], NULL) / 100;
+    if (threads == 0 || samples == 0 || kernels_choose(&best, &e) != 0 ||
+        kernels_choose_path(NULL, &path, &e) != 0) {
+        (void)fprintf(stderr, "usage: bench_kernels [THREADS [SAMPLES [PERCENT]]] %s\n", e.text);
         return 64;
     }
     struct layer layers[LAYERS] = {
@@ -279,10 +284,11 @@ int main(int argc, char **argv)
                  "floating-point operations\nof the dense product (GFLOP/s), for LIF 10^9 "
                  "cell-steps; median of up to %d runs\n\n"
                  "| instruction set | layer | loop | ms | G/s |\n|---|---|---|---|---|\n",
-                 samples, STEPS, threads, 100 * (double)SPIKE_RATE, RUNS_MAX);
-    for (int isa = 0; isa <= (int)best; isa++) {
+                 samples, STEPS, threads, 100 * (double)spike_rate, RUNS_MAX);
+    const int first = getenv("SPIKED_ISA") != NULL ? (int)best : 0;
+    for (int isa = first; isa <= (int)best; isa++) {
         struct kernel_ctx kc = { .k = kernels_get((enum isa)isa),
-                                 .scratch_per_thread = SCRATCH_BYTES };
+                                 .scratch_per_thread = SCRATCH_BYTES, .path = path };
         if (kc.k == NULL) continue;
         if (threads_create(&kc.threads, threads, &e) != 0) return err_exit_code(e.code);
         kc.scratch = take(threads * SCRATCH_BYTES);
