@@ -80,12 +80,12 @@ Test(commands, potentials_are_read_out, .timeout = 300)
     make_folder();
     for (size_t i = 0; i < 2; i++) {
         char *command = mem_printf("sed 's/max_membrane/%s/; s/\"glyphs\"/&, \"train_limit\": "
-                                   "2400/' examples/glyphs-readout.json >$F/spec.json; "
+                                   "1600/' examples/glyphs-readout.json >$F/spec.json; "
                                    "rm -rf $F/run; W train $F/spec.json --out $F/run",
                                    readouts[i]);
         expect(0, command);
         mem_free(command);
-        expect(0, "awk -F': ' '/\"test_accuracy\"/ { good = $2 + 0 > 0.8 } END { exit !good }' "
+        expect(0, "awk -F': ' '/\"test_accuracy\"/ { good = $2 + 0 > 0.7 } END { exit !good }' "
                   "$F/run/summary.json");
     }
     expect(0, "rm -r $F");

@@ -44,7 +44,8 @@ void twin_add_buffer(struct twin_node *n, const char *name, size_t values)
 static bool keeps_image(enum spec_layer_type type)
 {
     return type == SPEC_FLATTEN || type == SPEC_DROPOUT || type == SPEC_NEURON ||
-           type == SPEC_RELU || type == SPEC_BATCH_NORM || type == SPEC_THRESHOLD_BATCH_NORM || type == SPEC_RESIDUAL;
+           type == SPEC_RELU || type == SPEC_BATCH_NORM || type == SPEC_THRESHOLD_BATCH_NORM ||
+           type == SPEC_RESIDUAL;
 }
 
 static void read_input(struct twin *tw, const struct spec_layer *layers, size_t i, size_t k)

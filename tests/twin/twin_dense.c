@@ -1,4 +1,4 @@
-/* twin_dense: linear, voting, flatten, dropout, residual, upsample and relu of the twin, in double. */
+/* twin_dense: linear, voting, flatten, dropout, residual, upsample, relu of the twin, in double. */
 #include "common/philox.h"
 #include "tests/twin/twin_kinds.h"
 

@@ -146,6 +146,36 @@ Test(spec_neuron, parameters_follow_the_scope, .timeout = 5)
     }
 }
 
+/* Goal: neurons that never fire, as the default of a network too, have potentials to record but
+ * neither spikes nor a surrogate. */
+Test(spec_neuron, silent_models, .timeout = 5)
+{
+    static const struct {
+        const char *monitor;
+        bool good;
+    } cases[] = { { "membrane_potential", true }, { "firing_rate", false }, { "raster", false } };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct spec s = { 0 };
+        struct err e = { 0 };
+        char *text = mem_printf(
+            "{\"version\":1,\"dataset\":{\"name\":\"x\"},\"monitors\":[{\"type\":\"%s\"}],"
+            "\"network\":{\"neuron\":{\"model\":\"non_spiking_lif\",\"tau\":3},"
+            "\"layers\":[{\"type\":\"neuron\"}]}}",
+            cases[i].monitor);
+        cr_expect_eq(spec_parse_text(text, strlen(text), &s, &faults, &e) == 0, cases[i].good,
+                     "%s", cases[i].monitor);
+        if (!cases[i].good) cr_expect_str_eq(faults.items[0].pointer, "/monitors/0");
+        else cr_expect_eq(spec_neuron_param(&s.layers[0].u.neuron, "tau"), 3.0);
+        spec_deinit(&s);
+        mem_free(text);
+    }
+    cJSON *whole, *layer = normal_layer(",\"model\":\"non_spiking_lif\"", &whole);
+    cr_expect_null(json_get(layer, "surrogate"));
+    cr_expect_null(json_get(layer, "v_threshold"));
+    cr_expect(json_get_bool(layer, "decay_input", false));
+    cJSON_Delete(whole);
+}
+
 /* ---- recurrent layers ------------------------------------------------------------------------ */
 static int parse_recurrent(const char *fields, struct spec *s)
 {

@@ -1,5 +1,5 @@
 /* What monitors see inside neurons after a forward pass. */
-#include "tests/unit/nets/net_fixture.h"
+#include "tests/unit/nets/spec_nets.h"
 #include "worker/layers/layer.h"
 #include "worker/nets/net_internal.h"
 
@@ -28,6 +28,33 @@ Test(membrane, recomputed_potentials_equal_a_trace, .timeout = 20)
     cr_assert_eq(net_membrane(n, 2, 3, neurons, 3, v[0], &e), (int)ERR_INVALID);
     free(probe.v.data);
     net_destroy(n);
+}
+
+/* Goal: what a neuron that never fires puts out are its potentials, bit for bit. */
+Test(membrane, potentials_of_readouts_are_their_outputs, .timeout = 20)
+{
+    struct spec s = spec_net("\"layers\":[{\"type\":\"conv2d\",\"out_channels\":5,"
+                             "\"kernel_size\":3},"
+                             "{\"type\":\"neuron\",\"model\":\"non_spiking_lif\",\"v_rest\":0.3},"
+                             "{\"type\":\"neuron\",\"model\":\"non_spiking_if\"}]");
+    const struct net_options o = fixture_options(3, 4);
+    struct net *n = spec_net_start(&s, &o);
+    fixture_input(n, 0);
+    net_forward(n, &(struct net_step){ .samples = 3 });
+    const size_t neurons[] = { 0, 2 * 100 + 7, 5 * 100 - 1 };
+    for (size_t node = 1; node < 3; node++) {
+        const struct tensor_desc *d;
+        const void *y = net_node_output(n, node, &d);
+        float v[4][3];
+        struct err e = { 0 };
+        cr_assert_eq(net_membrane(n, node, 1, neurons, 3, v[0], &e), 0, "%s", e.text);
+        for (size_t t = 0; t < 4; t++)
+            for (size_t i = 0; i < 3; i++)
+                cr_assert_eq(v[t][i], tensor_get(d, y, 1, t, neurons[i] / 100,
+                                                 neurons[i] % 100 / 10, neurons[i] % 10));
+    }
+    net_destroy(n);
+    spec_deinit(&s);
 }
 
 /* Goal: spike counts are exact, time constants and PSN weights are those of the parameters. */
