@@ -48,8 +48,8 @@ enum spec_layer_type {
     SPEC_GROUP_NORM,
     SPEC_THRESHOLD_BATCH_NORM,
     SPEC_TEMPORAL_BATCH_NORM,
-    SPEC_RECURRENT,
     SPEC_RELU,
+    SPEC_RECURRENT,  /* as a layer: where what comes back joins the input */
     SPEC_RESIDUAL,   /* as a layer: where the two branches of a residual meet */
     SPEC_SEQUENTIAL, /* from here on: groups of layers, never in spec.layers themselves */
     SPEC_SEW_BLOCK,
@@ -97,7 +97,8 @@ struct spec_block { /* of a residual network; the bottleneck gives 4 * out_chann
     bool zero_init; /* begins as its shortcut */
     struct spec_neuron neuron;
 };
-/* How spikes come back: through a weight from every neuron to every neuron, or each to itself. */
+/* How the output of a recurrent layer's body comes back to its input: through a weight from every
+ * output to every input, or each to itself. */
 enum spec_recurrence { SPEC_ALL_TO_ALL, SPEC_ELEMENT_WISE };
 #define SPEC_INPUTS_MAX 2
 #define SPEC_INPUT ((size_t)-1) /* as an input: the network's own */
@@ -140,7 +141,9 @@ struct spec_layer {
         struct {
             int connect;
             bool bias;                 /* all_to_all */
-            struct spec_neuron neuron; /* steps and spikes */
+            size_t body;               /* layer: this many behind it; the last one comes back */
+            size_t neurons;            /* group: 1, its body is `neuron`; 0, a list */
+            struct spec_neuron neuron; /* group */
         } recurrent;
         struct spec_pool2d pool;
         struct {
@@ -164,7 +167,8 @@ struct spec_layer {
 };
 
 /* A group as it was written: its layers are spec.layers [begin, end), its own list (or body)
- * [begin, body_end), a shortcut [body_end, end - 1), the meeting point of a residual end - 1. */
+ * [begin, body_end), a shortcut [body_end, end - 1), the meeting point of a residual end - 1, the
+ * joining point of a recurrent layer begin. */
 struct spec_group {
     struct spec_layer head; /* type, path, pointer and fields of its own */
     size_t begin, body_end, end;
@@ -398,8 +402,15 @@ int spec_layer_shape(const struct spec_layer *l, struct spec_shape in, struct sp
                      struct err *e);
 /* A conv2d as it is; a conv1d as the conv2d of height 1 that it is. */
 struct spec_conv2d spec_conv_of(const struct spec_layer *l);
-/* Learned numbers of one layer (without running statistics). */
+/* Learned numbers of one layer (without running statistics); of a recurrent layer's joining point
+ * those for the input only: its body says how much comes back. */
 int64_t spec_layer_parameters(const struct spec_layer *l, struct spec_shape in, int64_t time_steps);
+/* The same of layer i, all of them; shapes: what every layer gives. */
+int64_t spec_parameters(const struct spec *s, size_t i, struct spec_shape in,
+                        const struct spec_shape *shapes);
+/* Why a layer needs other time-steps than the one at hand and those before, so that it cannot be in
+ * the body of a recurrent layer; NULL: it does not. */
+const char *spec_layer_mixes_time(const struct spec_layer *l);
 /* Walks all layers from `in`; adds a fault at the first layer that does not fit and one when the
  * last output is not `classes` wide. shapes: NULL or n_layers entries. false: out of memory. */
 bool spec_shapes(const struct spec *s, struct spec_shape in, int64_t classes,

@@ -58,8 +58,25 @@ static int64_t channels_after(const struct spec_layer *l, int64_t before)
     }
 }
 
+/* A body walks time step by step. */
+static void check_mixing(const struct spec_builder *b, const struct spec_layer *l)
+{
+    const char *why = b->recurrent > 0 ? spec_layer_mixes_time(l) : NULL;
+    if (why == NULL) return;
+    char here[200];
+    size_t count;
+    const bool neuron = l->type == SPEC_NEURON;
+    if (neuron) spec_pointer(here, sizeof here, l->pointer, "model");
+    json_fault_add(b->faults, neuron ? here : l->pointer, "not_allowed",
+                   "%s cannot be in the body of a recurrent layer: %s",
+                   neuron ? spec_neuron_models(&count)[l->u.neuron.model].name
+                          : spec_layer_type_name(l->type),
+                   why);
+}
+
 bool spec_build_add(struct spec_builder *b, const struct spec_layer *l, struct spec_place *at)
 {
+    check_mixing(b, l);
     struct spec_layer *to = grow(b);
     if (to == NULL) return false;
     *to = *l;

@@ -14,6 +14,7 @@ struct spec_builder {
     struct json_faults *faults;
     struct spec_neuron neuron; /* network.neuron: the default of every neuron */
     size_t layers_room, groups_room, depth;
+    size_t recurrent; /* bodies of recurrent layers around what is read */
     bool out_of_memory, too_many;
 };
 /* Where a list stands: what its next layer reads. */

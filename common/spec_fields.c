@@ -153,10 +153,12 @@ static const struct spec_field recurrent_fields[] = {
     { "connect", FIELD_CHOICE, SPEC_RESULT, L(recurrent.connect), SPEC_ALL_TO_ALL,
       .choices = "all_to_all|element_wise",
       .meaning =
-          "i[t] = W (x[t], y[t-1]) + b of n features and n neurons; or i[t] = x[t] + y[t-1]" },
+          "i[t] = W (x[t], y[t-1]) + b of features; or i[t] = x[t] + y[t-1] of one shape" },
     { "bias", FIELD_BOOL, SPEC_RESULT, L(recurrent.bias), 1, .meaning = "b; all_to_all only" },
-    { "neuron", FIELD_NEURON, SPEC_RESULT, L(recurrent.neuron),
-      .meaning = "on top of network.neuron; a model that steps and spikes" },
+    { "neuron", FIELD_NEURON, SPEC_RESULT, L(recurrent.neuron), .count_at = L(recurrent.neurons),
+      .meaning = "y[t] = neuron(i[t]), on top of network.neuron; a model that steps" },
+    { "body", FIELD_LAYERS, SPEC_RESULT,
+      .meaning = "in place of neuron: layers that give y[t] of i[t]; none may mix time-steps" },
 };
 static const struct spec_field residual_fields[] = {
     { "connect", FIELD_CHOICE, SPEC_RESULT, L(residual.connect), SPEC_ADD, .choices = CONNECTIONS,
@@ -266,7 +268,8 @@ static const struct spec_variant layer_variants[] = {
                                    "TEBN: batch norm, then a learned "
                                    "factor for each time-step" },
     [SPEC_RECURRENT] = { "recurrent", recurrent_fields, LENGTH(recurrent_fields),
-                         "neurons whose spikes y come back to their input i one step later" },
+                         "a neuron or layers whose output y comes back to their input "
+                         "i one step later" },
     [SPEC_RELU] = { "relu", NULL, 0, "max(x, 0), value by value" },
     [SPEC_RESIDUAL] = { "residual", residual_fields, LENGTH(residual_fields),
                         "two branches and where they meet" },

@@ -39,19 +39,6 @@ static void read_own_neuron(struct spec_builder *b, const cJSON *json, const str
     if (neuron != NULL) spec_read_neuron(neuron, here, &b->neuron, NULL, 0, out, b->faults);
 }
 
-static void read_recurrent(struct spec_builder *b, const cJSON *json, struct spec_layer *l)
-{
-    size_t count;
-    char of[200], here[200];
-    read_own_neuron(b, json, l, &l->u.recurrent.neuron);
-    const struct spec_neuron_model *m = &spec_neuron_models(&count)[l->u.recurrent.neuron.model];
-    if (m->serial && (m->traits & SPEC_ANALOG) == 0) return;
-    spec_pointer(of, sizeof of, l->pointer, "neuron");
-    spec_pointer(here, sizeof here, of, "model");
-    json_fault_add(b->faults, here, "not_allowed",
-                   "'%s' does not spike step by step, which a recurrent connection needs", m->name);
-}
-
 static void read_fields(struct spec_builder *b, const cJSON *json, struct spec_layer *l)
 {
     static const char *const own[] = { "name", "type" };
@@ -62,7 +49,6 @@ static void read_fields(struct spec_builder *b, const cJSON *json, struct spec_l
         return;
     }
     spec_read_object(&spec_object_layer, json, l->pointer, own, 1, l, b->faults);
-    if (l->type == SPEC_RECURRENT) read_recurrent(b, json, l);
     const bool pool = l->type == SPEC_MAX_POOL2D || l->type == SPEC_AVG_POOL2D;
     for (int axis = 0; pool && axis < 2; axis++)
         if (l->u.pool.stride[axis] == 0) l->u.pool.stride[axis] = l->u.pool.kernel_size[axis];
@@ -94,6 +80,47 @@ static void read_residual(struct spec_builder *b, const cJSON *json, const struc
     (void)spec_build_meet(b, head, head->u.residual.connect, body.node, shortcut.node, at);
 }
 
+/* A layer of a recurrent group: fields of the group, a path below it. */
+static struct spec_layer part_of(const struct spec_builder *b, const struct spec_layer *head,
+                                 const char *name)
+{
+    struct spec_layer l = *head;
+    (void)spec_path_join(l.path, head->path, name, head->pointer, b->faults);
+    return l;
+}
+
+static void add_own_neuron(struct spec_builder *b, const struct spec_layer *head,
+                           struct spec_place *at)
+{
+    struct spec_layer l = part_of(b, head, ".sub_module");
+    l.type = SPEC_NEURON;
+    spec_pointer(l.pointer, sizeof l.pointer, head->pointer, "neuron");
+    l.u.neuron = head->u.recurrent.neuron;
+    (void)spec_build_add(b, &l, at);
+}
+
+static void read_recurrent(struct spec_builder *b, const cJSON *json, struct spec_layer *head,
+                           struct spec_place *at)
+{
+    const bool list = json_get(json, "body") != NULL;
+    char here[200];
+    spec_pointer(here, sizeof here, head->pointer, "body");
+    if (list && json_get(json, "neuron") != NULL)
+        json_fault_add(b->faults, here, "not_allowed", "a body takes the place of 'neuron'");
+    head->u.recurrent.neurons = list ? 0 : 1;
+    if (!list) read_own_neuron(b, json, head, &head->u.recurrent.neuron);
+    const size_t group = spec_build_open(b, head), join = b->s->n_layers;
+    if (group == SIZE_MAX) return;
+    const struct spec_layer rc = part_of(b, head, ".rc");
+    b->recurrent++;
+    if (!spec_build_add(b, &rc, at)) return;
+    if (list) read_inner(b, json, head, "body", ".sub_module.", 1, at);
+    else add_own_neuron(b, head, at);
+    b->recurrent--;
+    b->s->layers[join].u.recurrent.body = b->s->n_layers - 1 - join;
+    spec_build_close(b, group);
+}
+
 static void read_block(struct spec_builder *b, const cJSON *json, struct spec_layer *head,
                        struct spec_place *at)
 {
@@ -114,11 +141,13 @@ static void read_item(struct spec_builder *b, const cJSON *json, size_t index, c
     }
     read_path(json, index, prefix, &l, b->faults);
     read_fields(b, json, &l);
-    if (l.type < SPEC_RESIDUAL) {
+    if (l.type < SPEC_RECURRENT) {
         (void)spec_build_add(b, &l, at);
     } else if (b->depth == SPEC_DEPTH_MAX) {
         json_fault_add(b->faults, l.pointer, "too_long", "groups nest at most %d deep",
                        SPEC_DEPTH_MAX);
+    } else if (l.type == SPEC_RECURRENT) {
+        read_recurrent(b, json, &l, at);
     } else if (l.type == SPEC_RESIDUAL || l.type == SPEC_SEQUENTIAL) {
         const size_t group = spec_build_open(b, &l);
         if (group == SIZE_MAX) return;

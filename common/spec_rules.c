@@ -26,7 +26,8 @@ bool spec_monitor_fits(enum spec_monitor_type type, const struct spec_layer *l)
                (l->type == SPEC_SYNAPSE_FILTER && l->u.synapse_filter.learnable) ||
                l->type == SPEC_CONV1D || l->type == SPEC_CONV_TRANSPOSE2D ||
                l->type == SPEC_GROUP_NORM || l->type == SPEC_THRESHOLD_BATCH_NORM ||
-               l->type == SPEC_TEMPORAL_BATCH_NORM || l->type == SPEC_RECURRENT ||
+               l->type == SPEC_TEMPORAL_BATCH_NORM ||
+               (l->type == SPEC_RECURRENT && l->u.recurrent.connect == SPEC_ALL_TO_ALL) ||
                (traits & SPEC_SERIAL && neuron->learn_threshold) || (traits & SPEC_LEARNS_ANY) ||
                parallel;
     }

@@ -233,8 +233,7 @@ int spec_layer_shape(const struct spec_layer *l, struct spec_shape in, struct sp
 
 const struct spec_neuron *spec_layer_neuron(const struct spec_layer *l)
 {
-    if (l->type == SPEC_NEURON) return &l->u.neuron;
-    return l->type == SPEC_RECURRENT ? &l->u.recurrent.neuron : NULL;
+    return l->type == SPEC_NEURON ? &l->u.neuron : NULL;
 }
 
 static int64_t neuron_parameters(const struct spec_neuron *p, struct spec_shape in,
@@ -278,9 +277,7 @@ int64_t spec_layer_parameters(const struct spec_layer *l, struct spec_shape in, 
     case SPEC_CHANNEL_ATTENTION: return 2 * in.c * (in.c / l->u.attention.reduction);
     case SPEC_NEURON: return neuron_parameters(&l->u.neuron, in, time_steps);
     case SPEC_RECURRENT:
-        return neuron_parameters(&l->u.recurrent.neuron, in, time_steps) +
-               (l->u.recurrent.connect == SPEC_ALL_TO_ALL ? in.c * (2 * in.c + l->u.recurrent.bias)
-                                                          : 0);
+        return l->u.recurrent.connect == SPEC_ALL_TO_ALL ? in.c * (in.c + l->u.recurrent.bias) : 0;
     default: return 0;
     }
 }
@@ -338,6 +335,25 @@ static int walk_layer(const struct spec_layer *l, const struct walk *in, struct 
     return spec_layer_shape(l, in->shape, &out->shape, e);
 }
 
+/* What layer i gives to the recurrent layers whose body ends with it. */
+static int comes_back(const struct spec *s, const struct walk *walks, size_t i, struct err *e)
+{
+    for (size_t j = 0; j < i; j++) {
+        const struct spec_layer *l = &s->layers[j];
+        if (l->type != SPEC_RECURRENT || j + l->u.recurrent.body != i) continue;
+        const struct spec_shape in = walks[j].shape, out = walks[i].shape;
+        const bool element_wise = l->u.recurrent.connect == SPEC_ELEMENT_WISE;
+        if (element_wise ? same_shape(in, out) : out.h * out.w == 1) {
+            if (!element_wise || walks[i].flat == walks[j].flat) continue;
+            return err_set(e, ERR_SPEC, "only one of input and body is a flattened image");
+        }
+        return err_set(e, ERR_SPEC, "the body gives %lldx%lldx%lld, which cannot come back to %s",
+                       (long long)out.c, (long long)out.h, (long long)out.w,
+                       element_wise ? "an input of another shape" : "features: flatten it");
+    }
+    return 0;
+}
+
 static bool walk_all(const struct spec *s, struct spec_shape in, struct walk *walks,
                      struct json_faults *faults)
 {
@@ -357,6 +373,7 @@ static bool walk_all(const struct spec *s, struct spec_shape in, struct walk *wa
             rc = err_set(&e, ERR_SPEC, "reduction %lld leaves nothing of %lld time-steps",
                          (long long)l->u.attention.reduction, (long long)s->time_steps);
         if (rc == 0 && l->type == SPEC_RESIDUAL) rc = meet(from[0], from[1], &e);
+        if (rc == 0) rc = comes_back(s, walks, i, &e);
         if (rc == 0) continue;
         json_fault_add(faults, l->pointer, "bad_shape", "%s", e.text);
         return false;

@@ -101,11 +101,13 @@ cJSON *spec_write_field(const struct spec_field *f, const void *base, unsigned m
     return NULL;
 }
 
-/* An optional object (normalize) that was not given has a count of 0. */
+/* An optional object (normalize, the neuron of a recurrent layer) that was not given has a count of
+ * 0. */
 static bool absent(const struct spec_field *f, const void *base)
 {
     if (f->kind == FIELD_LAYERS) return true; /* write_group */
-    return f->kind == FIELD_OBJECT && f->count_at != 0 && count_of(f, base) == 0;
+    return (f->kind == FIELD_OBJECT || f->kind == FIELD_NEURON) && f->count_at != 0 &&
+           count_of(f, base) == 0;
 }
 
 static bool is_default(const struct spec_field *f, const void *base);
@@ -210,6 +212,11 @@ static bool write_group(const struct spec *s, const struct spec_group *g, cJSON 
                         const struct list *of)
 {
     const size_t prefix = strlen(g->head.path);
+    if (g->head.type == SPEC_RECURRENT)
+        return g->head.u.recurrent.neurons > 0 ||
+               write_inner(s, object, "body",
+                           (struct list){ g->begin + 1, g->end, prefix + sizeof ".sub_module." - 1,
+                                          of->group, of->mask });
     if (g->head.type != SPEC_RESIDUAL && g->head.type != SPEC_SEQUENTIAL) return true;
     struct list in = { g->begin, g->body_end, prefix + sizeof "." - 1, of->group, of->mask };
     if (!write_inner(s, object, "body", in)) return false;

@@ -42,7 +42,7 @@ static bool add_layers(cJSON *list, const struct spec *s, const struct spec_data
         const struct spec_shape in = d == NULL ? none
                                      : input == SPEC_INPUT ? d->shape : shapes[input];
         const int64_t n =
-            d == NULL ? 0 : spec_layer_parameters(&s->layers[i], in, s->time_steps);
+            d == NULL ? 0 : spec_parameters(s, i, in, shapes);
         if (!add_layer(list, &s->layers[i], d != NULL ? &shapes[i] : NULL, n)) return false;
         *total += n;
     }

@@ -243,7 +243,8 @@ CASES = [
 ]
 
 
-SPIKES = {"Neurons", "IFNode", "ParametricLIFNode", "Recurrent", "LinearRecurrentContainer"}
+CONTAINERS = {"Recurrent", "LinearRecurrentContainer"}  # around their neurons, called step by step
+SPIKES = {"Neurons", "IFNode", "ParametricLIFNode"} | CONTAINERS
 
 
 # ---- both sides ----------------------------------------------------------------------------------
@@ -252,6 +253,7 @@ def run_torch(net, images, time_steps):
     spikes, hooks = {}, []
     for name, part in net.named_modules():
         if type(part).__name__ in SPIKES and not name.endswith(".sub_module"):
+            name += ".sub_module" if type(part).__name__ in CONTAINERS else ""
             hooks.append(part.register_forward_hook(
                 lambda m, x, y, name=name: spikes.__setitem__(name, int(y.sum()))))
     with torch.no_grad():

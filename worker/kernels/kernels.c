@@ -5,6 +5,7 @@
 #include "worker/kernels/blas.h"
 #include "worker/kernels/kernel_trace.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -195,23 +196,25 @@ void tensor_expand(const struct kernel_ctx *kc, const struct tensor_desc *xd, co
 /* ---- sums of gradients at forks -------------------------------------------------------------- */
 struct addition {
     const struct kernels *k;
-    size_t sample; /* floats, gaps included: nobody reads them */
-    float *y;
-    const float *x;
+    size_t floats; /* of a sample, gaps included: nobody reads them */
+    const struct tensor_view *y, *x;
 };
 
 static void addition_item(void *ctx, size_t b, size_t thread)
 {
     (void)thread;
     const struct addition *j = ctx;
-    j->k->accumulate(j->y + b * j->sample, j->x + b * j->sample, 1.0f, j->sample);
+    j->k->accumulate((float *)j->y->data + b * j->y->desc.sample,
+                     (const float *)j->x->data + b * j->x->desc.sample, 1.0f, j->floats);
 }
 
-void tensor_add(const struct kernel_ctx *kc, const struct tensor_desc *d, float *y, const float *x)
+void tensor_add(const struct kernel_ctx *kc, const struct tensor_view *y,
+                const struct tensor_view *x)
 {
     kernel_note(kc, KERNEL_tensor_add);
-    struct addition j = { kc->k, d->sample, y, x };
-    threads_run(kc->threads, d->b, addition_item, &j);
+    assert(y->desc.time == x->desc.time && y->desc.t_stored == x->desc.t_stored);
+    struct addition j = { kc->k, y->desc.t_stored * y->desc.time, y, x };
+    threads_run(kc->threads, y->desc.b, addition_item, &j);
 }
 
 /* ---- bias ------------------------------------------------------------------------------------ */

@@ -183,9 +183,9 @@ void f32_fill(const struct kernel_ctx *kc, float *x, size_t n, float value);
 /* Any kind -> F32 with scale applied, any layouts. */
 void tensor_expand(const struct kernel_ctx *kc, const struct tensor_desc *xd, const void *x,
                    const struct tensor_desc *yd, float *y);
-/* y += x, two tensors of one F32 or REPEAT descriptor. */
-void tensor_add(const struct kernel_ctx *kc, const struct tensor_desc *d, float *y,
-                const float *x);
+/* y += x, F32 or REPEAT, images of one layout and as many time-steps. */
+void tensor_add(const struct kernel_ctx *kc, const struct tensor_view *y,
+                const struct tensor_view *x);
 /* y += x, n multiple of 16. */
 void f32_add(const struct kernel_ctx *kc, float *y, const float *x, size_t n);
 /* Sum of squares in double, blocks of 4096 floats chained; false when any element is not finite. */

@@ -45,12 +45,14 @@ struct gn {
     const float *w;
     double *saved; /* [b][t_stored][groups][2] */
     double *sums;  /* [b][2][c aligned] */
+    struct span t; /* stored steps of this call */
 };
 
 static struct gn gn_of(const struct layer *l, const struct step *s, struct span t)
 {
     return (struct gn){ .l = l, .x = layer_float_input(l, s, t), .y = s->y, .dy = s->dy,
-                        .dx = s->dx[0], .w = s->w, .saved = layer_saved(l, s) };
+                        .dx = s->dx[0], .w = s->w, .saved = layer_saved(l, s),
+                        .t = layer_stored(&s->y.desc, t) };
 }
 
 static double *gn_stats(const struct gn *g, size_t b, size_t t, size_t group)
@@ -91,7 +93,7 @@ static void gn_forward_sample(void *ctx, size_t b, size_t thread)
     const size_t per = d->c / gn_groups(g->l);
     const float *weight = g->w + g->l->params[GN_WEIGHT].offset;
     const float *bias = g->w + g->l->params[GN_BIAS].offset;
-    for (size_t t = 0; t < d->t_stored; t++) {
+    for (size_t t = g->t.begin; t < g->t.end; t++) {
         for (size_t i = 0; i < gn_groups(g->l); i++) gn_measure(g, b, t, i);
         for (size_t p = 0; p < d->h * d->w; p++)
             for (size_t c = 0; c < d->c_stored; c++) {
@@ -107,7 +109,6 @@ static void gn_forward_sample(void *ctx, size_t b, size_t thread)
 
 static void gn_forward(const struct layer *l, const struct step *s, struct span t)
 {
-    assert(t.begin == 0 && (l->stream || t.end == l->in.t));
     struct gn g = gn_of(l, s, t);
     threads_run(s->kc->threads, g.x.desc.b, gn_forward_sample, &g);
 }
@@ -157,8 +158,8 @@ static void gn_backward_sample(void *ctx, size_t b, size_t thread)
     const struct gn *g = ctx;
     const struct tensor_desc *d = &g->x.desc;
     const size_t wide = mem_align(d->c, 16);
-    memset(g->sums + b * 2 * wide, 0, 2 * wide * sizeof g->sums[0]);
-    for (size_t t = 0; t < d->t_stored; t++) {
+    if (g->t.end == d->t_stored) memset(g->sums + b * 2 * wide, 0, 2 * wide * sizeof g->sums[0]);
+    for (size_t t = g->t.end; t-- > g->t.begin;) {
         for (size_t i = 0; i < gn_groups(g->l); i++) gn_group_back(g, b, t, i);
         for (size_t p = 0; g->dx.data != NULL && p < d->h * d->w; p++)
             for (size_t c = d->c; c % 16 != 0; c++) *gn_value(&g->dx, b, t, p, c) = 0.0f;
@@ -167,8 +168,8 @@ static void gn_backward_sample(void *ctx, size_t b, size_t thread)
 
 static void gn_backward_data(const struct layer *l, const struct step *s, struct span t)
 {
-    assert(t.begin == 0 && t.end == l->in.t);
     struct gn g = gn_of(l, s, LAYER_NO_STEPS);
+    g.t = layer_stored(&s->y.desc, t);
     g.sums = (double *)(void *)s->scratch;
     threads_run(s->kc->threads, g.x.desc.b, gn_backward_sample, &g);
 }
@@ -192,7 +193,6 @@ static void gn_init(const struct layer *l, size_t i, struct philox_key key, uint
 
 const struct layer_ops group_norm_ops = {
     .name = "group_norm",
-    .all_steps = "sums of its gradients run over the time-steps in their order",
     .reshape = gn_reshape,
     .forward = gn_forward,
     .backward_data = gn_backward_data,

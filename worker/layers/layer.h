@@ -17,15 +17,13 @@
 #include "worker/neurons/neuron.h"
 #include "worker/tensor/tensor.h"
 
-#define LAYER_PARAMS_MAX \
-    (NEURON_PARAMS_MAX + 2) /* a recurrent layer has a weight and a bias more */
+#define LAYER_PARAMS_MAX NEURON_PARAMS_MAX
 #define LAYER_INPUTS_MAX 2
 #define LAYER_DIMS_MAX 5
 
 /* One learned tensor or buffer of a layer. */
 struct layer_param {
-    const char *name;  /* "weight"; appended to the layer's path */
-    const char *group; /* before the name, "sub_module."; NULL: nothing */
+    const char *name; /* "weight"; appended to the layer's path */
     bool buffer;      /* running statistics: not learned, no gradient */
     size_t dims[LAYER_DIMS_MAX], n_dims, logical; /* PyTorch's shape and its product */
     size_t floats;    /* packed, a multiple of 16 */
@@ -65,6 +63,7 @@ struct step {
     /* Descriptors count the valid samples only (b <= planned). */
     struct tensor_view x[LAYER_INPUTS_MAX], y;
     struct tensor_view dx[LAYER_INPUTS_MAX], dy; /* dx data NULL: not wanted */
+    /* x[1] and dx[1] of a joining point are of one time-step: see recurrent.c. */
     const float *w;         /* this layer's weights, packed */
     float *dw;              /* this shard's gradients of them, overwritten */
     float *buffers;
@@ -127,6 +126,9 @@ struct layer {
             size_t saved_bytes, scratch_bytes; /* of batch_norm, below what wraps it */
         } norm;
         struct neuron neuron;
+        struct {
+            struct tensor_desc back; /* what comes back, all T */
+        } recurrent;
     } u;
 };
 

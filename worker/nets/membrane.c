@@ -7,7 +7,6 @@
 #include <math.h>
 #include <string.h>
 
-/* A recurrent layer's neurons are there too, but their input is not. */
 static const struct net_node *neuron_node(const struct net *n, size_t node)
 {
     assert(node < n->n_nodes);
@@ -31,7 +30,7 @@ int net_membrane(const struct net *n, size_t node, size_t sample, const size_t *
                  size_t n_neurons, float *v, struct err *e)
 {
     const struct net_node *at = neuron_node(n, node);
-    if (at == NULL || at->layer.spec->type != SPEC_NEURON)
+    if (at == NULL)
         return err_set(e, ERR_INVALID, "layer %s is not a neuron", n->nodes[node].layer.spec->path);
     if (!net_output_is_kept(n, at->inputs[0]))
         return err_set(e, ERR_INVALID, "the input of layer %s is computed again, not kept",

@@ -37,6 +37,7 @@ static int take_memory(struct net *n, struct err *e)
         node->saved = net_block(n, node->saved_block);
         node->gradient_data = node->wants_gradient ? net_block(n, node->gradient_block) : NULL;
         node->addend_data = net_block(n, node->addend_block);
+        node->back_data = node->wants_gradient ? net_block(n, node->back_block) : NULL;
     }
     if (net_streams(n)) net_stream_memory(n);
     return 0;

@@ -33,6 +33,45 @@ static int connect_node(struct net *n, size_t i, const struct spec_layer *layers
     return 0;
 }
 
+/* A joining point begins a walk of its body, unless it is part of one. */
+static int begin_walk(struct net *n, size_t i, const struct spec_layer *spec, size_t n_layers,
+                      struct err *e)
+{
+    struct net_node *node = &n->nodes[i];
+    const bool inside = i > 0 && n->nodes[i - 1].walk_end > i;
+    node->back = NET_NO_NODE;
+    node->walk_begin = inside ? n->nodes[i - 1].walk_begin : i;
+    node->walk_end = inside ? n->nodes[i - 1].walk_end : i + 1;
+    if (spec->type != SPEC_RECURRENT) return 0;
+    const size_t body = spec->u.recurrent.body, limit = inside ? node->walk_end : n_layers;
+    if (body == 0 || body >= limit - i)
+        return err_set(e, ERR_SPEC, "layer %s (recurrent): no layer comes back", spec->path);
+    node->back = i + body;
+    if (!inside) node->walk_end = i + body + 1;
+    return 0;
+}
+
+/* Once the last layer of a body has its shape, so has what comes back. */
+static int close_bodies(struct net *n, size_t last, struct err *e)
+{
+    for (size_t i = n->nodes[last].walk_begin; i < last; i++) {
+        struct net_node *node = &n->nodes[i];
+        if (node->back != last) continue;
+        const struct tensor_desc in[] = { node->layer.in, n->nodes[last].out };
+        if (node->layer.ops->reshape(&node->layer, in, 2, &node->out, &node->needs, e) != 0)
+            return err_wrap(e, "layer %s (%s)", node->layer.spec->path, node->layer.ops->name);
+    }
+    return 0;
+}
+
+static int check_walk(const struct net *n, size_t i, struct err *e)
+{
+    const struct layer *l = &n->nodes[i].layer;
+    if (!net_walks_together(n, i) || l->all_steps == NULL) return 0;
+    return err_set(e, ERR_SPEC, "layer %s (%s) cannot be in the body of a recurrent layer: %s",
+                   l->spec->path, l->ops->name, l->all_steps);
+}
+
 static int reshape_node(struct net *n, size_t i, const struct spec_layer *layers, struct err *e)
 {
     const struct spec_layer *spec = &layers[i];
@@ -51,18 +90,23 @@ static int reshape_node(struct net *n, size_t i, const struct spec_layer *layers
         return err_wrap(e, "layer %s (%s)", spec->path, l->ops->name);
     /* A layer without a scale of its own passes on its input's, and that it may not be 1. */
     if (l->ops->scale == NULL) node->out.scaled |= in[0].scaled;
-    /* A neuron counts all T itself, and so does what is computed once. */
-    if (l->stream && spec->type != SPEC_NEURON && in[0].kind != TENSOR_REPEAT)
-        node->needs.macs = node->needs.macs / in[0].t * l->time_steps;
     l->out = node->out;
     l->span_steps = net_span_steps(n, l);
+    return 0;
+}
+
+static void place_node(struct net *n, struct net_node *node)
+{
+    const struct layer *l = &node->layer;
+    /* A neuron counts all T itself, and so does what is computed once. */
+    if (l->stream && l->spec->type != SPEC_NEURON && l->in.kind != TENSOR_REPEAT)
+        node->needs.macs = node->needs.macs / l->in.t * l->time_steps;
     node->weight_offset = n->weight_floats;
     node->buffer_offset = n->buffer_floats;
     node->first_param = n->n_params;
     n->weight_floats += node->needs.weight_floats;
     n->buffer_floats += node->needs.buffer_floats;
     n->n_params += node->needs.n_params;
-    return 0;
 }
 
 static int build_nodes(struct net *n, const struct spec_layer *layers, size_t n_layers,
@@ -72,8 +116,11 @@ static int build_nodes(struct net *n, const struct spec_layer *layers, size_t n_
     if (n->nodes == NULL) return err_set(e, ERR_NOMEM, "%zu nodes", n_layers);
     for (size_t i = 0; i < n_layers; i++) {
         n->n_nodes = i + 1;
-        if (reshape_node(n, i, layers, e) != 0) return (int)e->code;
+        if (begin_walk(n, i, &layers[i], n_layers, e) != 0 || reshape_node(n, i, layers, e) != 0 ||
+            check_walk(n, i, e) != 0 || close_bodies(n, i, e) != 0)
+            return (int)e->code;
     }
+    for (size_t i = 0; i < n_layers; i++) place_node(n, &n->nodes[i]);
     for (size_t i = 0; i + 1 < n_layers; i++)
         if (n->nodes[i].readers.count == 0)
             return err_set(e, ERR_SPEC, "nothing reads layer %s", layers[i].path);
@@ -105,8 +152,7 @@ static void name_param(struct net *n, size_t node_index, size_t i)
         .node = node_index,
     };
     for (size_t d = 0; d < from->n_dims; d++) p->dims[d] = from->dims[d];
-    (void)snprintf(p->name, sizeof p->name, "%s.%s%s", node->layer.spec->path,
-                   from->group != NULL ? from->group : "", from->name);
+    (void)snprintf(p->name, sizeof p->name, "%s.%s", node->layer.spec->path, from->name);
 }
 
 static int build_params(struct net *n, struct err *e)
@@ -124,16 +170,35 @@ static bool input_wants_gradient(const struct net *n, size_t input)
     return input == NET_INPUT ? n->options.input_gradient : n->nodes[input].wants_gradient;
 }
 
+/* A joining point leads to all that its walk learns. */
+static bool walk_learns(const struct net *n, const struct net_node *node)
+{
+    bool learns = false;
+    for (size_t i = node->walk_begin; i < node->walk_end; i++)
+        learns |= n->nodes[i].needs.weight_floats > 0;
+    return learns;
+}
+
+/* Laid out as the last of its body has it, to be added to that. */
+static void describe_back(struct net *n, struct net_node *node)
+{
+    const struct net_node *last = &n->nodes[node->back];
+    struct tensor_desc one = last->out;
+    one.t = 1;
+    node->back_gradient = tensor_gradient(&one, last->needs.gradient_blocked);
+}
+
 static void describe_gradients(struct net *n)
 {
     if (!n->options.training) return;
     if (n->options.input_gradient) n->input_gradient = tensor_gradient(&n->input, false);
     for (size_t i = 0; i < n->n_nodes; i++) {
         struct net_node *node = &n->nodes[i];
-        node->wants_gradient = node->needs.weight_floats > 0;
+        node->wants_gradient = walk_learns(n, node);
         for (size_t k = 0; k < node->n_inputs; k++)
             node->wants_gradient |= input_wants_gradient(n, node->inputs[k]);
         node->gradient = tensor_gradient(&node->out, node->needs.gradient_blocked);
+        if (node->back != NET_NO_NODE) describe_back(n, node);
     }
     const struct net_node *last = &n->nodes[n->n_nodes - 1];
     n->output_gradient = last->out.kind == TENSOR_REPEAT

@@ -9,6 +9,7 @@
 
 #define NET_INPUT ((size_t)-1) /* as the index of an input: the net's own input */
 #define NET_NO_BLOCK ((size_t)-1)
+#define NET_NO_NODE ((size_t)-2)
 
 /* Nodes [begin, end) that are kept, or computed again before their backward pass. */
 struct net_segment {
@@ -27,8 +28,11 @@ struct net_node {
     struct layer_needs needs;
     size_t inputs[LAYER_INPUTS_MAX], n_inputs; /* nodes before this one, or NET_INPUT */
     struct net_readers readers;
+    size_t back;                  /* of a joining point: whose output comes back; or NET_NO_NODE */
+    size_t walk_begin, walk_end;  /* nodes that walk time together; [i, i + 1): it is alone */
     struct tensor_desc out;       /* scale is that of the last pass */
     struct tensor_desc gradient;  /* of out, as this layer's backward pass reads it */
+    struct tensor_desc back_gradient; /* of a joining point: of one step of what comes back */
     bool wants_gradient;          /* this node or one before it learns */
     size_t first_param;           /* in net.params */
     size_t weight_offset, buffer_offset; /* floats */
@@ -36,9 +40,10 @@ struct net_node {
     bool kept;       /* its output stays to the end of a step, whatever is computed again */
     bool runs_again; /* in a backward pass, before that of its segment */
     size_t out_block, gradient_block, addend_block, saved_block; /* of the plan, or NET_NO_BLOCK */
-    size_t state_block;
+    size_t state_block, back_block;
+    size_t scratch_at; /* nodes that walk together have scratch of their own each */
     unsigned char *out_data, *saved, *state;
-    float *gradient_data, *addend_data;
+    float *gradient_data, *addend_data, *back_data;
     double forward_ms, backward_ms;
 };
 
@@ -91,8 +96,20 @@ size_t net_count_steps(const struct net *n, const struct net_step *s);
 bool net_output_is_kept(const struct net *n, size_t node);
 /* Memory of a block, NULL for NET_NO_BLOCK. */
 void *net_block(const struct net *n, size_t block);
-/* Forward of one node. */
-void net_forward_node(struct net *n, const struct net_step *s, size_t i);
+/* What step.c and time_first.c share: views of one node for its layer, and where gradients lie. */
+struct step net_step_of(const struct net *n, const struct net_step *s, size_t i);
+struct tensor_view net_gradient_view(const struct net *n, size_t node, size_t samples);
+struct tensor_view net_reader_gradient(const struct net *n, size_t node, size_t reader,
+                                       size_t samples);
+void net_clear_border(const struct net *n, const struct tensor_view *g);
+void net_set_scale(struct net *n, size_t i, bool training);
+void net_backward_weights(struct net *n, struct step *step, size_t i);
+/* Forward of the nodes that walk time with node i, the first of them. */
+void net_forward_walk(struct net *n, const struct net_step *s, size_t i);
+/* Of nodes that walk together, step by step; again: those that run again. */
+bool net_walks_together(const struct net *n, size_t i);
+void net_forward_together(struct net *n, const struct net_step *s, size_t begin, bool again);
+void net_backward_together(struct net *n, const struct net_step *s, size_t begin);
 /* Streams (stream.c): tensors of all T from those of a chunk; what lives from chunk to chunk. */
 void net_stream_describe(struct net *n);
 int net_stream_plan(struct net *n, struct err *e);

@@ -10,16 +10,26 @@
 #include "common/mem.h"
 
 /* ---- moments --------------------------------------------------------------------------------- */
+/* Nodes that walk together have one moment: what one of them holds is there for all of them. */
 void net_number_moments(struct net *n, const struct net_segment *segments, size_t count)
 {
     size_t at = 0;
     for (size_t k = 0; k < count; k++)
-        for (size_t i = segments[k].begin; i < segments[k].end; i++) n->nodes[i].forward_at = at++;
+        for (size_t i = segments[k].begin; i < segments[k].end; i++) {
+            n->nodes[i].forward_at = at;
+            at += i + 1 == n->nodes[i].walk_end;
+        }
     n->backward_begins = at;
     for (size_t k = count; k-- > 0;) {
         const struct net_segment *s = &segments[k];
-        for (size_t i = s->begin; s->again && i < s->end; i++) n->nodes[i].again_at = at++;
-        for (size_t i = s->end; i-- > s->begin;) n->nodes[i].backward_at = at++;
+        for (size_t i = s->begin; s->again && i < s->end; i++) {
+            n->nodes[i].again_at = at;
+            at += i + 1 == n->nodes[i].walk_end;
+        }
+        for (size_t i = s->end; i-- > s->begin;) {
+            n->nodes[i].backward_at = at;
+            at += i == n->nodes[i].walk_begin;
+        }
     }
     n->moments = at;
 }
@@ -48,7 +58,7 @@ static size_t output_dies(const struct net *n, size_t i)
 {
     const bool kept = n->options.training || counts_spikes(n, i) || i + 1 == n->n_nodes ||
                       feeds_neuron(n, i);
-    return kept ? n->moments : n->nodes[i].readers.last;
+    return kept ? n->moments : n->nodes[n->nodes[i].readers.last].forward_at;
 }
 
 /* A view lies in the block below it. */
@@ -58,16 +68,24 @@ static void share_output(struct net *n, size_t i)
     n->nodes[i].out_block = from == NET_INPUT ? n->input_block : n->nodes[from].out_block;
 }
 
-/* What a stream computes once must last through all its chunks. */
+static bool comes_back(const struct net *n, size_t i)
+{
+    for (size_t k = n->nodes[i].walk_begin; k < i; k++)
+        if (n->nodes[k].back == i) return true;
+    return false;
+}
+
+/* What a stream computes once must last through all its chunks, what comes back to the next one. */
 static bool lasts(const struct net *n, size_t i)
 {
-    return net_streams(n) && n->nodes[i].out.kind == TENSOR_REPEAT;
+    return net_streams(n) && (n->nodes[i].out.kind == TENSOR_REPEAT || comes_back(n, i));
 }
 
 static int plan_output(struct net *n, size_t i, struct err *e)
 {
     struct net_node *node = &n->nodes[i];
-    const size_t born = lasts(n, i) ? 0 : i, dies = lasts(n, i) ? n->moments : output_dies(n, i);
+    const size_t born = lasts(n, i) ? 0 : node->forward_at;
+    const size_t dies = lasts(n, i) ? n->moments : output_dies(n, i);
     if (!node->needs.view)
         return memory_plan_add(&n->blocks, PLAN_ACTIVATIONS, tensor_bytes(&node->out), born, dies,
                                &node->out_block, e);
@@ -117,6 +135,16 @@ static int plan_node_addend(struct net *n, struct memory_plan *p, size_t i, stru
                        e);
 }
 
+/* What a joining point hands back from step to step. */
+static int plan_back(struct net *n, struct memory_plan *p, size_t i, struct err *e)
+{
+    struct net_node *node = &n->nodes[i];
+    const size_t at = backward_moment(n, i);
+    if (node->back == NET_NO_NODE) return 0;
+    return memory_plan_add(p, PLAN_ACTIVATIONS, tensor_bytes(&node->back_gradient), at, at,
+                           &node->back_block, e);
+}
+
 /* ---- a net that keeps everything --------------------------------------------------------------
  */
 static int plan_kept_nodes(struct net *n, struct err *e)
@@ -126,13 +154,15 @@ static int plan_kept_nodes(struct net *n, struct err *e)
         struct net_node *node = &n->nodes[i];
         if (plan_output(n, i, e) != 0) return (int)e->code;
         if (node->needs.saved_bytes > 0 &&
-            memory_plan_add(&n->blocks, PLAN_SAVED, node->needs.saved_bytes, i,
-                            training ? backward_moment(n, i) : i, &node->saved_block, e) != 0)
+            memory_plan_add(&n->blocks, PLAN_SAVED, node->needs.saved_bytes, node->forward_at,
+                            training ? backward_moment(n, i) : node->forward_at, &node->saved_block,
+                            e) != 0)
             return (int)e->code;
     }
     for (size_t i = 0; training && i < n->n_nodes; i++)
         if (n->nodes[i].wants_gradient &&
-            (plan_gradient(n, &n->blocks, i, e) != 0 || plan_node_addend(n, &n->blocks, i, e) != 0))
+            (plan_gradient(n, &n->blocks, i, e) != 0 ||
+             plan_node_addend(n, &n->blocks, i, e) != 0 || plan_back(n, &n->blocks, i, e) != 0))
             return (int)e->code;
     return 0;
 }
@@ -234,6 +264,8 @@ static int part_gradients(struct part *k, struct err *e)
             rc = plan_gradient(n, k->p, i, e);
     for (size_t i = begin > 0 ? begin - 1 : 0; rc == 0 && i + 1 < end; i++)
         if (n->nodes[i].wants_gradient) rc = plan_node_addend(n, k->p, i, e);
+    for (size_t i = begin; rc == 0 && i < end; i++)
+        if (n->nodes[i].wants_gradient) rc = plan_back(n, k->p, i, e);
     for (size_t b = first; b < k->p->count; b++) k->p->blocks[b].floor = k->s->floor;
     return rc;
 }
@@ -328,13 +360,19 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
+/* Layers take turns with it; those that walk together lie side by side. */
 static int plan_scratch(struct net *n, struct err *e)
 {
-    size_t layer = 0, thread = KERNEL_SCRATCH_BYTES;
+    size_t layer = 0, thread = KERNEL_SCRATCH_BYTES, at = 0;
     for (size_t i = 0; i < n->n_nodes; i++) {
-        const struct layer_needs *needs = &n->nodes[i].needs;
-        layer = larger(layer, needs->forward_scratch_bytes);
-        if (n->options.training) layer = larger(layer, needs->backward_scratch_bytes);
+        struct net_node *node = &n->nodes[i];
+        const struct layer_needs *needs = &node->needs;
+        size_t own = needs->forward_scratch_bytes;
+        if (n->options.training) own = larger(own, needs->backward_scratch_bytes);
+        if (i == node->walk_begin) at = 0;
+        node->scratch_at = at;
+        at += mem_align(own, ARENA_ALIGN);
+        layer = larger(layer, at);
         thread = larger(thread, needs->thread_scratch_bytes);
     }
     n->layer_scratch_bytes = layer;
@@ -385,6 +423,7 @@ int net_plan_blocks(struct net *n, struct err *e)
     for (size_t i = 0; i < n->n_nodes; i++) {
         struct net_node *node = &n->nodes[i];
         node->saved_block = node->gradient_block = node->addend_block = NET_NO_BLOCK;
+        node->back_block = NET_NO_BLOCK;
     }
     int rc = plan_io(n, e);
     if (rc == 0) rc = n->n_segments > 0 ? plan_segments(n, e) : plan_kept_nodes(n, e);

@@ -27,6 +27,7 @@ struct cutting {
 static bool is_boundary(const struct net *n, size_t i)
 {
     if (n->nodes[i].needs.view || n->input_readers.last > i) return false;
+    if (n->nodes[i].walk_end > i + 1) return false; /* what comes back crosses too */
     for (size_t k = 0; k < i; k++)
         if (n->nodes[k].readers.last > i) return false;
     for (size_t k = i + 1; k <= n->nodes[i].readers.last; k++)

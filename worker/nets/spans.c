@@ -2,10 +2,13 @@
  * 5.1). A layer still finishes all T before the next begins. Called by the walk of step.c. */
 #include "worker/nets/net_internal.h"
 
-/* One span where a layer must see all steps, and where one stored step stands for all. */
+/* One step where nodes walk together; one span where a layer must see all steps, and where one
+ * stored step stands for all. */
 size_t net_span_steps(const struct net *n, const struct layer *l)
 {
-    const size_t all = n->options.input.t, wanted = n->options.span_steps;
+    const size_t all = n->options.input.t;
+    const bool together = net_walks_together(n, l->number) && !net_streams(n);
+    const size_t wanted = together ? 1 : n->options.span_steps;
     const bool one = l->all_steps != NULL || l->out.kind == TENSOR_REPEAT;
     return one || wanted == 0 || wanted > all ? all : wanted;
 }

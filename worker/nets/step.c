@@ -17,7 +17,7 @@ struct tensor_view net_view(const struct net *n, size_t node, size_t samples)
     return v;
 }
 
-static struct tensor_view gradient_view(const struct net *n, size_t node, size_t samples)
+struct tensor_view net_gradient_view(const struct net *n, size_t node, size_t samples)
 {
     struct tensor_view v = { 0 };
     if (node == NET_INPUT) {
@@ -38,16 +38,16 @@ static const struct net_readers *readers_of(const struct net *n, size_t node)
 
 /* Where `reader` puts the gradient of its input `node`: the gradient itself, or at a fork an addend
  * to what later readers have put there. */
-static struct tensor_view reader_gradient(const struct net *n, size_t node, size_t reader,
-                                          size_t samples)
+struct tensor_view net_reader_gradient(const struct net *n, size_t node, size_t reader,
+                                       size_t samples)
 {
-    struct tensor_view v = gradient_view(n, node, samples);
+    struct tensor_view v = net_gradient_view(n, node, samples);
     if (v.data == NULL || readers_of(n, node)->last == reader) return v;
     v.data = node == NET_INPUT ? n->input_addend_data : n->nodes[node].addend_data;
     return v;
 }
 
-static struct step step_of(const struct net *n, const struct net_step *s, size_t i)
+struct step net_step_of(const struct net *n, const struct net_step *s, size_t i)
 {
     const struct net_node *node = &n->nodes[i];
     struct step step = {
@@ -64,7 +64,7 @@ static struct step step_of(const struct net *n, const struct net_step *s, size_t
         .saved = node->saved,
         .state = node->state,
         .first_step = n->stream_at,
-        .scratch = n->layer_scratch,
+        .scratch = n->layer_scratch + node->scratch_at,
         .probe = n->probe != NULL && n->probe_node == i ? n->probe : NULL,
     };
     for (size_t k = 0; k < node->n_inputs; k++)
@@ -74,7 +74,7 @@ static struct step step_of(const struct net *n, const struct net_step *s, size_t
 
 /* ---- forward --------------------------------------------------------------------------------- */
 /* The scale of bits and counts depends on dropout being on. */
-static void set_scale(struct net *n, size_t i, bool training)
+void net_set_scale(struct net *n, size_t i, bool training)
 {
     struct net_node *node = &n->nodes[i];
     if (node->out.kind != TENSOR_BITS && node->out.kind != TENSOR_COUNT8) return;
@@ -84,12 +84,12 @@ static void set_scale(struct net *n, size_t i, bool training)
     node->out.scale = l->ops->scale != NULL ? l->ops->scale(l, in, training) : in;
 }
 
-void net_forward_node(struct net *n, const struct net_step *s, size_t i)
+static void forward_node(struct net *n, const struct net_step *s, size_t i)
 {
     struct net_node *node = &n->nodes[i];
     const int64_t start_ns = n->profile ? clock_mono_ns() : 0;
-    set_scale(n, i, s->training);
-    const struct step step = step_of(n, s, i);
+    net_set_scale(n, i, s->training);
+    const struct step step = net_step_of(n, s, i);
     const struct span chunk = { 0, step.y.desc.t };
     if (net_streams(n)) node->layer.ops->forward(&node->layer, &step, chunk);
     else net_forward_spans(&node->layer, &step);
@@ -97,6 +97,12 @@ void net_forward_node(struct net *n, const struct net_step *s, size_t i)
     if (s->training && node->layer.ops->commit != NULL)
         node->layer.ops->commit(&node->layer, &step);
     if (n->profile) node->forward_ms = (double)(clock_mono_ns() - start_ns) * 1e-6;
+}
+
+void net_forward_walk(struct net *n, const struct net_step *s, size_t i)
+{
+    if (net_walks_together(n, i)) net_forward_together(n, s, i, false);
+    else forward_node(n, s, i);
 }
 
 void net_forward(struct net *n, const struct net_step *s)
@@ -108,7 +114,7 @@ void net_forward(struct net *n, const struct net_step *s)
     n->last_steps = net_count_steps(n, s);
     const struct tensor_view input = net_view(n, NET_INPUT, s->samples);
     net_clear_ends(&input, s->lengths, 0);
-    for (size_t i = 0; i < n->n_nodes; i++) net_forward_node(n, s, i);
+    for (size_t i = 0; i < n->n_nodes; i = n->nodes[i].walk_end) net_forward_walk(n, s, i);
     if (n->options.training)
         f32_fill(&n->kc, n->output_gradient_data, n->output_gradient.elements, 0.0f);
 }
@@ -143,7 +149,7 @@ static void clear_sample(void *ctx, size_t b, size_t thread)
 }
 
 /* Gradient memory is shared by layers in turn: a convolution reads zeros around its part. */
-static void clear_border(const struct net *n, const struct tensor_view *g)
+void net_clear_border(const struct net *n, const struct tensor_view *g)
 {
     if (g->data == NULL || !g->desc.blocked) return;
     struct clear k = { &g->desc, g->data };
@@ -171,11 +177,11 @@ static void sum_over_time(const struct tensor_desc *from, const float *g,
 static void take_output_gradient(const struct net *n, const struct net_step *s)
 {
     if (net_output_gradient_is_direct(n)) return;
-    struct tensor_view to = gradient_view(n, n->n_nodes - 1, s->samples);
+    struct tensor_view to = net_gradient_view(n, n->n_nodes - 1, s->samples);
     struct tensor_desc from = n->output_gradient;
     from.b = s->samples;
     if (to.data == NULL) return;
-    clear_border(n, &to);
+    net_clear_border(n, &to);
     if (to.desc.kind == TENSOR_REPEAT)
         sum_over_time(&from, n->output_gradient_data, &to.desc, to.data);
     else tensor_expand(&n->kc, &from, n->output_gradient_data, &to.desc, to.data);
@@ -185,36 +191,43 @@ static void take_output_gradient(const struct net *n, const struct net_step *s)
 static void compute_again(struct net *n, const struct net_step *s, const struct net_segment *g)
 {
     if (!g->again || !n->nodes[g->end - 1].wants_gradient) return;
-    for (size_t i = g->begin; i < g->end; i++) {
+    for (size_t i = g->begin; i < g->end; i = n->nodes[i].walk_end) {
         const struct net_node *node = &n->nodes[i];
-        if (!node->runs_again) continue;
-        const struct step step = step_of(n, s, i);
+        if (net_walks_together(n, i)) net_forward_together(n, s, i, true);
+        if (net_walks_together(n, i) || !node->runs_again) continue;
+        const struct step step = net_step_of(n, s, i);
         net_forward_spans(&node->layer, &step);
         net_clear_ends(&step.y, s->lengths, 0);
+    }
+}
+
+void net_backward_weights(struct net *n, struct step *step, size_t i)
+{
+    const struct net_node *node = &n->nodes[i];
+    if (node->needs.weight_floats == 0) return;
+    for (size_t k = 0; k < n->options.shards; k++) {
+        step->shard = k;
+        step->dw = n->gradients + k * n->weight_floats + node->weight_offset;
+        node->layer.ops->backward_weights(&node->layer, step);
     }
 }
 
 static void backward_node(struct net *n, const struct net_step *s, size_t i)
 {
     struct net_node *node = &n->nodes[i];
-    struct step step = step_of(n, s, i);
-    step.dy = gradient_view(n, i, s->samples);
+    struct step step = net_step_of(n, s, i);
+    step.dy = net_gradient_view(n, i, s->samples);
     net_clear_ends(&step.dy, s->lengths, 0);
     for (size_t k = 0; k < node->n_inputs; k++) {
-        step.dx[k] = reader_gradient(n, node->inputs[k], i, s->samples);
-        clear_border(n, &step.dx[k]);
+        step.dx[k] = net_reader_gradient(n, node->inputs[k], i, s->samples);
+        net_clear_border(n, &step.dx[k]);
     }
     net_backward_spans(&node->layer, &step);
     for (size_t k = 0; k < node->n_inputs; k++) {
-        const struct tensor_view sum = gradient_view(n, node->inputs[k], s->samples);
-        if (sum.data != step.dx[k].data) tensor_add(&n->kc, &sum.desc, sum.data, step.dx[k].data);
+        const struct tensor_view sum = net_gradient_view(n, node->inputs[k], s->samples);
+        if (sum.data != step.dx[k].data) tensor_add(&n->kc, &sum, &step.dx[k]);
     }
-    if (node->needs.weight_floats == 0) return;
-    for (size_t k = 0; k < n->options.shards; k++) {
-        step.shard = k;
-        step.dw = n->gradients + k * n->weight_floats + node->weight_offset;
-        node->layer.ops->backward_weights(&node->layer, &step);
-    }
+    net_backward_weights(n, &step, i);
 }
 
 /* Binary tree: shard 0 ends up with the sum. */
@@ -231,16 +244,22 @@ void net_backward(struct net *n, const struct net_step *s)
     assert(n->options.training && s->samples == n->last.samples);
     take_output_gradient(n, s);
     size_t segments = n->n_segments; /* those that the walk has not come to */
-    for (size_t i = n->n_nodes; i-- > 0;) {
+    for (size_t end = n->n_nodes; end > 0;) {
+        const size_t i = n->nodes[end - 1].walk_begin;
         struct net_node *node = &n->nodes[i];
         const int64_t start_ns = n->profile ? clock_mono_ns() : 0;
-        if (segments > 0 && n->segments[segments - 1].end == i + 1)
+        if (segments > 0 && n->segments[segments - 1].end == end)
             compute_again(n, s, &n->segments[--segments]);
+        end = i;
         if (!node->wants_gradient) continue;
+        if (net_walks_together(n, i)) {
+            net_backward_together(n, s, i);
+            continue;
+        }
         backward_node(n, s, i);
         if (n->profile) node->backward_ms = (double)(clock_mono_ns() - start_ns) * 1e-6;
     }
-    const struct tensor_view input = gradient_view(n, NET_INPUT, s->samples);
+    const struct tensor_view input = net_gradient_view(n, NET_INPUT, s->samples);
     net_clear_ends(&input, s->lengths, 0);
     add_shards(n);
 }

@@ -127,8 +127,8 @@ bool net_stream_step(struct net *n, const struct net_step *s)
                    n->input_data, 0, s, n->stream_now);
     const struct tensor_view input = net_view(n, NET_INPUT, s->samples);
     net_clear_ends(&input, s->lengths, n->stream_at);
-    for (size_t i = 0; i < n->n_nodes; i++)
-        if (!is_done(n, i)) net_forward_node(n, s, i);
+    for (size_t i = 0; i < n->n_nodes; i = n->nodes[i].walk_end)
+        if (!is_done(n, i)) net_forward_walk(n, s, i);
     n->stream_output.scale = last->out.scale;
     copy_steps(&last->out, last->out_data, 0, &n->stream_output, n->stream_output_data,
                last->out.kind == TENSOR_REPEAT ? 0 : n->stream_at, s, n->stream_now);

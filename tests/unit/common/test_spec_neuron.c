@@ -189,8 +189,9 @@ static int parse_recurrent(const char *fields, struct spec *s)
     return rc;
 }
 
-/* Goal: a recurrent layer's neuron lies on top of network.neuron, counts as one for monitors, and
- * must spike step by step; parameters are a weight over inputs and outputs, a bias, and its own. */
+/* Goal: a recurrent layer is a joining point and the neuron whose output comes back, which lies on
+ * top of network.neuron, is one for monitors, and must step; parameters are a weight over inputs
+ * and outputs, a bias, and the neuron's own. */
 Test(spec_neuron, recurrent_layers, .timeout = 5)
 {
     const struct spec_shape in = { 20, 1, 1 }, image = { 20, 2, 3 };
@@ -199,8 +200,13 @@ Test(spec_neuron, recurrent_layers, .timeout = 5)
     struct spec s = { 0 };
     cr_assert_eq(parse_recurrent("", &s), 0, "%s", faults.items[0].detail);
     const struct spec_layer *l = &s.layers[0];
-    cr_expect_eq(spec_neuron_param(spec_layer_neuron(l), "tau"), 3.0);
-    cr_expect_eq(spec_layer_parameters(l, in, 4), 20 * 40 + 20);
+    const struct spec_shape shapes[] = { in, in };
+    cr_assert(s.n_layers == 2 && l->type == SPEC_RECURRENT && l->u.recurrent.body == 1);
+    cr_expect_str_eq(l->path, "0.rc");
+    cr_expect_str_eq(s.layers[1].path, "0.sub_module");
+    cr_expect_null(spec_layer_neuron(l));
+    cr_expect_eq(spec_neuron_param(spec_layer_neuron(&s.layers[1]), "tau"), 3.0);
+    cr_expect_eq(spec_parameters(&s, 0, in, shapes), 20 * 40 + 20);
     cr_expect_eq(spec_layer_shape(l, image, &out, &e), ERR_SPEC);
     cr_expect_not_null(strstr(e.text, "flatten first"));
     bool rates = false, potentials = false;
@@ -214,14 +220,89 @@ Test(spec_neuron, recurrent_layers, .timeout = 5)
                                  "\"scope\":\"channel\"}",
                                  &s),
                  0, "%s", faults.items[0].detail);
-    cr_expect_eq(spec_layer_parameters(&s.layers[0], image, 4), 20);
+    cr_expect_eq(spec_layer_parameters(&s.layers[0], image, 4), 0);
+    cr_expect_eq(spec_layer_parameters(&s.layers[1], image, 4), 20);
     cr_expect_eq(spec_layer_shape(&s.layers[0], image, &out, &e), 0);
     spec_deinit(&s);
-    static const char *const wrong[] = { "psn", "liaf", "sliding_psn", "non_spiking_lif" };
-    for (size_t i = 0; i < 4; i++) {
+    static const char *const wrong[] = { "psn", "masked_psn", "sliding_psn" };
+    for (size_t i = 0; i < 3; i++) {
         char fields[80];
         (void)snprintf(fields, sizeof fields, ",\"neuron\":{\"model\":\"%s\"}", wrong[i]);
         cr_assert_eq(parse_recurrent(fields, &s), ERR_SPEC, "%s", wrong[i]);
         cr_expect_str_eq(faults.items[0].pointer, "/network/layers/0/neuron/model");
+    }
+}
+
+static void expect_fault(const char *fields, const char *pointer, const char *detail)
+{
+    struct spec s = { 0 };
+    cr_assert_eq(parse_recurrent(fields, &s), ERR_SPEC, "%s", fields);
+    cr_expect_str_eq(faults.items[0].pointer, pointer);
+    cr_expect_not_null(strstr(faults.items[0].detail, detail), "%s", faults.items[0].detail);
+}
+
+/* Goal: a body is a list of layers in place of the neuron, blocks and recurrent layers among them;
+ * written back it is what was read, and one that mixes time is refused where it stands. */
+Test(spec_neuron, recurrent_bodies, .timeout = 5)
+{
+    static const char *const paths[] = { "0.rc", "0.sub_module.0", "0.sub_module.act.rc",
+                                         "0.sub_module.act.sub_module", "0.sub_module.2" };
+    struct spec s = { 0 }, again = { 0 };
+    struct err e = { 0 };
+    const char *fields = ",\"bias\":false,\"body\":[{\"type\":\"linear\",\"out_features\":7},"
+                         "{\"type\":\"recurrent\",\"name\":\"act\"},{\"type\":\"dropout\"}]";
+    cr_assert_eq(parse_recurrent(fields, &s), 0, "%s", faults.items[0].detail);
+    cr_assert_eq(s.n_layers, 5);
+    for (size_t i = 0; i < 5; i++) cr_expect_str_eq(s.layers[i].path, paths[i]);
+    cr_expect(s.layers[0].u.recurrent.body == 4 && s.layers[2].u.recurrent.body == 1);
+    const struct spec_shape in = { 20, 1, 1 }, out = { 7, 1, 1 };
+    const struct spec_shape shapes[] = { in, out, out, out, out };
+    cr_expect_eq(spec_parameters(&s, 0, in, shapes), 20 * 27);
+    cJSON *json = spec_normalize(&s), *other;
+    cr_expect_null(json_get(json_get(json_get(json, "network"), "layers")->child, "neuron"));
+    cr_assert_eq(spec_parse(json, &again, &faults, &e), 0, "%s", faults.items[0].detail);
+    other = spec_normalize(&again);
+    cr_expect(cJSON_Compare(json, other, true));
+    cr_expect_str_eq(again.layers[3].path, paths[3]);
+    cJSON_Delete(json);
+    cJSON_Delete(other);
+    spec_deinit(&s);
+    spec_deinit(&again);
+    expect_fault(",\"neuron\":{},\"body\":[{\"type\":\"dropout\"}]", "/network/layers/0/body",
+                 "takes the place");
+    expect_fault(",\"body\":[]", "/network/layers/0/body", "1 or more");
+    expect_fault(",\"body\":[{\"type\":\"neuron\"},{\"type\":\"batch_norm\"}]",
+                 "/network/layers/0/body/1", "statistics are those of all time-steps");
+    expect_fault(",\"body\":[{\"type\":\"sequential\",\"body\":[{\"type\":\"neuron\",\"model\":"
+                 "\"psn\"}]}]",
+                 "/network/layers/0/body/0/body/0/model", "psn cannot be in the body");
+    expect_fault(",\"body\":[{\"type\":\"sew_block\",\"out_channels\":4,\"downsample\":\"no\"}]",
+                 "/network/layers/0/body/0", "batch_norm cannot be in the body");
+}
+
+/* Goal: what comes back must fit: the shape of the input, or features. */
+Test(spec_neuron, recurrent_shapes, .timeout = 5)
+{
+    static const struct {
+        const char *fields, *why;
+    } cases[] = {
+        { ",\"connect\":\"element_wise\",\"body\":[{\"type\":\"linear\",\"out_features\":7}]", "" },
+        { ",\"connect\":\"element_wise\",\"body\":[{\"type\":\"linear\",\"out_features\":9}]",
+          "the body gives 9x1x1" },
+        { ",\"body\":[{\"type\":\"upsample\"}]", "flatten it" },
+        { ",\"body\":[{\"type\":\"upsample\"},{\"type\":\"flatten\"}]", "" },
+    };
+    const struct spec_shape in = { 7, 1, 1 };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct spec s = { 0 };
+        struct json_faults found = { 0 };
+        struct spec_shape shapes[4];
+        cr_assert_eq(parse_recurrent(cases[i].fields, &s), 0, "%s", faults.items[0].detail);
+        cr_assert(spec_shapes(&s, in, i == 3 ? 28 : 7, shapes, &found));
+        cr_expect_eq(found.total > 0, cases[i].why[0] != '\0', "case %zu", i);
+        if (found.total > 0)
+            cr_expect_not_null(strstr(found.items[0].detail, cases[i].why), "%s",
+                               found.items[0].detail);
+        spec_deinit(&s);
     }
 }

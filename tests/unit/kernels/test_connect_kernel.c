@@ -99,11 +99,11 @@ Test(connect_kernel, tensor_add_adds_sample_by_sample, .timeout = 20)
 {
     EACH_CONTEXT(kc, true)
     {
-        struct tensor_desc d = tensor_make(TENSOR_F32, 3, 2, 20, 4, 4);
+        const struct tensor_desc d = tensor_make(TENSOR_F32, 3, 2, 20, 4, 4);
         struct tensor_view x = view_filled(d, 1, 0), y = view_filled(d, 2, 0);
         struct tensor_view old = view_filled(d, 2, 0);
-        d.b = 2;
-        tensor_add(&kc, &d, y.data, x.data);
+        x.desc.b = y.desc.b = 2;
+        tensor_add(&kc, &y, &x);
         for (size_t i = 0; i < 3 * 2 * 20; i++) {
             const size_t b = i / 40, t = i / 20 % 2, c = i % 20;
             const float v = tensor_get(&old.desc, old.data, b, t, c, 1, 2);

@@ -1,7 +1,7 @@
 /* The recurrent connection against a twin in double: spikes, and gradients back through time of
  * input, weights and time constant; the twin itself against finite differences, with the spike
  * replaced by the primitive of its surrogate. */
-#include "tests/unit/nets/net_fixture.h"
+#include "tests/unit/nets/spec_nets.h"
 
 #include <math.h>
 
@@ -148,7 +148,7 @@ struct run {
     size_t shards, threads;
 };
 
-static struct net *engine(struct layers *s, const struct run *r)
+static struct net *engine(struct spec *s, const struct run *r)
 {
     struct net_options o = {
         .input = { .b = B, .t = T, .c = N, .h = 1, .w = 1, .repeat = r->repeat },
@@ -160,15 +160,13 @@ static struct net *engine(struct layers *s, const struct run *r)
         .isa = fixture_isa(),
         .seed = 5
     };
-    *s = (struct layers){ 0 };
-    struct spec_layer *l = layers_add(s, SPEC_RECURRENT);
-    l->u.recurrent.connect = r->element_wise ? SPEC_ELEMENT_WISE : SPEC_ALL_TO_ALL;
-    l->u.recurrent.bias = true;
-    struct layers model = { 0 };
-    add_neuron(&model, "plif");
-    l->u.recurrent.neuron = model.l[0].u.neuron;
-    l->u.recurrent.neuron.detach_reset = r->detach;
-    return fixture_net(s, &o);
+    char *text = mem_printf("\"layers\":[{\"type\":\"recurrent\",\"connect\":\"%s\",\"neuron\":"
+                            "{\"model\":\"plif\",\"v_threshold\":0.4,\"detach_reset\":%s}}]",
+                            r->element_wise ? "element_wise" : "all_to_all",
+                            r->detach ? "true" : "false");
+    *s = spec_net(text);
+    mem_free(text);
+    return spec_net_start(s, &o);
 }
 
 static size_t param_named(const struct net *n, const char *name)
@@ -227,7 +225,7 @@ Test(recurrent, engine_agrees_with_the_twin, .timeout = 60)
                                .shards = k & 8 ? 2 : 1,
                                .threads = 2 };
         struct twin *m = twin_make(r.element_wise, r.repeat);
-        struct layers s;
+        struct spec s;
         struct net *n = engine(&s, &r);
         const struct tensor_desc *d;
         size_t spikes = 0;
@@ -255,6 +253,7 @@ Test(recurrent, engine_agrees_with_the_twin, .timeout = 60)
         if (!r.element_wise) expect_gradient(n, "0.rc.weight", &m->dw[0][0]);
         if (!r.element_wise) expect_gradient(n, "0.rc.bias", m->dbias);
         net_destroy(n);
+        spec_deinit(&s);
         free(m);
     }
 }
@@ -265,7 +264,7 @@ Test(recurrent, threads_change_no_bit, .timeout = 30)
     for (int element_wise = 0; element_wise < 2; element_wise++) {
         struct run r = { .element_wise = element_wise, .shards = 2, .threads = 1 };
         struct twin *m = twin_make(element_wise, false);
-        struct layers sa, sb;
+        struct spec sa, sb;
         struct net *a = engine(&sa, &r);
         r.threads = 3;
         struct net *b = engine(&sb, &r);
@@ -275,6 +274,8 @@ Test(recurrent, threads_change_no_bit, .timeout = 30)
         same_weight_gradients(a, b);
         net_destroy(a);
         net_destroy(b);
+        spec_deinit(&sa);
+        spec_deinit(&sb);
         free(m);
     }
 }
@@ -283,25 +284,19 @@ Test(recurrent, threads_change_no_bit, .timeout = 30)
  * itself, and shapes and names are those of a linear recurrent container in PyTorch. */
 Test(recurrent, in_a_network, .timeout = 30)
 {
-    struct layers s = { 0 }, model = { 0 };
-    add_neuron(&model, "lif");
-    add_conv(&s, 18, 3, 1, true);
-    struct spec_layer *l = layers_add(&s, SPEC_RECURRENT);
-    l->u.recurrent.connect = SPEC_ELEMENT_WISE;
-    l->u.recurrent.neuron = model.l[0].u.neuron;
-    add_pool(&s, SPEC_AVG_POOL2D, 4);
-    layers_add(&s, SPEC_FLATTEN);
-    l = layers_add(&s, SPEC_RECURRENT);
-    l->u.recurrent.neuron = model.l[0].u.neuron;
-    add_linear(&s, 7, true);
+    struct spec s = spec_net(
+        "\"neuron\":{\"v_threshold\":0.4},\"layers\":[{\"type\":\"conv2d\",\"out_channels\":18,"
+        "\"kernel_size\":3,\"padding\":1},{\"type\":\"recurrent\",\"connect\":\"element_wise\"},"
+        "{\"type\":\"avg_pool2d\",\"kernel_size\":4},{\"type\":\"flatten\"},"
+        "{\"type\":\"recurrent\"},{\"type\":\"linear\",\"out_features\":7}]");
     const struct net_options o = fixture_options(3, 4);
-    struct net *n = fixture_net(&s, &o);
+    struct net *n = spec_net_start(&s, &o);
     const struct net_step step = fixture_step(3);
     fixture_run(n, &step);
     const struct net_param *w = net_param(n, param_named(n, "4.rc.weight"));
     cr_expect(w->n_dims == 2 && w->dims[0] == 162 && w->dims[1] == 324);
     cr_expect_gt(net_grad_norm(n, 0), 0);
-    cr_expect_gt(net_grad_norm(n, 4), 0);
+    cr_expect_gt(net_grad_norm(n, (size_t)net_node_find(n, "4.rc")), 0);
     cr_expect_eq(net_arena_high_water(n), net_plan(n)->total_bytes);
     float *values = calloc(w->logical, sizeof values[0]), *again = calloc(w->logical, 4);
     for (size_t i = 0; i < w->logical; i++) values[i] = (float)i;
@@ -311,4 +306,5 @@ Test(recurrent, in_a_network, .timeout = 30)
     free(values);
     free(again);
     net_destroy(n);
+    spec_deinit(&s);
 }

@@ -58,6 +58,22 @@ static const char *const spec_net_layers[] = {
     "{\"type\":\"residual\",\"connect\":\"iand\",\"body\":[{\"type\":\"conv2d\","
     "\"out_channels\":8,\"kernel_size\":1},{\"type\":\"neuron\"}],\"shortcut\":[{\"type\":"
     "\"conv2d\",\"out_channels\":8,\"kernel_size\":1}]}",
+    "{\"type\":\"conv2d\",\"out_channels\":8,\"kernel_size\":3,\"stride\":2},{\"type\":\"neuron\"},"
+    "{\"type\":\"recurrent\",\"connect\":\"element_wise\",\"body\":[{\"type\":\"conv2d\","
+    "\"out_channels\":8,\"kernel_size\":3,\"padding\":1,\"weight_standardization\":true},"
+    "{\"type\":\"group_norm\",\"groups\":2},{\"type\":\"synapse_filter\",\"tau\":3,"
+    "\"learnable\":true},{\"type\":\"neuron\"},{\"type\":\"dropout\",\"p\":0.25}]},"
+    "{\"type\":\"avg_pool2d\",\"kernel_size\":2},{\"type\":\"flatten\"},{\"type\":\"recurrent\","
+    "\"body\":[{\"type\":\"linear\",\"out_features\":9},{\"type\":\"neuron\",\"model\":\"plif\"}]},"
+    "{\"type\":\"recurrent\",\"connect\":\"element_wise\",\"body\":[{\"type\":\"residual\","
+    "\"connect\":\"add\",\"body\":[{\"type\":\"linear\",\"out_features\":9},"
+    "{\"type\":\"neuron\"}]},{\"type\":\"recurrent\"}]},{\"type\":\"linear\",\"out_features\":6}",
+    "{\"type\":\"recurrent\",\"connect\":\"element_wise\",\"body\":[{\"type\":\"neuron\"},"
+    "{\"type\":\"conv2d\",\"out_channels\":2,\"kernel_size\":3,\"padding\":1}]},"
+    "{\"type\":\"flatten\"},{\"type\":\"linear\",\"out_features\":5}",
+    "{\"type\":\"flatten\"},{\"type\":\"recurrent\",\"bias\":false,\"body\":[{\"type\":\"linear\","
+    "\"out_features\":12},{\"type\":\"neuron\",\"model\":\"cuba_lif\"},"
+    "{\"type\":\"voting\",\"size\":2}]}",
 };
 #define SPEC_NET_LAYERS (sizeof spec_net_layers / sizeof spec_net_layers[0])
 
