@@ -147,7 +147,7 @@ TEST_STRICT = -Wall -Wextra -Wshadow -Werror
 worker_lib_obj = $(filter-out $(BUILD)/obj/worker/worker_main.o,$(worker_obj))
 server_lib_obj = $(filter-out $(BUILD)/obj/server/server_main.o,$(server_obj))
 
-units: $(unit_bin)
+units: $(twin_obj) $(unit_bin) # named, or a new file of the twin would be passed over
 stories: $(story_bin)
 $(BUILD)/obj/tests/%.o: tests/%.c | $(BUILD)/gen/build_id.h
 	@mkdir -p $(@D)

@@ -41,11 +41,13 @@ void twin_add_buffer(struct twin_node *n, const char *name, size_t values)
 }
 
 /* Layers that do not mix features leave a flattened image one. */
-static bool keeps_image(enum spec_layer_type type)
+static bool keeps_image(const struct spec_layer *l)
 {
+    const enum spec_layer_type type = l->type;
     return type == SPEC_FLATTEN || type == SPEC_DROPOUT || type == SPEC_NEURON ||
            type == SPEC_RELU || type == SPEC_BATCH_NORM || type == SPEC_THRESHOLD_BATCH_NORM ||
-           type == SPEC_RESIDUAL;
+           type == SPEC_RESIDUAL ||
+           (type == SPEC_RECURRENT && l->u.recurrent.connect == SPEC_ELEMENT_WISE);
 }
 
 static void read_input(struct twin *tw, const struct spec_layer *layers, size_t i, size_t k)
@@ -72,11 +74,32 @@ static void make_node(struct twin *tw, const struct spec_layer *layers, size_t i
     assert(rc == 0);
     (void)rc;
     n->out = (struct twin_size){ n->in.t, n->in.b, (size_t)out.c, (size_t)out.h, (size_t)out.w };
-    if (!keeps_image(n->spec->type)) n->image = n->out;
+    if (!keeps_image(n->spec)) n->image = n->out;
     n->y = doubles(twin_values(n->out));
     n->dy = doubles(twin_values(n->out));
+}
+
+static void plan_node(struct twin_node *n)
+{
     if (twin_kind(n->spec->type)->plan != NULL) twin_kind(n->spec->type)->plan(n);
     n->kept = doubles(n->kept_values);
+}
+
+/* Joining points begin walks, or are part of one; what comes back is known now. */
+static void connect_walks(struct twin *tw)
+{
+    for (size_t i = 0; i < tw->n; i++) {
+        struct twin_node *n = &tw->nodes[i];
+        const bool inside = i > 0 && n[-1].walk_end > i;
+        n->walk_begin = inside ? n[-1].walk_begin : i;
+        n->walk_end = inside ? n[-1].walk_end : i + 1;
+        if (n->spec->type != SPEC_RECURRENT) continue;
+        n->back = i + n->spec->u.recurrent.body;
+        if (!inside) n->walk_end = n->back + 1;
+        n->back_size = tw->nodes[n->back].out;
+        n->x[1] = tw->nodes[n->back].y;
+        n->dx[1] = doubles(twin_values(n->back_size));
+    }
 }
 
 struct twin *twin_make(const struct spec_layer *layers, size_t n, const struct twin_options *o)
@@ -90,6 +113,8 @@ struct twin *twin_make(const struct spec_layer *layers, size_t n, const struct t
     tw->nodes = calloc(n, sizeof tw->nodes[0]);
     assert(tw->nodes != NULL);
     for (size_t i = 0; i < n; i++) make_node(tw, layers, i);
+    connect_walks(tw);
+    for (size_t i = 0; i < n; i++) plan_node(&tw->nodes[i]);
     return tw;
 }
 
@@ -101,6 +126,7 @@ void twin_free(struct twin *tw)
             free(n->params[k].at);
             free(n->params[k].gradient);
         }
+        if (n->back > 0) free(n->dx[1]);
         free(n->y);
         free(n->dy);
         free(n->kept);
@@ -160,9 +186,24 @@ double twin_margin(const struct twin *tw, size_t node, size_t channel)
 }
 
 /* ---- running it ------------------------------------------------------------------------------ */
+/* Where an output comes back every layer runs over all T once for each step: after pass k the steps
+ * below k are right, whatever stood there before. */
+static size_t passes(const struct twin *tw, const struct twin_node *n)
+{
+    return n->walk_end - n->walk_begin > 1 ? tw->options.input.t : 1;
+}
+
+static void walk_forward(struct twin *tw, size_t begin, size_t end)
+{
+    for (size_t pass = passes(tw, &tw->nodes[begin]); pass > 0; pass--)
+        for (size_t i = begin; i < end; i++)
+            twin_kind(tw->nodes[i].spec->type)->forward(&tw->nodes[i]);
+}
+
 void twin_forward(struct twin *tw, size_t first, size_t end)
 {
-    for (size_t i = first; i < end; i++) twin_kind(tw->nodes[i].spec->type)->forward(&tw->nodes[i]);
+    for (size_t i = tw->nodes[first].walk_begin; i < end; i = tw->nodes[i].walk_end)
+        walk_forward(tw, i, tw->nodes[i].walk_end);
 }
 
 void twin_commit(struct twin *tw)
@@ -178,23 +219,65 @@ void twin_commit(struct twin *tw)
     }
 }
 
-static void clear_gradients(struct twin *tw)
+static void clear(double *at, size_t n)
 {
-    memset(tw->dx, 0, twin_values(tw->options.input) * sizeof tw->dx[0]);
-    for (size_t i = 0; i < tw->n; i++) {
-        const struct twin_node *n = &tw->nodes[i];
-        memset(n->dy, 0, twin_values(n->out) * sizeof n->dy[0]);
-        for (size_t k = 0; k < n->n_params; k++) {
-            const struct twin_param *p = &n->params[k];
-            if (!p->buffer) memset(p->gradient, 0, p->values * sizeof p->gradient[0]);
-        }
+    memset(at, 0, n * sizeof at[0]);
+}
+
+static void clear_node(const struct twin_node *n)
+{
+    clear(n->dy, twin_values(n->out));
+    for (size_t k = 0; k < n->n_params; k++)
+        if (!n->params[k].buffer) clear(n->params[k].gradient, n->params[k].values);
+}
+
+static void run_backward(struct twin *tw, size_t begin, size_t end)
+{
+    for (size_t i = end; i-- > begin;) twin_kind(tw->nodes[i].spec->type)->backward(&tw->nodes[i]);
+}
+
+/* Before a pass of a walk: gradients of what is read behind it, and what the pass before has handed
+ * back; the first hands back nothing. */
+static void begin_pass(struct twin *tw, size_t begin, size_t end, const double *up, bool first)
+{
+    for (size_t i = begin; i < end; i++) clear_node(&tw->nodes[i]);
+    struct twin_node *last = &tw->nodes[end - 1];
+    memcpy(last->dy, up, twin_values(last->out) * sizeof up[0]);
+    for (size_t i = begin; i < end; i++) {
+        struct twin_node *n = &tw->nodes[i];
+        if (n->back == 0) continue;
+        const size_t values = twin_values(n->back_size);
+        for (size_t k = 0; !first && k < values; k++) tw->nodes[n->back].dy[k] += n->dx[1][k];
+        clear(n->dx[1], values);
     }
+}
+
+static void walk_backward(struct twin *tw, size_t begin, size_t end)
+{
+    const struct twin_node *join = &tw->nodes[begin], *last = &tw->nodes[end - 1];
+    if (end == begin + 1) {
+        run_backward(tw, begin, end);
+        return;
+    }
+    const size_t in = twin_values(join->in), out = twin_values(last->out);
+    double *dx = doubles(in), *up = doubles(out);
+    memcpy(dx, join->dx[0], in * sizeof dx[0]);
+    memcpy(up, last->dy, out * sizeof up[0]);
+    for (size_t pass = passes(tw, join); pass > 0; pass--) {
+        memcpy(join->dx[0], dx, in * sizeof dx[0]);
+        begin_pass(tw, begin, end, up, pass == passes(tw, join));
+        run_backward(tw, begin, end);
+    }
+    free(dx);
+    free(up);
 }
 
 void twin_backward(struct twin *tw, const double *up)
 {
     const struct twin_node *last = &tw->nodes[tw->n - 1];
-    clear_gradients(tw);
+    clear(tw->dx, twin_values(tw->options.input));
+    for (size_t i = 0; i < tw->n; i++) clear_node(&tw->nodes[i]);
     memcpy(last->dy, up, twin_values(last->out) * sizeof up[0]);
-    for (size_t i = tw->n; i-- > 0;) twin_kind(tw->nodes[i].spec->type)->backward(&tw->nodes[i]);
+    for (size_t end = tw->n; end > 0; end = tw->nodes[end - 1].walk_begin)
+        walk_backward(tw, tw->nodes[end - 1].walk_begin, end);
 }

@@ -26,6 +26,7 @@ static const struct twin_kind *const kinds[SPEC_LAYER_TYPE_COUNT] = {
     [SPEC_CHANNEL_ATTENTION] = &twin_attention,
     [SPEC_SPATIAL_ATTENTION] = &twin_spatial_attention,
     [SPEC_NEURON] = &twin_neuron,
+    [SPEC_RECURRENT] = &twin_recurrent,
 };
 
 const struct twin_kind *twin_kind(enum spec_layer_type type)

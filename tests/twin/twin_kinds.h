@@ -11,6 +11,10 @@ struct twin_node {
     size_t number; /* place in the list */
     struct twin_size in, out;
     struct twin_size image; /* of out, before it was flattened */
+    size_t walk_begin, walk_end; /* nodes between which an output comes back; [i, i + 1): none */
+    size_t back;                 /* of a joining point: whose output; else 0 */
+    struct twin_size back_size;
+    /* Of a joining point x[1] is all of what comes back, dx[1] what it hands back for it. */
     const double *x[SPEC_INPUTS_MAX];
     double *dx[SPEC_INPUTS_MAX]; /* backward adds to them */
     double *y, *dy;
@@ -31,7 +35,7 @@ const struct twin_kind *twin_kind(enum spec_layer_type type);
 extern const struct twin_kind twin_conv, twin_conv_transpose, twin_linear, twin_batch_norm,
     twin_temporal_norm, twin_group_norm, twin_max_pool, twin_avg_pool, twin_adaptive_pool,
     twin_flatten, twin_dropout, twin_voting, twin_residual, twin_upsample, twin_synapse_filter,
-    twin_attention, twin_spatial_attention, twin_relu, twin_neuron;
+    twin_attention, twin_spatial_attention, twin_relu, twin_neuron, twin_recurrent;
 
 /* Parameters come in the order of the calls. rows: see twin_param. */
 void twin_add_param(struct twin_node *n, const char *name, size_t values, size_t rows);
