@@ -11,8 +11,34 @@
 
 #include "worker/neurons/isa_cells.h"
 
-#define PARALLEL_ROWS 4      /* steps computed together: 4 x 4 accumulators stay in registers */
+#define PARALLEL_ROWS 4      /* steps computed together */
 #define PARALLEL_PENDING 128 /* blocks summed in float: a relative error of some 1e-6 */
+
+/* What one register holds: 16 lanes in two of AVX2 would live in memory. Accumulators of a product:
+ * PARALLEL_ROWS steps x so many parts; of a sum: PARALLEL_ROWS x so many columns. */
+#if defined(__AVX2__) && !defined(__AVX512F__)
+typedef lanes_half_f parallel_part;
+#define PARALLEL_PARTS 2
+#define PARALLEL_COLUMNS 2
+#define parallel_fma(a, b, c) (parallel_part) _mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c))
+#define part_set(x) (parallel_part) _mm256_set1_ps(x)
+#else
+typedef lanes_f parallel_part;
+#define PARALLEL_PARTS CELL_BLOCKS
+#define PARALLEL_COLUMNS PARALLEL_ROWS
+#define parallel_fma lanes_fma
+#define part_set lanes_set
+#endif
+#define PART (sizeof(parallel_part) / sizeof(float))
+
+LANES_INLINE parallel_part part_load(const float *p)
+{
+    parallel_part v;
+    __builtin_memcpy(&v, p, sizeof v);
+    return v;
+}
+
+LANES_INLINE void part_store(float *p, parallel_part v) { __builtin_memcpy(p, &v, sizeof v); }
 
 /* w(i, j) = w[i*row + j*column], zero unless i - below <= j <= i + above. Around the band a tile
  * reads up to PARALLEL_ROWS - 1 values more on each side. bias[i*bias_step]; NULL: none. */
@@ -58,31 +84,43 @@ LANES_INLINE struct parallel parallel_begin(const struct parallel_model *m,
 }
 
 /* ---- products over time ---------------------------------------------------------------------- */
+/* `parts` of the columns at in and out, which are `wide` floats. */
+LANES_INLINE void parallel_tile(struct parallel_weights k, const float *in, float *out,
+                                size_t t_count, size_t i0, size_t rows, size_t parts, size_t wide)
+{
+    const size_t first = i0 > k.below ? i0 - k.below : 0, reach = i0 + rows + k.above;
+    const size_t end = reach < t_count ? reach : t_count;
+    const float *w = k.w + (ptrdiff_t)i0 * k.row + (ptrdiff_t)first * k.column;
+    parallel_part sum[PARALLEL_ROWS][PARALLEL_PARTS];
+    for (size_t i = 0; i < rows; i++)
+        for (size_t b = 0; b < parts; b++) sum[i][b] = part_set(0.0f);
+    for (size_t j = first; j < end; j++, w += k.column) {
+        parallel_part x[PARALLEL_PARTS];
+        for (size_t b = 0; b < parts; b++) x[b] = part_load(in + j * wide + b * PART);
+        for (size_t i = 0; i < rows; i++) {
+            parallel_part factor = part_set(w[(ptrdiff_t)i * k.row]);
+            for (size_t b = 0; b < parts; b++)
+                sum[i][b] = parallel_fma(factor, x[b], sum[i][b]);
+        }
+    }
+    for (size_t i = 0; i < rows; i++)
+        for (size_t b = 0; b < parts; b++) {
+            const size_t at = i0 + i;
+            parallel_part v = k.bias != NULL ? sum[i][b] + k.bias[at * k.bias_step] : sum[i][b];
+            part_store(out + at * wide + b * PART, v);
+        }
+}
+
 /* out[i] = sum over j ascending of w(i, j) * in[j], + bias[i], i in [i0, i0 + rows). rows and
  * blocks are constants when expanded. */
 LANES_INLINE void parallel_rows(struct parallel_weights k, const float *in, float *out,
                                 size_t t_count, size_t i0, size_t rows, size_t blocks)
 {
-    const size_t first = i0 > k.below ? i0 - k.below : 0, reach = i0 + rows + k.above;
-    const size_t end = reach < t_count ? reach : t_count;
-    const float *w = k.w + (ptrdiff_t)i0 * k.row + (ptrdiff_t)first * k.column;
-    lanes_f sum[PARALLEL_ROWS][CELL_BLOCKS];
-    for (size_t i = 0; i < rows; i++)
-        for (size_t b = 0; b < blocks; b++) sum[i][b] = lanes_set(0.0f);
-    for (size_t j = first; j < end; j++, w += k.column) {
-        lanes_f x[CELL_BLOCKS];
-        for (size_t b = 0; b < blocks; b++) x[b] = lanes_load(in + (j * blocks + b) * LANES);
-        for (size_t i = 0; i < rows; i++) {
-            lanes_f factor = lanes_set(w[(ptrdiff_t)i * k.row]);
-            for (size_t b = 0; b < blocks; b++) sum[i][b] = lanes_fma(factor, x[b], sum[i][b]);
-        }
+    const size_t wide = blocks * LANES, all = wide / PART;
+    for (size_t p = 0; p < all; p += PARALLEL_PARTS) {
+        const size_t parts = all - p < PARALLEL_PARTS ? all - p : PARALLEL_PARTS;
+        parallel_tile(k, in + p * PART, out + p * PART, t_count, i0, rows, parts, wide);
     }
-    for (size_t i = 0; i < rows; i++)
-        for (size_t b = 0; b < blocks; b++) {
-            const size_t at = i0 + i;
-            lanes_f value = k.bias != NULL ? sum[i][b] + k.bias[at * k.bias_step] : sum[i][b];
-            lanes_store(out + (at * blocks + b) * LANES, value);
-        }
 }
 
 LANES_INLINE void parallel_product(struct parallel_weights k, const float *in, float *out,

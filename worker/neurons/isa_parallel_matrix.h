@@ -12,25 +12,36 @@ static size_t matrix_sums(const struct neuron *n) { return n->t * n->t + n->t; }
 
 static inline size_t matrix_memory(const struct neuron *n) { return matrix_sums(n) * LANES; }
 
-/* sum[i][j][16] += dh[i] * x[j] over the blocks, rows x columns of them in registers. */
-LANES_INLINE void matrix_outer(const float *dh, const float *x, float *sum, size_t t_count,
-                               size_t i0, size_t j0, size_t rows, size_t columns, size_t blocks)
+/* sum[i][j] += dh[i] * x[j] of one part of the lanes over the blocks, rows x columns of them in
+ * registers. */
+LANES_INLINE void matrix_tile(const float *dh, const float *x, float *sum, size_t t_count,
+                              size_t i0, size_t j0, size_t rows, size_t columns, size_t blocks)
 {
-    lanes_f acc[PARALLEL_ROWS][PARALLEL_ROWS];
+    parallel_part acc[PARALLEL_ROWS][PARALLEL_COLUMNS];
     for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < columns; j++)
-            acc[i][j] = lanes_load(sum + ((i0 + i) * t_count + j0 + j) * LANES);
+            acc[i][j] = part_load(sum + ((i0 + i) * t_count + j0 + j) * LANES);
     for (size_t b = 0; b < blocks; b++) {
-        lanes_f d[PARALLEL_ROWS];
-        for (size_t i = 0; i < rows; i++) d[i] = lanes_load(dh + ((i0 + i) * blocks + b) * LANES);
+        parallel_part d[PARALLEL_ROWS];
+        for (size_t i = 0; i < rows; i++) d[i] = part_load(dh + ((i0 + i) * blocks + b) * LANES);
         for (size_t j = 0; j < columns; j++) {
-            lanes_f xj = lanes_load(x + ((j0 + j) * blocks + b) * LANES);
-            for (size_t i = 0; i < rows; i++) acc[i][j] = lanes_fma(d[i], xj, acc[i][j]);
+            parallel_part xj = part_load(x + ((j0 + j) * blocks + b) * LANES);
+            for (size_t i = 0; i < rows; i++) acc[i][j] = parallel_fma(d[i], xj, acc[i][j]);
         }
     }
     for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < columns; j++)
-            lanes_store(sum + ((i0 + i) * t_count + j0 + j) * LANES, acc[i][j]);
+            part_store(sum + ((i0 + i) * t_count + j0 + j) * LANES, acc[i][j]);
+}
+
+/* sum[i][j][16] += dh[i] * x[j] over the blocks, size x size of them. */
+LANES_INLINE void matrix_outer(const float *dh, const float *x, float *sum, size_t t_count,
+                               size_t i0, size_t j0, size_t size, size_t blocks)
+{
+    const size_t columns = size < PARALLEL_COLUMNS ? size : PARALLEL_COLUMNS;
+    for (size_t p = 0; p < LANES; p += PART)
+        for (size_t j = 0; j < size; j += columns)
+            matrix_tile(dh + p, x + p, sum + p, t_count, i0, j0 + j, size, columns, blocks);
 }
 
 /* Tiles that lie wholly outside the band keep their zeros. */
@@ -46,11 +57,11 @@ LANES_INLINE void matrix_column(const struct parallel *p, size_t blocks)
     for (size_t i = 0; i < tiled; i += PARALLEL_ROWS)
         for (size_t j = 0; j < tiled; j += PARALLEL_ROWS)
             if (matrix_meets(&p->w, i, j, PARALLEL_ROWS))
-                matrix_outer(p->h, p->x, sum, t_count, i, j, PARALLEL_ROWS, PARALLEL_ROWS, blocks);
+                matrix_outer(p->h, p->x, sum, t_count, i, j, PARALLEL_ROWS, blocks);
     for (size_t i = 0; i < t_count; i++)
         for (size_t j = i < tiled ? tiled : 0; j < t_count; j++)
             if (matrix_meets(&p->w, i, j, 1))
-                matrix_outer(p->h, p->x, sum, t_count, i, j, 1, 1, blocks);
+                matrix_outer(p->h, p->x, sum, t_count, i, j, 1, blocks);
     for (size_t i = 0; i < t_count; i++) {
         lanes_f acc = lanes_load(bias + i * LANES);
         for (size_t b = 0; b < blocks; b++)
