@@ -70,7 +70,7 @@ check: ## build, tidy and unit tests, in under a minute
 prove: ## the long proofs, figures for docs/proofs.md
 	@bash tests/run.sh prove
 
-bench: all $(BUILD)/bench_kernels ## time kernels and whole steps
+bench: all $(BUILD)/bench_kernels $(BUILD)/bench_psn ## time kernels and whole steps
 	@sh bench/run.sh
 
 install: all ## install below PREFIX (default /usr/local)
@@ -167,7 +167,7 @@ $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(worker_lib_obj) $(common_ob
 $(BUILD)/tests/integration/%: $(BUILD)/obj/tests/integration/%.o $(common_obj) $(support_obj)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS)
-$(BUILD)/bench_kernels: $(BUILD)/obj/bench/bench_kernels.o $(worker_lib_obj) $(common_obj)
+$(BUILD)/bench_%: $(BUILD)/obj/bench/bench_%.o $(worker_lib_obj) $(common_obj)
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(WORKER_LIBS)
 
 fuzz_bin = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))

@@ -25,6 +25,8 @@ table() {
 }
 
 build/bench_kernels "$threads"
+echo
+build/bench_psn "$threads"
 for spec in quickstart kernels-fashion-lif; do
     printf '\nexamples/%s.json, random data, %s threads, %s steps\n' "$spec" "$threads" "$steps"
     build/spiked-worker bench "examples/$spec.json" --random-data \
