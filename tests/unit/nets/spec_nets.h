@@ -70,9 +70,12 @@ static const char *const spec_net_layers[] = {
     "{\"type\":\"neuron\"}]},{\"type\":\"recurrent\"}]},{\"type\":\"linear\",\"out_features\":6}",
     "{\"type\":\"recurrent\",\"connect\":\"element_wise\",\"body\":[{\"type\":\"neuron\"},"
     "{\"type\":\"conv2d\",\"out_channels\":2,\"kernel_size\":3,\"padding\":1}]},"
+    "{\"type\":\"conv2d\",\"out_channels\":2,\"kernel_size\":1},{\"type\":\"conv2d\","
+    "\"out_channels\":2,\"kernel_size\":1},{\"type\":\"conv2d\",\"out_channels\":2,"
+    "\"kernel_size\":1},{\"type\":\"conv2d\",\"out_channels\":2,\"kernel_size\":1},"
     "{\"type\":\"flatten\"},{\"type\":\"linear\",\"out_features\":5}",
     "{\"type\":\"flatten\"},{\"type\":\"recurrent\",\"bias\":false,\"body\":[{\"type\":\"linear\","
-    "\"out_features\":12},{\"type\":\"neuron\",\"model\":\"cuba_lif\"},"
+    "\"out_features\":12},{\"type\":\"neuron\",\"model\":\"gated_lif\"},"
     "{\"type\":\"voting\",\"size\":2}]}",
 };
 #define SPEC_NET_LAYERS (sizeof spec_net_layers / sizeof spec_net_layers[0])

@@ -130,6 +130,9 @@ Test(stream, neurons_carry_what_they_must, .timeout = 60)
         AROUND("\"model\":\"gated_lif\""),
         AROUND("\"model\":\"non_spiking_if\""),
         AROUND("\"model\":\"non_spiking_lif\",\"v_rest\":0.3"),
+        "{\"type\":\"conv2d\",\"out_channels\":20,\"kernel_size\":3,\"stride\":4},"
+        "{\"type\":\"recurrent\",\"connect\":\"element_wise\",\"neuron\":{\"model\":"
+        "\"gated_lif\",\"scope\":\"channel\"}}",
         AROUND("\"model\":\"masked_psn\",\"k\":1"),
         AROUND("\"model\":\"masked_psn\",\"k\":3"),
         AROUND("\"model\":\"masked_psn\",\"k\":9"),

@@ -2,6 +2,7 @@
  * recomputation, samples that end early, and what monitors see. Streams, step modes and threads:
  * test_stream, test_spans; values: tests/unit/twin. */
 #include "tests/unit/nets/spec_nets.h"
+#include "worker/kernels/kernel_trace.h"
 #include "worker/layers/layer.h"
 #include "worker/nets/net_internal.h"
 
@@ -14,11 +15,15 @@ static const char network[] =
     "{\"type\":\"recurrent\",\"name\":\"image\",\"connect\":\"element_wise\",\"body\":["
     "{\"type\":\"conv2d\",\"out_channels\":6,\"kernel_size\":3,\"padding\":1},"
     "{\"type\":\"neuron\",\"model\":\"plif\"},{\"type\":\"dropout\",\"p\":0.2}]},"
+    "{\"type\":\"recurrent\",\"name\":\"again\",\"connect\":\"element_wise\",\"body\":["
+    "{\"type\":\"neuron\"},{\"type\":\"conv2d\",\"out_channels\":6,\"kernel_size\":3,"
+    "\"padding\":1}]},"
     "{\"type\":\"avg_pool2d\",\"kernel_size\":2},{\"type\":\"flatten\"},"
     "{\"type\":\"recurrent\",\"name\":\"features\",\"body\":["
     "{\"type\":\"linear\",\"out_features\":20},{\"type\":\"neuron\"},"
     "{\"type\":\"recurrent\",\"connect\":\"element_wise\"}]},"
-    "{\"type\":\"linear\",\"out_features\":10}]";
+    "{\"type\":\"recurrent\",\"name\":\"last\",\"body\":[{\"type\":\"linear\","
+    "\"out_features\":10}]}]";
 
 static struct net_options options_of(enum net_recompute recompute, size_t threads)
 {
@@ -68,11 +73,15 @@ Test(time_first, lengths_and_recomputation_together, .timeout = 60)
     step.lengths = lengths;
     for (size_t i = 0; i < 4; i++) {
         struct net_options o = options_of(NET_RECOMPUTE_OFF, 1);
+        struct kernel_trace once = { 0 }, twice = { 0 };
+        o.trace = &once;
         struct net *kept = spec_net_start(&s, &o);
         o = options_of(NET_RECOMPUTE_LEAST, threads[i]);
         o.span_steps = i;
+        o.trace = &twice;
         struct net *again = spec_net_start(&s, &o);
         cr_assert_gt(net_plan(again)->recomputed_macs, 0);
+        cr_assert(again->nodes[3].runs_again); /* image.sub_module.1, the only PLIF neurons */
         for (size_t k = 0; k < again->n_segments; k++)
             cr_assert_eq(again->nodes[again->segments[k].begin].walk_begin,
                          again->segments[k].begin);
@@ -83,6 +92,8 @@ Test(time_first, lengths_and_recomputation_together, .timeout = 60)
             same_weight_gradients(kept, again);
             same_input_gradients(kept, again);
         }
+        const size_t plif = KERNEL_NEURONS + 2 * (size_t)fixture_model("plif");
+        cr_assert(once.calls[plif] == 2 * T && twice.calls[plif] == 4 * T);
         cr_assert_eq(net_arena_high_water(again), net_plan(again)->total_bytes);
         net_destroy(kept);
         net_destroy(again);
@@ -104,6 +115,12 @@ Test(time_first, a_padded_sample_is_the_sample_alone, .timeout = 30)
     run_with(padded, &step, 7.5f);
     run_with(alone, &step, 0.0f);
     same_weight_gradients(padded, alone);
+    for (size_t i = 0; i < net_node_count(alone); i++)
+        cr_expect(net_spike_count(alone, i) == net_spike_count(padded, i), "node %zu", i);
+    const struct tensor_desc *d;
+    const void *y = net_output(padded, &d);
+    for (size_t i = 0; i < T * 10; i++)
+        if (i / 10 >= length) cr_expect_eq(tensor_get(d, y, 0, i / 10, i % 10, 0, 0), 0.0f);
     net_destroy(padded);
     net_destroy(alone);
     spec_deinit(&s);
@@ -114,7 +131,7 @@ Test(time_first, a_padded_sample_is_the_sample_alone, .timeout = 30)
 Test(time_first, potentials_inside_a_body, .timeout = 30)
 {
     struct spec s = spec_net(network);
-    bool watched[16] = { 0 };
+    bool watched[24] = { 0 };
     const size_t node = 3; /* image.sub_module.1 */
     cr_assert_str_eq(s.layers[node].path, "image.sub_module.1");
     watched[node] = true;
@@ -147,6 +164,77 @@ Test(time_first, potentials_inside_a_body, .timeout = 30)
     spec_deinit(&s);
 }
 
+/* Goal: whatever memory holds before a step, its bits are the same: nothing is read that was not
+ * written. */
+Test(time_first, stale_memory_is_never_read, .timeout = 30)
+{
+    struct spec s = spec_net(network);
+    const struct net_options o = options_of(NET_RECOMPUTE_LEAST, 2);
+    struct net *clean = spec_net_start(&s, &o), *stale = spec_net_start(&s, &o);
+    static const enum plan_kind kinds[] = { PLAN_ACTIVATIONS, PLAN_SAVED, PLAN_SCRATCH,
+                                            PLAN_GRADIENTS };
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        memset(stale->regions[kinds[i]], 0xff, stale->blocks.region_bytes[kinds[i]]);
+    const struct net_step step = fixture_step(B);
+    fixture_run(clean, &step);
+    fixture_run(stale, &step);
+    same_outputs(clean, stale);
+    same_input_gradients(clean, stale);
+    for (size_t i = 0; i < net_param_count(clean); i++) {
+        float *a = calloc(2 * net_param(clean, i)->logical, sizeof a[0]);
+        float *b = a + net_param(clean, i)->logical;
+        net_gradient_read(clean, i, a);
+        net_gradient_read(stale, i, b);
+        cr_expect_eq(memcmp(a, b, net_param(clean, i)->logical * sizeof a[0]), 0, "%s",
+                     net_param(clean, i)->name);
+        free(a);
+    }
+    net_destroy(clean);
+    net_destroy(stale);
+    spec_deinit(&s);
+}
+
+static void expect_border(const char *body, size_t conv)
+{
+    char *text = mem_printf("\"neuron\":{\"v_threshold\":0.4},\"layers\":[{\"type\":\"recurrent\","
+                            "\"connect\":\"element_wise\",\"body\":[%s]}]", body);
+    struct spec s = spec_net(text);
+    const struct net_options o = fixture_options(B, T);
+    struct net *n = spec_net_start(&s, &o);
+    const struct tensor_desc *d = &n->nodes[conv].gradient;
+    const float *g = n->nodes[conv].gradient_data;
+    cr_assert(d->blocked && d->c_stored == 32);
+    memset(n->regions[PLAN_ACTIVATIONS], 0xff, n->plan.activations_bytes);
+    const struct net_step step = fixture_step(B);
+    fixture_run(n, &step);
+    size_t inside = 0;
+    for (size_t image = 0; image < B * T; image++)
+        for (size_t i = 0; i < 14 * 14 * 32; i++) {
+            const size_t y = i / 448, x = i / 32 % 14, c = i % 32;
+            const float v = g[image / T * d->sample + image % T * d->time + i];
+            if (y == 0 || y == 13 || x == 0 || x == 13 || c >= 2) cr_assert_eq(v, 0.0f);
+            else inside += v != 0.0f;
+        }
+    cr_assert_gt(inside, 1000);
+    net_destroy(n);
+    spec_deinit(&s);
+    mem_free(text);
+}
+
+/* Goal: a convolution of a body reads zeros around its gradient, whatever was in that memory, also
+ * where it is its output that comes back. */
+Test(time_first, convolutions_read_a_border_of_zeros, .timeout = 30)
+{
+    static const char conv[] =
+        "{\"type\":\"conv2d\",\"out_channels\":2,\"kernel_size\":3,\"padding\":1}";
+    char *first = mem_printf("%s,{\"type\":\"neuron\"}", conv);
+    char *last = mem_printf("{\"type\":\"neuron\"},%s", conv);
+    expect_border(first, 1);
+    expect_border(last, 2);
+    mem_free(first);
+    mem_free(last);
+}
+
 /* Goal: what a spec cannot say is refused by name. */
 Test(time_first, bodies_that_cannot_be, .timeout = 20)
 {
@@ -172,4 +260,27 @@ Test(time_first, bodies_that_cannot_be, .timeout = 20)
         cr_expect_eq(net_build(&n, s.l, s.n, 0, &o, &e), (int)ERR_SPEC);
         cr_expect_not_null(strstr(e.text, "no layer comes back"), "%s", e.text);
     }
+}
+
+/* Goal: what a body learns does not depend on anybody else wanting a gradient: behind the input the
+ * joining point itself has neither weights nor an input that learns. */
+Test(time_first, a_body_learns_by_itself, .timeout = 20)
+{
+    struct spec s = spec_net(
+        "\"neuron\":{\"v_threshold\":0.3},\"layers\":[{\"type\":\"recurrent\",\"connect\":"
+        "\"element_wise\",\"body\":[{\"type\":\"neuron\"},{\"type\":\"conv2d\",\"out_channels\":2,"
+        "\"kernel_size\":3,\"padding\":1}]},{\"type\":\"flatten\"},{\"type\":\"linear\","
+        "\"out_features\":10}]");
+    struct net_options o = fixture_options(B, T);
+    struct net *alone = spec_net_start(&s, &o);
+    o.input_gradient = true;
+    struct net *wanted = spec_net_start(&s, &o);
+    const struct net_step step = fixture_step(B);
+    fixture_run(alone, &step);
+    fixture_run(wanted, &step);
+    cr_assert_gt(net_grad_norm(alone, 2), 0.0);
+    same_weight_gradients(alone, wanted);
+    net_destroy(alone);
+    net_destroy(wanted);
+    spec_deinit(&s);
 }

@@ -112,6 +112,8 @@ static const struct {
     { "{'type':'recurrent','connect':'element_wise','body':[{'type':'synapse_filter','tau':4,"
       "'learnable':true},{'type':'group_norm','groups':1}]}",
       IMAGE, false },
+    { "{'type':'recurrent','body':[{'type':'upsample','scale_factor':[1,2]},{'type':'flatten'}]}",
+      FEATURES, false },
     { "{'type':'flatten'},{'type':'recurrent','body':[{'type':'linear','out_features':9},"
       "{'type':'residual','connect':'add','body':[{'type':'linear','out_features':9}]}]}",
       IMAGE, false },
