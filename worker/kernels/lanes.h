@@ -1,8 +1,10 @@
-/* lanes: sixteen float lanes, the one vector width of the neuron loops. Included by
- * worker/neurons/isa_*.c only, which are compiled once for every instruction set.
+/* lanes: float lanes, the one vector type of the loops of isa_*.c, which are compiled once for
+ * every instruction set.
  *
- * Sixteen virtual lanes everywhere: one register with AVX-512, two with AVX2, plain code elsewhere.
- * Every operation is one rounded IEEE operation (fma included), so all builds give equal bits. */
+ * Sixteen virtual lanes: one register with AVX-512, two with AVX2, plain code elsewhere. A file
+ * that defines LANES_OF_REGISTER gets as many lanes as one register holds instead: what it keeps
+ * from step to step then stays in registers. Every operation is one rounded IEEE operation (fma
+ * included) of one lane, so all builds give equal bits. */
 #ifndef WORKER_LANES_H
 #define WORKER_LANES_H
 
@@ -22,16 +24,24 @@
 /* The symbol of this build: ISA_SYMBOL(neuron_lif_ops) is neuron_lif_ops_avx512. */
 #define ISA_SYMBOL(name) LANES_PASTE(name, SPIKED_ISA_NAME)
 
+#define LANES_ALL 16 /* sums have so many, whatever a vector holds */
+#if !defined(LANES_OF_REGISTER) || defined(__AVX512F__)
 #define LANES 16
+#elif defined(__AVX2__)
+#define LANES 8
+#else
+#define LANES 4
+#endif
+#define LANES_BYTES (LANES * 4)
 /* Everything is inlined into one loop: a call would spill all state to memory. */
 #define LANES_INLINE static inline __attribute__((always_inline))
 /* Vector arguments of inlined functions have no ABI that could change. */
 #pragma GCC diagnostic ignored "-Wpsabi"
 
-typedef float lanes_f __attribute__((vector_size(64)));
-typedef int32_t lanes_i __attribute__((vector_size(64)));
-typedef float lanes_half_f __attribute__((vector_size(32)));
-typedef double lanes_half_d __attribute__((vector_size(64)));
+typedef float lanes_f __attribute__((vector_size(LANES_BYTES)));
+typedef int32_t lanes_i __attribute__((vector_size(LANES_BYTES)));
+typedef float lanes_half_f __attribute__((vector_size(LANES_BYTES / 2)));
+typedef double lanes_half_d __attribute__((vector_size(LANES_BYTES)));
 
 /* Result of a comparison: a mask register with AVX-512, else -1 or 0 in every lane. */
 #if defined(__AVX512F__)
@@ -42,7 +52,13 @@ typedef lanes_i lanes_mask;
 
 LANES_INLINE lanes_f lanes_set(float x)
 {
+#if LANES == 16
     return (lanes_f){ x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x };
+#elif LANES == 8
+    return (lanes_f){ x, x, x, x, x, x, x, x };
+#else
+    return (lanes_f){ x, x, x, x };
+#endif
 }
 
 LANES_INLINE lanes_f lanes_load(const float *p)
@@ -64,6 +80,8 @@ LANES_INLINE lanes_f lanes_fma(lanes_f a, lanes_f b, lanes_f c)
 {
 #if defined(__AVX512F__)
     return (lanes_f)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__) && LANES == 8
+    return (lanes_f)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 #elif defined(__FMA__)
     union {
         lanes_f v;
@@ -112,7 +130,13 @@ LANES_INLINE lanes_mask lanes_without(lanes_mask a, lanes_mask b) { return (lane
 /* The first `count` lanes. */
 LANES_INLINE lanes_mask lanes_first(size_t count)
 {
+#if LANES == 16
     const lanes_f number = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 };
+#elif LANES == 8
+    const lanes_f number = { 0, 1, 2, 3, 4, 5, 6, 7 };
+#else
+    const lanes_f number = { 0, 1, 2, 3 };
+#endif
     return lanes_gt(lanes_set(count < LANES ? (float)count : (float)LANES), number);
 }
 
@@ -125,6 +149,8 @@ LANES_INLINE uint64_t lanes_word(lanes_mask m)
 {
 #if defined(__AVX512F__)
     return (uint64_t)m;
+#elif defined(__AVX2__) && LANES == 8
+    return (uint64_t)(unsigned)_mm256_movemask_ps((__m256)m);
 #elif defined(__AVX2__)
     union {
         lanes_i v;
@@ -140,27 +166,37 @@ LANES_INLINE uint64_t lanes_word(lanes_mask m)
 #endif
 }
 
-/* Sixteen double sums, one a lane; added up in lane order at the end. */
-struct lanes_sum {
-    lanes_half_d half[2];
-};
-
-LANES_INLINE void lanes_sum_add(struct lanes_sum *s, lanes_f v)
+/* to[i] += lane i, in double. */
+LANES_INLINE void lanes_add(double to[LANES], lanes_f v)
 {
     lanes_half_f half[2];
+    lanes_half_d sum[2];
     memcpy(half, &v, sizeof v);
-    s->half[0] += __builtin_convertvector(half[0], lanes_half_d);
-    s->half[1] += __builtin_convertvector(half[1], lanes_half_d);
+    memcpy(sum, to, sizeof sum);
+    sum[0] += __builtin_convertvector(half[0], lanes_half_d);
+    sum[1] += __builtin_convertvector(half[1], lanes_half_d);
+    memcpy(to, sum, sizeof sum);
+}
+
+/* Double sums, one a lane of sixteen; added up in lane order at the end. */
+struct lanes_sum {
+    double lane[LANES_ALL];
+};
+
+/* v is block number `block` of a row of lanes. */
+LANES_INLINE void lanes_sum_add(struct lanes_sum *s, size_t block, lanes_f v)
+{
+    lanes_add(s->lane + block * LANES % LANES_ALL, v);
 }
 
 LANES_INLINE double lanes_sum_total(const struct lanes_sum *s)
 {
     double total = 0.0;
-    for (int h = 0; h < 2; h++)
-        for (int i = 0; i < LANES / 2; i++) total += s->half[h][i];
+    for (int i = 0; i < LANES_ALL; i++) total += s->lane[i];
     return total;
 }
 
+#if LANES == 16
 /* The sum of the lanes in double, as a binary tree: lane i with lane i + 8, then + 4, + 2, + 1. */
 LANES_INLINE double lanes_total(lanes_f v)
 {
@@ -178,6 +214,7 @@ LANES_INLINE double lanes_total(lanes_f v)
     pair[0] += pair[1];
     return pair[0][0] + pair[0][1];
 }
+#endif
 
 /* ---- own transcendental functions: libm's differ between machines ---------------------------- */
 

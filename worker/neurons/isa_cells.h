@@ -17,10 +17,11 @@ LANES_INLINE struct pixel pixel_next(const struct neuron_cells *c, struct pixel 
     return (struct pixel){ at.y + 1, 0 };
 }
 
+/* Of block number `block` of LANES channels. */
 LANES_INLINE float *plane_at(const struct neuron_plane *p, size_t t, struct pixel at, size_t block)
 {
-    return p->data + t * p->time + at.y * p->row + at.x * p->pixel + (block / 2) * p->block32 +
-           (block % 2) * LANES;
+    const size_t c = block * LANES;
+    return p->data + t * p->time + at.y * p->row + at.x * p->pixel + (c / 32) * p->block32 + c % 32;
 }
 
 LANES_INLINE uint64_t *spikes_at(const struct neuron_cells *c, size_t t, struct pixel at, size_t w)
@@ -35,11 +36,17 @@ LANES_INLINE uint64_t cells_valid(const struct neuron_cells *c, size_t w)
     return left >= NEURON_COLUMN ? ~UINT64_C(0) : (UINT64_C(1) << left) - 1;
 }
 
-/* Blocks of 16 channels in word w: 1..4. */
+/* Channels as they are stored: their padding is written too. */
+LANES_INLINE size_t cells_stored(size_t channels)
+{
+    return (channels + NEURON_PADDED - 1) / NEURON_PADDED * NEURON_PADDED;
+}
+
+/* Blocks of LANES channels in word w: 1..CELL_BLOCKS. */
 LANES_INLINE size_t cells_blocks(const struct neuron_cells *c, size_t w)
 {
     size_t left = c->channels - w * NEURON_COLUMN;
-    return left >= NEURON_COLUMN ? CELL_BLOCKS : (left + LANES - 1) / LANES;
+    return left >= NEURON_COLUMN ? CELL_BLOCKS : cells_stored(left) / LANES;
 }
 
 #endif

@@ -63,7 +63,7 @@ static void plif_gradient(const struct neuron_run *r, const double *sums, size_t
 static double plif_time_constant(const struct neuron_run *r)
 {
     const struct neuron *n = r->n;
-    const size_t channels = n->scope == SPEC_SCOPE_LAYER ? 1 : (n->c + LANES - 1) / LANES * LANES;
+    const size_t channels = n->scope == SPEC_SCOPE_LAYER ? 1 : cells_stored(n->c);
     double sum = 0.0;
     for (size_t j = 0; j < n->params[0].floats; j++)
         if (n->scope == SPEC_SCOPE_LAYER || j % channels < n->c)

@@ -26,10 +26,10 @@
  *   SERIAL_SILENT                       1: never fires, is never reset; y = v = h
  *   SERIAL_START_V(r)                   v before the first step; default v_init
  *
- * The simple models have no second state and one threshold: forward keeps v of 64 channels in
- * registers and writes 64 spikes as one word, backward keeps h and g of a column in scratch. All
- * others, and any model with a learned threshold or refractory steps, go block by block of 16
- * channels and keep all that the backward scan asks for.
+ * The simple models have no second state and one threshold: forward keeps v of SERIAL_BLOCKS blocks
+ * of LANES channels in registers, backward h and g of them in scratch. All others, and any model
+ * with a learned threshold or refractory steps, go block by block and keep all that the backward
+ * scan asks for.
  *
  * A call does the steps of c->t. State enters a span through c->before and leaves through c->after;
  * gradients and the sums of parameters come from the span behind and go to the one before through
@@ -38,6 +38,8 @@
 #define WORKER_ISA_SERIAL_H
 
 #include "worker/neurons/isa_serial_types.h"
+
+#define SERIAL_BLOCKS 4
 
 #ifdef SERIAL_SILENT
 #define SERIAL_RESET(m, h, spike) ((void)(spike), h)
@@ -149,15 +151,14 @@ LANES_INLINE void serial_keep(const struct serial_cell *m, const struct serial_s
         lanes_store(plane_at(to, 1 + SERIAL_SECOND, m->at, m->block), rest);
 }
 
-LANES_INLINE struct serial_cell serial_cell_at(const struct neuron_run *r,
-                                               const struct neuron_cells *c, struct pixel at,
-                                               size_t block, bool whole)
+LANES_INLINE void serial_cell_at(struct serial_cell *m, const struct neuron_run *r,
+                                 const struct neuron_cells *c, struct pixel at, size_t block,
+                                 bool whole)
 {
-    struct serial_cell m = serial_place(r, c, at, block);
-    m.threshold = whole && r->n->learn_threshold ? serial_learned(&m, r->n->n_params - 1, 0)
-                                                 : lanes_set(r->n->v_threshold);
-    SERIAL_LEARNED(&m);
-    return m;
+    serial_place(m, r, c, at, block);
+    m->threshold = whole && r->n->learn_threshold ? serial_learned(m, r->n->n_params - 1, 0)
+                                                  : lanes_set(r->n->v_threshold);
+    SERIAL_LEARNED(m);
 }
 
 /* ---- forward --------------------------------------------------------------------------------- */
@@ -182,11 +183,11 @@ LANES_INLINE void serial_column_forward(const struct neuron_run *r, const struct
     const uint64_t valid = cells_valid(c, w);
     const bool leaves = c->y.data != NULL || c->u.data != NULL || c->v.data != NULL ||
                         c->w.data != NULL;
-    struct serial_cell m[CELL_BLOCKS];
-    struct serial_state s[CELL_BLOCKS];
-    lanes_f rest[CELL_BLOCKS];
+    struct serial_cell m[SERIAL_BLOCKS];
+    struct serial_state s[SERIAL_BLOCKS];
+    lanes_f rest[SERIAL_BLOCKS];
     for (size_t j = 0; j < blocks; j++) {
-        m[j] = serial_cell_at(r, c, at, w * CELL_BLOCKS + j0 + j, whole);
+        serial_cell_at(&m[j], r, c, at, w * CELL_BLOCKS + j0 + j, whole);
         s[j] = serial_start(&m[j]);
         rest[j] = serial_rest(&m[j]);
     }
@@ -221,22 +222,23 @@ static void serial_forward(const struct neuron_run *run, const struct neuron_cel
     local.n = &n;
     for (struct pixel at = { 0, 0 }; at.y < c->rows; at = pixel_next(c, at))
         for (size_t w = 0; w * NEURON_COLUMN < c->channels; w++) {
+            const size_t blocks = cells_blocks(c, w);
             if (serial_is_whole(&n)) {
-                for (size_t j = 0; j < cells_blocks(c, w); j++)
+                for (size_t j = 0; j < blocks; j++)
                     serial_column_forward(r, c, at, w, j, 1, true);
                 continue;
             }
-            switch (cells_blocks(c, w)) {
-            case 1: serial_column_forward(r, c, at, w, 0, 1, false); break;
-            case 2: serial_column_forward(r, c, at, w, 0, 2, false); break;
-            case 3: serial_column_forward(r, c, at, w, 0, 3, false); break;
-            default: serial_column_forward(r, c, at, w, 0, 4, false); break;
-            }
+            for (size_t j = 0; j < blocks; j += SERIAL_BLOCKS) switch (blocks - j) {
+                case 1: serial_column_forward(r, c, at, w, j, 1, false); break;
+                case 2: serial_column_forward(r, c, at, w, j, 2, false); break;
+                case 3: serial_column_forward(r, c, at, w, j, 3, false); break;
+                default: serial_column_forward(r, c, at, w, j, SERIAL_BLOCKS, false); break;
+                }
         }
 }
 
 /* ---- backward: the forward pass again -------------------------------------------------------- */
-/* Scratch of one block of 16 channels: step t.begin + i of a plane is at plane + i * stride. The
+/* Scratch of one block of LANES channels: step t.begin + i of a plane is at plane + i * stride. The
  * simple models have h and g only. */
 struct serial_planes {
     float *h, *g;                /* potential when it fires; surrogate(h - theta) */
@@ -249,17 +251,17 @@ struct serial_planes {
  * (16 doubles a step). */
 static size_t serial_scratch_floats(const struct neuron *n)
 {
-    return n->t * (serial_is_whole(n) ? 7 * LANES + 2 * LANES : 2 * NEURON_COLUMN);
+    return n->t * (serial_is_whole(n) ? 7 * LANES + 2 * LANES_ALL : 2 * NEURON_COLUMN);
 }
 
-/* Columns of simple models: h[T][blocks][16] only. */
+/* Blocks of simple models: h[T][blocks][LANES] only. */
 LANES_INLINE void serial_recompute(const struct neuron_run *r, const struct neuron_cells *c,
-                                   struct pixel at, size_t w, size_t blocks, float *h)
+                                   struct pixel at, size_t first, size_t blocks, float *h)
 {
-    struct serial_cell m[CELL_BLOCKS];
-    struct serial_state s[CELL_BLOCKS];
+    struct serial_cell m[SERIAL_BLOCKS];
+    struct serial_state s[SERIAL_BLOCKS];
     for (size_t j = 0; j < blocks; j++) {
-        m[j] = serial_cell_at(r, c, at, w * CELL_BLOCKS + j, false);
+        serial_cell_at(&m[j], r, c, at, first + j, false);
         s[j] = serial_start(&m[j]);
     }
     for (size_t t = c->t.begin; t < c->t.end; t++)
@@ -368,7 +370,7 @@ LANES_INLINE void serial_finish(const struct serial_cell *m, const struct serial
         serial_add(m, m->n->n_params - 1, 0, f->dtheta, &sums->threshold);
 }
 
-/* One block of 16 channels from the last step to the first. h[t] is overwritten with dx[t] when the
+/* One block from the last step to the first. h[t] is overwritten with dx[t] when the
  * input is one step for all: those are summed afterwards, t ascending, which takes all of them. */
 LANES_INLINE void serial_block_backward(const struct serial_cell *m, const struct serial_planes *p,
                                         struct serial_sums *sums, bool whole)
@@ -399,19 +401,21 @@ LANES_INLINE void serial_block_backward(const struct serial_cell *m, const struc
     else serial_pass_on(m, &f);
 }
 
+/* Blocks [first, first + blocks) of a pixel. */
 LANES_INLINE void serial_column_backward(const struct neuron_run *r, const struct neuron_cells *c,
-                                         struct pixel at, size_t w, size_t blocks,
+                                         struct pixel at, size_t first, size_t blocks,
                                          struct serial_sums *sums)
 {
     const struct neuron *n = r->n;
     float *h = r->scratch, *g = h + n->t * NEURON_COLUMN;
     const size_t stride = blocks * LANES;
-    serial_recompute(r, c, at, w, blocks, h);
+    serial_recompute(r, c, at, first, blocks, h);
     if (!SERIAL_SILENT)
         n->surrogate.gradient(n->surrogate.k, h, n->v_threshold, g,
                               (c->t.end - c->t.begin) * stride);
     for (size_t j = 0; j < blocks; j++) {
-        const struct serial_cell m = serial_cell_at(r, c, at, w * CELL_BLOCKS + j, false);
+        struct serial_cell m;
+        serial_cell_at(&m, r, c, at, first + j, false);
         const struct serial_planes p = { .h = h + j * LANES, .g = g + j * LANES, .stride = stride };
         serial_block_backward(&m, &p, sums, false);
     }
@@ -428,7 +432,8 @@ LANES_INLINE void serial_block_backward_whole(const struct neuron_run *r,
                                      .v = s + 3 * plane, .w = s + 4 * plane,
                                      .resting = s + 5 * plane, .step = s + 6 * plane,
                                      .stride = LANES };
-    const struct serial_cell m = serial_cell_at(r, c, at, block, true);
+    struct serial_cell m;
+    serial_cell_at(&m, r, c, at, block, true);
     serial_recompute_whole(&m, &p);
     n->surrogate.gradient(n->surrogate.k, p.u, 0.0f, p.g, (c->t.end - c->t.begin) * LANES);
     serial_block_backward(&m, &p, sums, true);
@@ -461,17 +466,18 @@ static void serial_backward(const struct neuron_run *run, const struct neuron_ce
     }
     for (struct pixel at = { 0, 0 }; at.y < c->rows; at = pixel_next(c, at))
         for (size_t w = 0; w * NEURON_COLUMN < c->channels; w++) {
+            const size_t first = w * CELL_BLOCKS, blocks = cells_blocks(c, w);
             if (serial_is_whole(&n)) {
-                for (size_t j = 0; j < cells_blocks(c, w); j++)
-                    serial_block_backward_whole(r, c, at, w * CELL_BLOCKS + j, &sums);
+                for (size_t j = 0; j < blocks; j++)
+                    serial_block_backward_whole(r, c, at, first + j, &sums);
                 continue;
             }
-            switch (cells_blocks(c, w)) {
-            case 1: serial_column_backward(r, c, at, w, 1, &sums); break;
-            case 2: serial_column_backward(r, c, at, w, 2, &sums); break;
-            case 3: serial_column_backward(r, c, at, w, 3, &sums); break;
-            default: serial_column_backward(r, c, at, w, 4, &sums); break;
-            }
+            for (size_t j = 0; j < blocks; j += SERIAL_BLOCKS) switch (blocks - j) {
+                case 1: serial_column_backward(r, c, at, first + j, 1, &sums); break;
+                case 2: serial_column_backward(r, c, at, first + j, 2, &sums); break;
+                case 3: serial_column_backward(r, c, at, first + j, 3, &sums); break;
+                default: serial_column_backward(r, c, at, first + j, SERIAL_BLOCKS, &sums); break;
+                }
         }
     serial_hand_in(&n, c, &sums);
 }

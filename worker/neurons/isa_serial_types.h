@@ -4,13 +4,14 @@
 #ifndef WORKER_ISA_SERIAL_TYPES_H
 #define WORKER_ISA_SERIAL_TYPES_H
 
+#define LANES_OF_REGISTER
 #include "worker/neurons/isa_cells.h"
 
 #include <stdbool.h>
 
 #define SERIAL_LEARNED_MAX 7 /* parameters that a model has in lanes */
 
-/* One block of 16 cells of a layer. */
+/* One block of LANES cells of a layer. */
 struct serial_cell {
     const struct neuron_run *r;
     const struct neuron *n;
@@ -42,19 +43,23 @@ struct serial_sums {
     struct lanes_sum each[SERIAL_LEARNED_MAX], threshold, *steps;
 };
 
-LANES_INLINE struct serial_cell serial_place(const struct neuron_run *r,
-                                             const struct neuron_cells *c, struct pixel at,
-                                             size_t block)
+/* Fills *m but for what is learned, in place: it is too large to be copied for every block. */
+LANES_INLINE void serial_place(struct serial_cell *m, const struct neuron_run *r,
+                               const struct neuron_cells *c, struct pixel at, size_t block)
 {
     const struct neuron *n = r->n;
-    struct serial_cell m = { .r = r, .n = n, .c = c, .at = at, .block = block };
-    m.valid = lanes_first(c->channels - block * LANES);
-    if (n->scope == SPEC_SCOPE_LAYER) return m;
-    const size_t channels = (n->c + LANES - 1) / LANES * LANES;
-    m.own = (c->block0 + block) * LANES;
+    m->r = r;
+    m->n = n;
+    m->c = c;
+    m->at = at;
+    m->block = block;
+    m->own = 0;
+    m->valid = lanes_first(c->channels > block * LANES ? c->channels - block * LANES : 0);
+    if (n->scope == SPEC_SCOPE_LAYER) return;
+    const size_t channels = cells_stored(n->c);
+    m->own = c->block0 * NEURON_PADDED + block * LANES;
     if (n->scope_floats > channels)
-        m.own += ((c->row0 + at.y) * n->w + c->pixel0 + at.x) * channels;
-    return m;
+        m->own += ((c->row0 + at.y) * n->w + c->pixel0 + at.x) * channels;
 }
 
 /* Values of parameter i, made by neuron_cell_param, for these cells at step t (0 without steps). */
@@ -70,14 +75,10 @@ LANES_INLINE void serial_add(const struct serial_cell *m, size_t i, size_t t, la
 {
     v = lanes_select(m->valid, v, lanes_set(0.0f));
     if (m->n->scope == SPEC_SCOPE_LAYER) {
-        lanes_sum_add(layer, v);
+        lanes_sum_add(layer, m->block, v);
         return;
     }
-    double *to = m->c->sums + m->n->params[i].sums + t * m->n->scope_floats + m->own;
-    struct lanes_sum own;
-    memcpy(&own, to, sizeof own);
-    lanes_sum_add(&own, v);
-    memcpy(to, &own, sizeof own);
+    lanes_add(m->c->sums + m->n->params[i].sums + t * m->n->scope_floats + m->own, v);
 }
 
 /* ---- the usual reset ------------------------------------------------------------------------- */

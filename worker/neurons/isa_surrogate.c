@@ -1,6 +1,7 @@
-/* isa_surrogate: g(x) of every surrogate, sixteen values at a time (docs/equations.md, Surrogates).
- * Called by the backward loops of the neurons, on any thread. Compiled once per instruction set.
- * k holds the parameters in the order of common/spec_surrogates.def. */
+/* isa_surrogate: g(x) of every surrogate, one register of values at a time (docs/equations.md,
+ * Surrogates). Called by the backward loops of the neurons, on any thread. Compiled once per
+ * instruction set. k holds the parameters in the order of common/spec_surrogates.def. */
+#define LANES_OF_REGISTER
 #include "worker/kernels/lanes.h"
 #include "worker/neurons/surrogate.h"
 

@@ -21,6 +21,7 @@
 #define NEURON_PARAMS_MAX 8 /* tensors of one layer: GatedLIF has all of them */
 #define NEURON_CONSTANTS_MAX 8
 #define NEURON_COLUMN 64        /* channels of a column = bits of a word */
+#define NEURON_PADDED 16        /* channels are stored as a multiple */
 
 /* ---- what the drivers hand to a model -------------------------------------------------------- */
 /* F32 memory of some cells of one sample: channel block j (16 floats) of pixel (y, x) at step t is
