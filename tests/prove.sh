@@ -13,6 +13,13 @@ row() { printf '| %s | %s | %s | %s | %s |\n' "$(date -u +%F)" "$(git describe -
 fault() { failed=$((failed + 1)); row "$1" "**failed**: $2"; }
 machine() { printf '%s, %s cores' "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)"; }
 
+# A sign error in each family of kernels (tests/mutations.txt) must be seen.
+mutations() {
+    local log=$folder/mutations.log
+    if bash tests/mutations.sh >"$log" 2>&1; then row 'deliberate sign errors in the kernels, each seen by its test' "$(tail -n 1 "$log")"
+    else fault 'deliberate sign errors' "$(grep '^FAIL' "$log" | head -n 3 | tr '\n' ' ')"; fi
+}
+
 campaign() {
     local log=$folder/campaign.log
     if SPIKED_CAMPAIGN_ROUNDS=${ROUNDS:-25} build/tests/integration/test_campaign >"$log" 2>&1; then
@@ -23,7 +30,7 @@ campaign() {
 # The two stages of the numerical proof (tests/twin): slopes and engine, every parameter and thread count.
 gradients() {
     local log=$folder/gradients.log program bad=0
-    for program in layers neurons models blocks presets; do
+    for program in layers neurons models blocks recurrent presets; do
         SPIKED_PROVE=1 "build/tests/unit/twin/test_twin_$program" >>"$log" 2>&1 || bad=1
     done
     if [ $bad = 0 ] && grep -q '^slopes ' "$log" && grep -q '^engine ' "$log"; then
@@ -98,6 +105,7 @@ train() {
 echo '| date | commit | machine | what | result |'
 gradients
 golden
+mutations
 campaign
 peer
 depth

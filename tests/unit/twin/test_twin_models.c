@@ -6,6 +6,29 @@
 
 enum { TEXT = 600 };
 
+/* Parameters of a model that bring its other terms to bear, by turns. */
+static const struct {
+    const char *model, *values[3];
+} tried[] = {
+    { "qif", { "", ",'a0':0.7,'v_rest':-0.1", ",'tau':3,'v_c':0.6" } },
+    { "eif", { "", ",'delta_T':0.5,'v_rest':0.1", ",'tau':3,'theta_rh':0.6" } },
+    { "izhikevich",
+      { ",'a':0.3,'b':0.2", ",'a':-0.2,'b':0.4,'w_rest':0.1", ",'a':0.1,'tau_w':3" } },
+    { "klif", { "", ",'scale_reset':true", ",'scale_reset':true,'init_k':0.7" } },
+    { "liaf", { ",'act':'relu'", ",'act':'sigmoid'", ",'act':'tanh','threshold_related':false" } },
+    { "cuba_lif", { "", ",'c_decay':0.3", ",'v_decay':0.4" } },
+    { "alif", { "", ",'beta':0.5,'tau_adaptation':3", ",'beta':0.1" } },
+};
+
+static size_t own_values(const struct spec_neuron_model *m, size_t i, char out[static TEXT])
+{
+    out[0] = '\0';
+    for (size_t k = 0; k < sizeof tried / sizeof tried[0]; k++)
+        if (strcmp(tried[k].model, m->name) == 0)
+            return (size_t)snprintf(out, TEXT, "%s", tried[k].values[i % 3]);
+    return 0;
+}
+
 /* Fields that the model has, different from case to case. */
 static void options(const struct spec_neuron_model *m, bool soft, size_t i, char out[static TEXT])
 {
@@ -24,9 +47,10 @@ static void options(const struct spec_neuron_model *m, bool soft, size_t i, char
         (void)snprintf(out, TEXT, ",'scope':'%s'", scopes[i / 3 % 3]);
         return;
     }
-    size_t n = (size_t)snprintf(out, TEXT, ",'v_reset':%s,'detach_reset':%s,'decay_input':%s",
-                                soft ? "null" : "0.1", i % 2 == 0 ? "true" : "false",
-                                i / 2 % 2 == 0 ? "true" : "false");
+    size_t n = own_values(m, i / 2, out);
+    n += (size_t)snprintf(out + n, TEXT - n, ",'v_reset':%s,'detach_reset':%s,'decay_input':%s",
+                          soft ? "null" : "0.1", i % 2 == 0 ? "true" : "false",
+                          i / 2 % 2 == 0 ? "true" : "false");
     const bool learns = i % 3 == 0;
     if (learns) n += (size_t)snprintf(out + n, TEXT - n, ",'learn_threshold':true");
     if (i % 5 == 0) n += (size_t)snprintf(out + n, TEXT - n, ",'refractory_steps':1");
