@@ -91,7 +91,7 @@ static struct layer conv_make(const char *name, enum tensor_kind kind, size_t sa
     l.dx = take_tensor(tensor_gradient(&l.x.desc, false));
     l.w = take_floats(conv_weight_floats(&l.conv));
     l.dw = take_floats(conv_weight_floats(&l.conv));
-    l.wt = take_floats(conv_weight_t_floats(&l.conv));
+    l.wt = take_floats(conv_weight_t_floats(&l.conv, KERNEL_PATH_WINOGRAD));
     l.giga = 2e-9 * 9 * 128 * (double)(c * side * side * samples * l.x.desc.t_stored);
     return l;
 }

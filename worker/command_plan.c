@@ -390,7 +390,7 @@ int command_check_golden(int argc, char **argv, struct err *e)
         { "step-mode", CONFIG_STRING, AT(step_mode), .metavar = "MODE",
           .help = "multi, single or chunk:N; stream or stream:N: forward, time first" },
         { "path", CONFIG_STRING, AT(path), .metavar = "PATH",
-          .help = "auto, event or dense; this build has no winograd kernels" },
+          .help = "auto, event, dense or winograd" },
     };
     struct plan_options o = { 0 };
     struct check_golden_result r = { 0 };

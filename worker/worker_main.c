@@ -25,7 +25,7 @@ static const struct {
       "SPEC.json [--steps N] [--warmup N] [--threads N] [--data-dir DIR | --random-data] "
       "[--step-mode MODE]" },
     { "check-golden", command_check_golden,
-      "DIR [--json] [--threads N] [--step-mode MODE|stream[:N]] [--path auto|event|dense] "
+      "DIR [--json] [--threads N] [--step-mode MODE|stream[:N]] [--path auto|event|dense|winograd] "
       "[--only PREFIX]" },
     { "attempt", command_attempt, "(started by the daemon; reads SPIKED_* from the environment)" },
 };

@@ -3,6 +3,7 @@
  * Grouped convolutions are in conv_groups.c. */
 #include "worker/kernels/conv_events.h"
 #include "worker/kernels/conv_groups.h"
+#include "worker/kernels/conv_winograd.h"
 #include "worker/kernels/kernel_trace.h"
 #include "worker/kernels/kernels_table.h"
 #include "worker/kernels/order.h"
@@ -170,15 +171,18 @@ static size_t band_rows(const struct conv_shape *cs, const struct tensor_desc *x
     return least(rows, cs->oh);
 }
 
-size_t conv_thread_scratch(const struct conv_shape *cs, const struct tensor_desc *xd)
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+size_t conv_thread_scratch(const struct conv_shape *cs, const struct tensor_desc *xd,
+                           enum kernel_path path)
 {
-    if (xd->kind == TENSOR_F32 || xd->kind == TENSOR_REPEAT) return 0;
+    const size_t tiles = conv_winograd_used(cs, path) ? conv_winograd_scratch(cs) : 0;
+    if (xd->kind == TENSOR_F32 || xd->kind == TENSOR_REPEAT) return tiles;
     const size_t reach = (band_rows(cs, xd) - 1) * cs->stride_h + (cs->r - 1) * cs->dil_h + 1;
     const size_t forward = reach * cs->w * xd->c_stored * sizeof(float);
     const size_t weights = cs->h * cs->w * ORDER_BLOCK * sizeof(float);
     const size_t events = cs->groups == 1 ? conv_events_scratch(cs, xd) : 0;
-    const size_t dense = forward > weights ? forward : weights;
-    return dense > events ? dense : events;
+    return larger(larger(forward, weights), larger(events, tiles));
 }
 
 /* ---- events or floats ------------------------------------------------------------------------ */
@@ -215,7 +219,8 @@ static bool by_events(const struct kernel_ctx *kc, const struct tensor_desc *d, 
                       struct span b, struct span t, double limit)
 {
     if (d->kind != TENSOR_BITS && d->kind != TENSOR_COUNT8) return false;
-    if (kc->path != KERNEL_PATH_AUTO) return kc->path == KERNEL_PATH_EVENT;
+    if (kc->path == KERNEL_PATH_EVENT || kc->path == KERNEL_PATH_DENSE)
+        return kc->path == KERNEL_PATH_EVENT;
     struct counting j = { .k = kc->k, .d = d, .x = x, .b = b, .t = t };
     threads_run(kc->threads, b.end - b.begin, count_sample, &j);
     const size_t all = (b.end - b.begin) * (t.end - t.begin) * d->h * d->w * d->c;
@@ -248,7 +253,7 @@ void conv_forward(const struct kernel_ctx *kc, const struct conv_shape *cs,
     kernel_note_form(kc, KERNEL_conv_forward_floats, xd);
     struct forward f = { kc, cs, xd, yd, x, w, bias, y, steps.begin, steps.end - steps.begin,
                          band_rows(cs, xd) };
-    assert(kc->scratch_per_thread >= conv_thread_scratch(cs, xd));
+    assert(kc->scratch_per_thread >= conv_thread_scratch(cs, xd, kc->path));
     threads_run(kc->threads, xd->b * f.t_count * ceil_div(cs->oh, f.band), forward_item, &f);
 }
 
@@ -342,6 +347,11 @@ void conv_backward_data(const struct kernel_ctx *kc, const struct conv_shape *cs
         return;
     }
     const struct span steps = stored_steps(dxd, t);
+    if (conv_winograd_used(cs, kc->path)) {
+        kernel_note(kc, KERNEL_conv_backward_data_winograd);
+        conv_winograd_backward_data(kc, cs, dyd, dy, wt, x_scale, dxd, dx, steps);
+        return;
+    }
     kernel_note(kc, KERNEL_conv_backward_data);
     struct backward f = { kc, cs, dyd, dxd, dy, wt, dx, x_scale, steps.begin,
                           steps.end - steps.begin };

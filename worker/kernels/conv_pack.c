@@ -1,5 +1,6 @@
 /* conv_pack: the order in which a convolution's weights lie, forward and for backward-data, so that
  * the loops of conv_kernel.c and conv_events.c read them from front to back. */
+#include "worker/kernels/conv_winograd.h"
 #include "worker/kernels/kernels_table.h"
 #include "worker/kernels/order.h"
 
@@ -60,8 +61,9 @@ void conv_unpack(const struct conv_shape *cs, const float *packed, float *oihw)
 
 /* ---- for backward-data ----------------------------------------------------------------------- */
 /* wt: [panel of C][block of K][r][s][k][PANEL]. */
-size_t conv_weight_t_floats(const struct conv_shape *cs)
+size_t conv_weight_t_floats(const struct conv_shape *cs, enum kernel_path path)
 {
+    if (conv_winograd_used(cs, path)) return conv_winograd_floats(cs);
     if (cs->groups > 1) return conv_weight_floats(cs);
     return ceil_div(cs->c, PANEL) * PANEL * cs->k * cs->r * cs->s;
 }
@@ -91,6 +93,10 @@ static void transpose_panel(void *ctx, size_t panel, size_t thread)
 void conv_transpose(const struct kernel_ctx *kc, const struct conv_shape *cs, const float *w,
                     float *wt)
 {
+    if (conv_winograd_used(cs, kc->path)) {
+        conv_winograd_transform(kc, cs, w, wt);
+        return;
+    }
     if (cs->groups > 1) {
         memcpy(wt, w, conv_weight_floats(cs) * sizeof wt[0]);
         return;

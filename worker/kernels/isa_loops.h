@@ -11,6 +11,9 @@ void LOOP(gather)(size_t rows, size_t n, const struct gather_stretch *s, float *
 void LOOP(outer)(size_t m, size_t width, const struct outer_run *run, float *acc);
 void LOOP(linear_row)(const struct linear_event *ev, size_t n, const float *w, float *acc);
 void LOOP(linear_scatter)(const struct linear_event *ev, size_t n, const float *dy, float *dw);
+void LOOP(winograd_in)(const float *const rows[6], size_t columns, size_t width, size_t pixel,
+                       float *v, size_t stride);
+void LOOP(winograd_out)(const float *m, size_t stride, float y[16 * PANEL]);
 void LOOP(gather_events)(size_t n, const struct event_list *lists, size_t pixels, size_t stride,
                          float *acc);
 void LOOP(outer_events)(const struct event_outer *o, float *acc);

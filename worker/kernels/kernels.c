@@ -66,8 +66,7 @@ int kernels_choose_path(const char *name, enum kernel_path *out, struct err *e)
     if (name == NULL || strcmp(name, "auto") == 0) *out = KERNEL_PATH_AUTO;
     else if (strcmp(name, "dense") == 0) *out = KERNEL_PATH_DENSE;
     else if (strcmp(name, "event") == 0) *out = KERNEL_PATH_EVENT;
-    else if (strcmp(name, "winograd") == 0)
-        return err_set(e, ERR_INVALID, "path %s: this build has no such kernel", name);
+    else if (strcmp(name, "winograd") == 0) *out = KERNEL_PATH_WINOGRAD;
     else return err_set(e, ERR_INVALID, "path %.40s: must be auto, event, dense or winograd", name);
     return 0;
 }

@@ -29,10 +29,16 @@ const char *isa_name(enum isa isa);
 #define KERNELS_CPU_MAX 64
 void kernels_cpu(enum isa isa, char out[KERNELS_CPU_MAX]); /* "avx512 SkylakeX" */
 
-/* The form of convolution and linear layers: by the input and its density, or forced (SPIKED_PATH,
- * --path). EVENT: spikes are always events. DENSE: they are expanded to floats first. Equal bits.
- * This build has no kernels of other names. */
-enum kernel_path { KERNEL_PATH_AUTO, KERNEL_PATH_EVENT, KERNEL_PATH_DENSE };
+/* The form of convolution and linear layers: by shape, input and its density, or forced
+ * (SPIKED_PATH, --path). EVENT: spikes are always events. DENSE: they are expanded to floats first.
+ * These have equal bits. WINOGRAD: every gradient of data that Winograd can do, whatever its size;
+ * its sums are others. */
+enum kernel_path {
+    KERNEL_PATH_AUTO,
+    KERNEL_PATH_EVENT,
+    KERNEL_PATH_DENSE,
+    KERNEL_PATH_WINOGRAD
+};
 /* name NULL: SPIKED_PATH, or auto. Errors: ERR_INVALID (unknown, or not in this build). */
 int kernels_choose_path(const char *name, enum kernel_path *out, struct err *e);
 
@@ -72,10 +78,12 @@ void conv_forward(const struct kernel_ctx *kc, const struct conv_shape *cs,
                   const struct tensor_desc *xd, const void *x, const float *w, const float *bias,
                   const struct tensor_desc *yd, float *y, struct span t);
 /* dx = sum over (k block of 64, r, s, k) dy * w, times x.scale; dy blocked. wt: scratch of
- * conv_weight_t_floats floats, filled by conv_transpose once a step. */
-size_t conv_weight_t_floats(const struct conv_shape *cs);
-/* Bytes of scratch a thread needs for spikes as floats: 0 when x is floats already. */
-size_t conv_thread_scratch(const struct conv_shape *cs, const struct tensor_desc *xd);
+ * conv_weight_t_floats floats, filled by conv_transpose once a step. Large 3 x 3 kernels by
+ * Winograd (conv_winograd.h): rounded otherwise, a few 1e-6 of the largest. */
+size_t conv_weight_t_floats(const struct conv_shape *cs, enum kernel_path path);
+/* Bytes of scratch a thread needs, for spikes as floats or events and for tiles. */
+size_t conv_thread_scratch(const struct conv_shape *cs, const struct tensor_desc *xd,
+                           enum kernel_path path);
 void conv_transpose(const struct kernel_ctx *kc, const struct conv_shape *cs, const float *w,
                     float *wt);
 void conv_backward_data(const struct kernel_ctx *kc, const struct conv_shape *cs,

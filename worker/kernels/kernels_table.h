@@ -56,6 +56,11 @@ struct kernels {
     void (*linear_row)(const struct linear_event *ev, size_t n, const float *w, float *acc);
     /* dw[index][LINEAR_TILE] += value * dy[LINEAR_TILE], for every event. */
     void (*linear_scatter)(const struct linear_event *ev, size_t n, const float *dy, float *dw);
+    /* Winograd, PANEL channels: v[36 at `stride`] of 6 rows (NULL: zeros) of `columns` <= 6 pixels
+     * of `width` channels (all others zero); y[4 x 4][PANEL] of m[36 at `stride`]. */
+    void (*winograd_in)(const float *const rows[6], size_t columns, size_t width, size_t pixel,
+                        float *v, size_t stride);
+    void (*winograd_out)(const float *m, size_t stride, float y[16 * PANEL]);
     /* acc[pixel][PANEL] += the rows of its events, over lists, then events; `stride` columns lie
      * between two pixels. */
     void (*gather_events)(size_t n, const struct event_list *lists, size_t pixels, size_t stride,

@@ -72,9 +72,9 @@ static int conv2d_reshape(struct layer *l, const struct tensor_desc *in, size_t 
     if (p.bias)
         layer_add_param(l, needs, (struct layer_param){ .name = "bias", .dims = { cs->k },
                                                         .n_dims = 1, .floats = cs->k });
-    needs->backward_scratch_bytes = conv_weight_t_floats(cs) * sizeof(float);
+    needs->backward_scratch_bytes = conv_weight_t_floats(cs, l->path) * sizeof(float);
     if (standardised(l)) plan_standard(l, needs);
-    needs->thread_scratch_bytes = conv_thread_scratch(cs, l->expands ? &l->in_float : in);
+    needs->thread_scratch_bytes = conv_thread_scratch(cs, l->expands ? &l->in_float : in, l->path);
     needs->macs = (uint64_t)out->t_stored * cs->k * cs->oh * cs->ow * (cs->c / cs->groups) *
                   cs->r * cs->s;
     needs->gradient_blocked = true;

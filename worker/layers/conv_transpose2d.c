@@ -59,8 +59,8 @@ static int ct_reshape(struct layer *l, const struct tensor_desc *in, size_t n_in
                                                         .n_dims = 1, .floats = cs->k });
     needs->saved_bytes = mem_align(tensor_bytes(&spread), 64);
     needs->backward_scratch_bytes =
-        mem_align(tensor_bytes(&spread), 64) + conv_weight_t_floats(cs) * sizeof(float);
-    needs->thread_scratch_bytes = conv_thread_scratch(cs, &spread);
+        mem_align(tensor_bytes(&spread), 64) + conv_weight_t_floats(cs, l->path) * sizeof(float);
+    needs->thread_scratch_bytes = conv_thread_scratch(cs, &spread, l->path);
     needs->macs = (uint64_t)out->t_stored * cs->c * in->h * in->w * (cs->k / cs->groups) * cs->r *
                   cs->s;
     needs->gradient_blocked = true;

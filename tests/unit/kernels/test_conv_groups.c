@@ -71,7 +71,7 @@ Test(conv_groups, the_pool_does_its_share, .timeout = 60)
         .x = view_filled(tensor_make(TENSOR_F32, BATCH, 2, 16, 16, 16), 1, 0.5),
         .y = view_make(tensor_make(TENSOR_F32, BATCH, 2, 16, 16, 16)),
         .packed = numbers(conv_weight_floats(&shape), 3),
-        .wt = take(conv_weight_t_floats(&shape), sizeof(float)),
+        .wt = take(conv_weight_t_floats(&shape, KERNEL_PATH_AUTO), sizeof(float)),
         .dw = take(conv_weight_floats(&shape), sizeof(float)),
     };
     w.dx = view_make(tensor_gradient(&w.x.desc, false));

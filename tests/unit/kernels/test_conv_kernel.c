@@ -55,7 +55,7 @@ static struct conv_world world_of(const struct conv_case *k)
     w.oihw = numbers(w.weights, 3);
     w.bias = numbers(mem_align(cs->k, 64), 4);
     w.packed = take(conv_weight_floats(cs), sizeof(float));
-    w.wt = take(conv_weight_t_floats(cs), sizeof(float));
+    w.wt = take(conv_weight_t_floats(cs, KERNEL_PATH_AUTO), sizeof(float));
     conv_pack(cs, w.oihw, w.packed);
     return w;
 }
@@ -131,6 +131,86 @@ Test(conv_kernel, backward_data, .timeout = 60)
                          isa_name((enum isa)isa_kc), threads_kc, difference(&w.dx, &want));
         }
         free(want.data);
+        world_drop(&w);
+    }
+}
+
+/* ---- Winograd -------------------------------------------------------------------------------- */
+static const struct conv_case tiled[] = {
+    { SAME(32, 8, 8, 64, 3), TENSOR_BITS, 2, 2 },    { SAME(33, 14, 14, 80, 3), TENSOR_F32, 3, 2 },
+    { SAME(40, 7, 11, 100, 3), TENSOR_COUNT8, 2, 1 }, { SAME(64, 4, 4, 65, 3), TENSOR_BITS, 9, 5 },
+    { SAME(3, 5, 2, 7, 3), TENSOR_F32, 2, 2 },       { SAME(1, 1, 1, 1, 3), TENSOR_F32, 1, 1 },
+};
+
+/* Gradients of channels behind the last 16 that hold a real one are nobody's: here not a number. */
+static void spoil_spare(const struct tensor_view *dy)
+{
+    const struct tensor_desc *d = &dy->desc;
+    for (size_t i = 0; i < d->b * d->t_stored * d->h * d->w && (d->c + 15) / 16 % 2 == 1; i++) {
+        const size_t pixel = i % (d->h * d->w), image = i / (d->h * d->w);
+        float *spare = (float *)dy->data + tensor_at(d, image / d->t_stored, image % d->t_stored,
+                                                     pixel / d->w, pixel % d->w, (d->c + 15) / 16);
+        for (size_t c = 0; c < 16; c++) spare[c] = NAN;
+    }
+}
+
+/* Goal: the gradient of the data by Winograd is the plain loop's but for rounding, and has the same
+ * bits for every instruction set, number of threads and span of steps. */
+Test(conv_kernel, winograd, .timeout = 60)
+{
+    for (size_t i = 0; i < sizeof tiled / sizeof tiled[0]; i++) {
+        struct conv_world w = world_of(&tiled[i]);
+        struct tensor_view want = view_make(w.dx.desc), first = view_make(w.dx.desc);
+        float *u = take(conv_weight_t_floats(w.cs, KERNEL_PATH_WINOGRAD), sizeof(float));
+        const size_t t = steps_of(&w.dx);
+        bool again = false;
+        reference_conv_backward_data(w.cs, &w.dy.desc, w.dy.data, w.oihw, w.x.desc.scale,
+                                     &want.desc, want.data, (struct span){ 0, t });
+        spoil_spare(&w.dy);
+        EACH_CONTEXT(kc, true)
+        {
+            kc.path = KERNEL_PATH_WINOGRAD;
+            memset(w.dx.data, 0xff, tensor_bytes(&w.dx.desc));
+            conv_transpose(&kc, w.cs, w.packed, u);
+            for (size_t s = t; s-- > 0;)
+                conv_backward_data(&kc, w.cs, &w.dy.desc, w.dy.data, u, w.x.desc.scale, &w.dx.desc,
+                                   w.dx.data, (struct span){ s, s + 1 });
+            if (!again) memcpy(first.data, w.dx.data, tensor_bytes(&w.dx.desc));
+            again = true;
+            cr_expect_lt(difference(&w.dx, &want), 2e-5, "case %zu: %g", i,
+                         difference(&w.dx, &want));
+            cr_expect_eq(difference(&w.dx, &first), 0, "case %zu, %s, %zu threads", i,
+                         isa_name((enum isa)isa_kc), threads_kc);
+        }
+        free(want.data), free(first.data), free(u);
+        world_drop(&w);
+    }
+}
+
+/* Goal: its size decides whether a shape goes by Winograd, and a forced path. */
+Test(conv_kernel, size_decides, .timeout = 60)
+{
+    static const struct conv_case shapes[] = {
+        { SAME(32, 8, 8, 64, 3), TENSOR_F32, 1, 1 },
+        { SAME(32, 5, 5, 64, 3), TENSOR_F32, 1, 1 }, /* 25 pixels in four tiles of 16 */
+        { SAME(16, 8, 8, 64, 3), TENSOR_F32, 1, 1 },
+        { SAME(32, 8, 8, 64, 1), TENSOR_F32, 1, 1 },
+    };
+    for (size_t i = 0; i < 8; i++) {
+        struct conv_world w = world_of(&shapes[i / 2]);
+        struct kernel_ctx kc = context_make(ISA_GENERIC, 1, true);
+        struct kernel_trace trace = { 0 };
+        kc.path = i % 2 == 0 ? KERNEL_PATH_AUTO : KERNEL_PATH_WINOGRAD;
+        kc.trace = &trace;
+        float *u = take(conv_weight_t_floats(w.cs, kc.path), sizeof(float));
+        conv_transpose(&kc, w.cs, w.packed, u);
+        conv_backward_data(&kc, w.cs, &w.dy.desc, w.dy.data, u, 1.0f, &w.dx.desc, w.dx.data,
+                           (struct span){ 0, 1 });
+        const bool tiles = i == 0 || (i % 2 == 1 && i < 6);
+        cr_expect_eq(trace.calls[KERNEL_conv_backward_data_winograd], tiles, "%zu", i);
+        cr_expect_eq(trace.calls[KERNEL_conv_backward_data], !tiles, "%zu", i);
+        free(u);
+        context_drop(&kc);
         world_drop(&w);
     }
 }
