@@ -122,17 +122,6 @@ static void route_max(const float *x, const float *y, const float *dy, uint16_t 
     }
 }
 
-static void route_bits(uint64_t mask, const float *dy, float *dx, size_t n)
-{
-    float chosen[64];
-    bits_expand(&mask, chosen, n, 1.0f);
-    for (size_t i = 0; i < n; i += LANES) {
-        const lanes_mask on = lanes_gt(lanes_load(chosen + i), lanes_set(0.0f));
-        const lanes_f g = lanes_select(on, lanes_load(dy + i), lanes_set(0.0f));
-        lanes_store(dx + i, lanes_load(dx + i) + g);
-    }
-}
-
 static void accumulate(float *y, const float *x, float factor, size_t n)
 {
     for (size_t i = 0; i < n; i += LANES)
@@ -205,7 +194,7 @@ const struct kernels ISA_SYMBOL(kernels) = {
     .sum_only = sum_only,
     .maximum = maximum,
     .route_max = route_max,
-    .route_bits = route_bits,
+    .route_bits = LOOP(route_bits),
     .accumulate = accumulate,
     .masked = masked,
     .sigmoid = sigmoid,

@@ -90,7 +90,7 @@ struct kernels {
     /* First maximum takes the gradient: where x == y and not yet taken (bits of 16), dx += dy. */
     void (*route_max)(const float *x, const float *y, const float *dy, uint16_t *taken, float *dx,
                       size_t n);
-    /* dx[i] += bit i of mask ? dy[i] : 0 */
+    /* dx[i] += bit i of mask ? dy[i] : 0, n <= 64 */
     void (*route_bits)(uint64_t mask, const float *dy, float *dx, size_t n);
     void (*accumulate)(float *y, const float *x, float factor, size_t n); /* y += x * factor */
     void (*masked)(const float *x, uint64_t keep, float factor, float *y, size_t n); /* n <= 64 */

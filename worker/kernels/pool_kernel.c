@@ -123,13 +123,14 @@ void max_pool_forward(const struct kernel_ctx *kc, const struct pool_shape *ps,
     each_image(kc, &p, xd, t, max_item);
 }
 
-/* Blocks of 16 channels of one image of a gradient, zeroed, real and spare channels alike. */
+/* One image of a gradient, zeroed, real and spare channels alike. */
 static void clear_image(const struct tensor_desc *d, float *data, size_t b, size_t t)
 {
+    const size_t run = d->blocked ? 32 : d->c_stored; /* channels that lie side by side */
     for (size_t y = 0; y < d->h; y++)
         for (size_t x = 0; x < d->w; x++)
-            for (size_t c = 0; c < d->c_stored; c += 16)
-                memset(data + tensor_at(d, b, t, y, x, c / 16), 0, 16 * sizeof data[0]);
+            for (size_t c = 0; c < d->c_stored; c += run)
+                memset(data + tensor_at(d, b, t, y, x, c / 16), 0, run * sizeof data[0]);
 }
 
 static size_t channel_blocks(const struct tensor_desc *d) { return (d->c + 15) / 16; }
@@ -145,6 +146,8 @@ static void route_window_bits(const struct pool *p, size_t b, size_t t, size_t o
 {
     const size_t at = image_at(p->value_d, b, t), c = word * 64;
     const struct pool_shape *ps = p->ps;
+    const size_t left = channel_blocks(p->yd) * 16 - c, channels = left < 64 ? left : 64;
+    const size_t run = p->xd->blocked || p->yd->blocked ? 32 : 64; /* that lie side by side */
     uint64_t any = 0, taken = 0;
     for (size_t i = 0; i < ps->kh * ps->kw; i++) {
         size_t y, x;
@@ -157,13 +160,11 @@ static void route_window_bits(const struct pool *p, size_t b, size_t t, size_t o
         const uint64_t mine = (word_at(p, at, y, x)[word] | (first ? ~any : 0)) & ~taken;
         taken |= mine;
         first = 0;
-        for (size_t j = 0; j < 4 && c + j * 16 < p->yd->c; j++) {
-            const uint64_t bits = mine >> j * 16 & 0xffff;
-            if (bits == 0) continue;
-            p->k->route_bits(bits,
-                             dy + tensor_at(p->xd, b, t, o / ps->ow, o % ps->ow, c / 16 + j),
-                             (float *)p->y + tensor_at(p->yd, b, t, y, x, c / 16 + j), 16);
-        }
+        for (size_t j = 0; j < channels; j += run)
+            p->k->route_bits(mine >> j,
+                             dy + tensor_at(p->xd, b, t, o / ps->ow, o % ps->ow, (c + j) / 16),
+                             (float *)p->y + tensor_at(p->yd, b, t, y, x, (c + j) / 16),
+                             channels - j < run ? channels - j : run);
     }
 }
 
