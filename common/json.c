@@ -83,6 +83,13 @@ void json_fault_add(struct json_faults *f, const char *pointer, const char *code
     va_end(args);
 }
 
+bool json_fault_at(const struct json_faults *f, const char *pointer)
+{
+    for (size_t i = 0; i < f->count; i++)
+        if (strcmp(f->items[i].pointer, pointer) == 0) return true;
+    return false;
+}
+
 void json_fault_choice(struct json_faults *f, const char *pointer, const char *given,
                        const char *what, const char *const *names, size_t count)
 {

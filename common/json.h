@@ -34,6 +34,9 @@ struct json_faults {
 void json_fault_add(struct json_faults *f, const char *pointer, const char *code, const char *fmt,
                     ...) __attribute__((format(printf, 4, 5)));
 
+/* Whether there is one at this pointer. */
+bool json_fault_at(const struct json_faults *f, const char *pointer);
+
 /* "not_allowed": given is no `what`; the nearest name, or else as many names as fit. */
 void json_fault_choice(struct json_faults *f, const char *pointer, const char *given,
                        const char *what, const char *const *names, size_t count);

@@ -106,6 +106,10 @@ struct spec_layer {
     enum spec_layer_type type;
     char path[SPEC_PATH_MAX]; /* "0", "stem.conv"; names parameters, monitors, series (design 4) */
     char pointer[160];        /* "/network/layers/3" */
+    /* Of a layer that a group or preset made: its field that a fault names in place of the layer's
+     * own; NULL: the one of that name. */
+    const char *blame;
+    bool unread; /* while parsing: faults in its fields, so that its shape is not known */
     size_t inputs[SPEC_INPUTS_MAX], n_inputs; /* layers before this one; 0: the one before it */
     union {
         struct spec_conv2d conv2d;
@@ -397,7 +401,7 @@ static inline size_t spec_layer_input(const struct spec_layer *layers, size_t i,
     if (layers[i].n_inputs == 0) return i == 0 ? SPEC_INPUT : i - 1;
     return layers[i].inputs[k];
 }
-/* Output shape of one layer; 0, or ERR_SPEC with what is wrong ("kernel 5 does not fit ..."). */
+/* Output shape of one layer; 0, or ERR_SPEC with what is wrong ("groups must divide ..."). */
 int spec_layer_shape(const struct spec_layer *l, struct spec_shape in, struct spec_shape *out,
                      struct err *e);
 /* A conv2d as it is; a conv1d as the conv2d of height 1 that it is. */
@@ -411,8 +415,9 @@ int64_t spec_parameters(const struct spec *s, size_t i, struct spec_shape in,
 /* Why a layer needs other time-steps than the one at hand and those before, so that it cannot be in
  * the body of a recurrent layer; NULL: it does not. */
 const char *spec_layer_mixes_time(const struct spec_layer *l);
-/* Walks all layers from `in`; adds a fault at the first layer that does not fit and one when the
- * last output is not `classes` wide. shapes: NULL or n_layers entries. false: out of memory. */
+/* Walks all layers from `in`; adds a fault for every field that does not fit (behind one that
+ * leaves no shape: from the next linear layer on), and one when the last output is not `classes` wide.
+ * shapes: NULL or n_layers entries. false: out of memory. */
 bool spec_shapes(const struct spec *s, struct spec_shape in, int64_t classes,
                  struct spec_shape *shapes, struct json_faults *faults);
 /* "*", "?" and literal text against a layer path. */

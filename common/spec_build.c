@@ -30,6 +30,7 @@ static struct spec_layer *grow(struct spec_builder *b)
             json_fault_add(b->faults, "/network", "too_long",
                            "must have at most %d layers, groups resolved", SPEC_LAYERS_MAX);
         b->too_many = true;
+        s->layers[SPEC_LAYERS_MAX - 1].unread = true;
         return NULL;
     }
     if (s->n_layers == b->layers_room) {
@@ -144,6 +145,7 @@ static struct spec_layer part(const struct block *k, enum spec_layer_type type, 
     struct spec_layer l = { .type = type };
     (void)spec_path_join(l.path, k->head->path, name, k->head->pointer, k->b->faults);
     memcpy(l.pointer, k->head->pointer, sizeof l.pointer);
+    l.unread = k->head->unread;
     if (type != SPEC_NEURON) spec_default_object(&spec_object_layer, &l);
     return l;
 }
@@ -226,7 +228,8 @@ void spec_build_block(struct spec_builder *b, const struct spec_layer *head, str
     }
     const int connect = sew ? head->u.block.connect : SPEC_ADD;
     at->channels = body.channels;
-    (void)spec_build_meet(b, head, connect, body.node, shortcut.node, at);
+    if (spec_build_meet(b, head, connect, body.node, shortcut.node, at))
+        b->s->layers[at->node].blame = "downsample";
     const bool basic = head->u.block.style == SPEC_BLOCK_BASIC;
     if (!sew) add_spikes(&k, basic ? ".sn2" : ".sn3", at);
     spec_build_close(b, group);
@@ -246,6 +249,8 @@ void spec_build_attention(struct spec_builder *b, const struct spec_layer *head,
     const bool spatial = head->u.multi_attention.spatial;
     ta.u.attention.reduction = head->u.multi_attention.reduction_t;
     ca.u.attention.reduction = head->u.multi_attention.reduction_c;
+    ta.blame = "reduction_t";
+    ca.blame = "reduction_c";
     sa.u.spatial_attention.kernel_size = head->u.multi_attention.kernel_size;
     if (!temporal && !channel && !spatial)
         json_fault_add(b->faults, head->pointer, "not_allowed",

@@ -1,6 +1,7 @@
 /* spec_layers: network.layers, a list of layers and groups that nest, resolved into spec.layers and
  * spec.groups. Any thread. See spec_build.h. */
 #include "common/spec_build.h"
+#include "common/spec_misfits.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -43,15 +44,31 @@ static void read_fields(struct spec_builder *b, const cJSON *json, struct spec_l
 {
     static const char *const own[] = { "name", "type" };
     const char *type = json_get_string(json, "type", "");
+    const size_t before = b->faults->total;
     if (strcmp(type, spec_layer_type_name(SPEC_NEURON)) == 0) {
         l->type = SPEC_NEURON;
         spec_read_neuron(json, l->pointer, &b->neuron, own, 2, &l->u.neuron, b->faults);
+        l->unread = b->faults->total > before;
         return;
     }
     spec_read_object(&spec_object_layer, json, l->pointer, own, 1, l, b->faults);
+    struct spec_misfits m = { .n = 0 };
+    if (b->faults->total == before) spec_layer_rules(l, &m);
+    l->unread = b->faults->total > before || m.lost;
+    spec_report_misfits(l, &m, b->faults);
     const bool pool = l->type == SPEC_MAX_POOL2D || l->type == SPEC_AVG_POOL2D;
     for (int axis = 0; pool && axis < 2; axis++)
         if (l->u.pool.stride[axis] == 0) l->u.pool.stride[axis] = l->u.pool.kernel_size[axis];
+}
+
+/* In place of layers that were not understood: what comes out of them is not known. */
+static void add_unread(struct spec_builder *b, const struct spec_layer *head, const char *infix,
+                       struct spec_place *at)
+{
+    struct spec_layer l = { .type = SPEC_RELU, .unread = true };
+    (void)spec_path_join(l.path, head->path, infix, head->pointer, b->faults);
+    memcpy(l.pointer, head->pointer, sizeof l.pointer);
+    (void)spec_build_add(b, &l, at);
 }
 
 /* The list `name` of a group, below the group's path + infix. */
@@ -61,12 +78,16 @@ static void read_inner(struct spec_builder *b, const cJSON *json, const struct s
     const cJSON *list = json_get(json, name);
     char here[200], prefix[SPEC_PATH_MAX];
     spec_pointer(here, sizeof here, head->pointer, name);
-    if (list == NULL) return; /* a missing body is reported by the table */
-    if (!cJSON_IsArray(list) || (size_t)cJSON_GetArraySize(list) < least)
-        json_fault_add(b->faults, here, "wrong_type", "must be a list of %s layers",
-                       least > 0 ? "1 or more" : "");
-    else if (spec_path_join(prefix, head->path, infix, here, b->faults))
+    if (list == NULL && least == 0) return;
+    if (list == NULL) { /* reported by the table */
+        add_unread(b, head, infix, at);
+    } else if (!cJSON_IsArray(list) || (size_t)cJSON_GetArraySize(list) < least) {
+        json_fault_add(b->faults, here, "wrong_type", "must be a list of %slayers",
+                       least > 0 ? "1 or more " : "");
+        add_unread(b, head, infix, at);
+    } else if (spec_path_join(prefix, head->path, infix, here, b->faults)) {
         spec_read_layers(b, list, here, prefix, at);
+    }
 }
 
 static void read_residual(struct spec_builder *b, const cJSON *json, const struct spec_layer *head,
@@ -137,6 +158,8 @@ static void read_item(struct spec_builder *b, const cJSON *json, size_t index, c
     spec_pointer(l.pointer, sizeof l.pointer, pointer, number);
     if (!cJSON_IsObject(json)) {
         json_fault_add(b->faults, l.pointer, "wrong_type", "must be an object");
+        read_path(json, index, prefix, &l, b->faults);
+        add_unread(b, &l, "", at);
         return;
     }
     read_path(json, index, prefix, &l, b->faults);
@@ -146,6 +169,7 @@ static void read_item(struct spec_builder *b, const cJSON *json, size_t index, c
     } else if (b->depth == SPEC_DEPTH_MAX) {
         json_fault_add(b->faults, l.pointer, "too_long", "groups nest at most %d deep",
                        SPEC_DEPTH_MAX);
+        add_unread(b, &l, "", at);
     } else if (l.type == SPEC_RECURRENT) {
         read_recurrent(b, json, &l, at);
     } else if (l.type == SPEC_RESIDUAL || l.type == SPEC_SEQUENTIAL) {
@@ -156,7 +180,9 @@ static void read_item(struct spec_builder *b, const cJSON *json, size_t index, c
         spec_build_close(b, group);
     } else if (l.type == SPEC_MULTI_DIMENSIONAL_ATTENTION) {
         spec_build_attention(b, &l, at);
-    } else if (l.type != SPEC_LAYER_TYPE_COUNT) {
+    } else if (l.type == SPEC_LAYER_TYPE_COUNT) {
+        add_unread(b, &l, "", at);
+    } else {
         read_block(b, json, &l, at);
     }
 }

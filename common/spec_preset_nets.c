@@ -337,4 +337,10 @@ void spec_build_preset(struct spec_builder *b, const struct spec_preset *p)
     case PRESET_PSN_SEQUENTIAL_CIFAR: psn(&w); break;
     case PRESET_COUNT: break;
     }
+    for (size_t i = b->s->n_layers; i-- > 0;) { /* what is as wide as there are classes */
+        struct spec_layer *l = &b->s->layers[i];
+        if (l->type != SPEC_LINEAR && l->type != SPEC_VOTING) continue;
+        l->blame = "classes";
+        break;
+    }
 }

@@ -57,6 +57,17 @@ void spec_default_monitors(struct spec *s)
     }
 }
 
+/* A layer or monitor that was not understood would only be reported a second time. */
+static bool understood(const struct spec *s, const struct json_faults *faults)
+{
+    static const char monitors[] = "/monitors";
+    for (size_t i = 0; i < s->n_layers; i++)
+        if (s->layers[i].unread) return false;
+    for (size_t i = 0; i < faults->count; i++)
+        if (strncmp(faults->items[i].pointer, monitors, sizeof monitors - 1) == 0) return false;
+    return s->n_layers > 0;
+}
+
 static void check_monitors(const struct spec *s, struct json_faults *faults)
 {
     for (size_t i = 0; i < s->n_monitors; i++) {
@@ -212,9 +223,7 @@ bool spec_check_rules(const struct spec *s, const cJSON *json, struct json_fault
     check_time(s, faults);
     check_train(s, faults);
     check_paths(s, faults);
-    /* A layer that was not understood would only be reported a second time below. */
-    if (faults->total > 0) return true;
-    check_monitors(s, faults);
+    if (understood(s, faults)) check_monitors(s, faults);
     const struct spec_dataset_info *info = spec_dataset_find(s->dataset.name);
     return info == NULL || spec_shapes(s, info->shape, info->classes, NULL, faults);
 }

@@ -40,8 +40,8 @@ Test(errors, specs_are_refused_with_every_fault)
         "{\"version\": 1, \"dataset\": {\"name\": \"glyphs\"}, \"network\": {\"layers\": ["
         "{\"type\": \"conv2d\", \"out_channels\": 4, \"kernel_size\": 40},"
         "{\"type\": \"flatten\"}, {\"type\": \"linear\", \"out_features\": 10}]}}";
-    expect_problem(http_post(&s, EXPERIMENTS, shape), 400, "spec_invalid", "/network/layers/0",
-                   "kernel reaches 40");
+    expect_problem(http_post(&s, EXPERIMENTS, shape), 400, "spec_invalid",
+                   "/network/layers/0/kernel_size", "must be at most 28, got 40");
     const char *typo =
         "{\"version\": 1, \"dataset\": {\"name\": \"glyphs\"}, \"network\": {\"layers\": ["
         "{\"type\": \"convd2\"}]}, \"train\": {\"epochs\": 0, \"loss\": {\"type\": \"mes\"}}}";

@@ -326,21 +326,21 @@ Test(spec_shapes, impossible_shapes_are_refused, .timeout = 5)
     static const struct {
         const char *layers, *pointer, *detail;
     } cases[] = {
-        { "{\"type\":\"conv2d\",\"out_channels\":4,\"kernel_size\":29}" TAIL, "/network/layers/0",
-          "kernel reaches 29" },
+        { "{\"type\":\"conv2d\",\"out_channels\":4,\"kernel_size\":29}" TAIL,
+          "/network/layers/0/kernel_size", "must be at most 28, got 29" },
         { "{\"type\":\"conv2d\",\"out_channels\":4,\"kernel_size\":8,\"dilation\":4}" TAIL,
-          "/network/layers/0", "kernel reaches 29" },
+          "/network/layers/0/kernel_size", "must be at most 7, got 8: it reaches 29" },
         { "{\"type\":\"conv2d\",\"out_channels\":4,\"kernel_size\":3,\"groups\":2}" TAIL,
-          "/network/layers/0", "groups 2" },
-        { "{\"type\":\"max_pool2d\",\"kernel_size\":[28,29]}" TAIL, "/network/layers/0",
-          "window 29" },
-        { "{\"type\":\"max_pool2d\",\"kernel_size\":2,\"padding\":2}" TAIL, "/network/layers/0",
-          "half the window" },
+          "/network/layers/0/groups", "1 input and 4 output channels (1), got 2" },
+        { "{\"type\":\"max_pool2d\",\"kernel_size\":[28,29]}" TAIL,
+          "/network/layers/0/kernel_size", "must be at most 28, got 29" },
+        { "{\"type\":\"max_pool2d\",\"kernel_size\":2,\"padding\":2}" TAIL,
+          "/network/layers/0/padding", "half the window, 1, got 2" },
         { "{\"type\":\"linear\",\"out_features\":10}", "/network/layers/0", "flatten first" },
-        { "{\"type\":\"flatten\"},{\"type\":\"voting\",\"size\":10}", "/network/layers/1",
-          "must divide" },
-        { "{\"type\":\"flatten\"},{\"type\":\"linear\",\"out_features\":9}", "/network/layers/1",
-          "9x1x1, not 10 classes" },
+        { "{\"type\":\"flatten\"},{\"type\":\"voting\",\"size\":10}",
+          "/network/layers/1/size", "must divide the 784 features" },
+        { "{\"type\":\"flatten\"},{\"type\":\"linear\",\"out_features\":9}",
+          "/network/layers/1/out_features", "must be the 10 classes of the dataset, got 9" },
         { "{\"type\":\"conv2d\",\"out_channels\":10,\"kernel_size\":27}", "/network/layers/0",
           "10x2x2, not 10 classes" },
         { "{\"type\":\"conv2d\",\"out_channels\":5,\"kernel_size\":[28,27]}", "/network/layers/0",
@@ -354,10 +354,70 @@ Test(spec_shapes, impossible_shapes_are_refused, .timeout = 5)
         { "{\"type\":\"adaptive_avg_pool2d\",\"output_size\":[2,1]},{\"type\":\"conv2d\","
           "\"out_channels\":10,\"kernel_size\":1}", "/network/layers/1", "10x2x1, not" },
         { "{\"type\":\"conv2d\",\"out_channels\":65536,\"kernel_size\":1,\"padding\":64}" TAIL,
-          "/network/layers/0", "too large" },
+          "/network/layers/0/out_channels", "too large" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         refused(with_layers(cases[i].layers), cases[i].pointer, "bad_shape", cases[i].detail);
+}
+
+/* Goal: every fault of a network is reported at once, static ones and those of shapes, at the field
+ * that is wrong; a fault that leaves a shape does not end the walk, one that leaves none hides only
+ * what depends on it. */
+Test(spec_shapes, all_faults_at_once, .timeout = 5)
+{
+    static const struct {
+        const char *layers, *pointers[6];
+    } cases[] = {
+        { "{\"type\":\"conv2d\",\"out_channels\":4,\"kernel_size\":3,\"stride\":4},{\"type\":"
+          "\"multi_dimensional_attention\",\"reduction_t\":9,\"reduction_c\":9,\"kernel_size\":4},"
+          "{\"type\":\"group_norm\",\"groups\":3},{\"type\":\"flatten\"},{\"type\":\"linear\","
+          "\"out_features\":9}",
+          { "1/kernel_size", "1/reduction_t", "1/reduction_c", "2/groups", "4/out_features" } },
+        { "{\"type\":\"conv2d\",\"out_channels\":4,\"kernel_size\":29,\"groups\":3},{\"type\":"
+          "\"group_norm\",\"groups\":3},{\"type\":\"flatten\"},{\"type\":\"linear\","
+          "\"out_features\":9},{\"type\":\"neuron\"},{\"type\":\"voting\",\"size\":2}",
+          { "0/groups", "0/kernel_size", "5/size" } },
+        { "{\"type\":\"flaten\"},{\"type\":\"group_norm\",\"groups\":3},{\"type\":\"linear\","
+          "\"out_features\":9},{\"type\":\"neuron\",\"v_threshold\":0}",
+          { "0/type", "3/v_threshold", "2/out_features" } },
+        { "{\"type\":\"sew_block\",\"out_channels\":3,\"downsample\":\"no\"},{\"type\":"
+          "\"flatten\"},{\"type\":\"synapse_filter\"},{\"type\":\"linear\",\"out_features\":7}",
+          { "0/downsample", "2", "3/out_features" } },
+        { "{\"type\":\"residual\",\"body\":[]},{\"type\":\"conv_transpose2d\",\"out_channels\":"
+          "4,\"kernel_size\":3,\"groups\":3,\"padding\":3,\"output_padding\":1},{\"type\":"
+          "\"group_norm\"}",
+          { "0/body", "1/groups", "1/padding", "1/output_padding", "2/groups" } },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct spec s = { 0 };
+        char *text = with_layers(cases[i].layers);
+        size_t n = 0;
+        cr_expect_eq(parse(text, &s), ERR_SPEC, "%s", text);
+        for (; n < 6 && cases[i].pointers[n] != NULL; n++) {
+            char here[80];
+            (void)snprintf(here, sizeof here, "/network/layers/%s", cases[i].pointers[n]);
+            cr_expect_not_null(fault_at(here), "case %zu: none at %s", i, here);
+        }
+        cr_expect_eq(faults.total, n, "case %zu: %zu faults", i, faults.total);
+        mem_free(text);
+    }
+}
+
+/* Goal: a monitor and a fault elsewhere are reported together; a faulty number of time-steps makes
+ * no fault of the layers that count them. */
+Test(spec_shapes, faults_outside_do_not_hide_or_make_others, .timeout = 5)
+{
+    struct spec s = { 0 };
+    char *text = with_field("{\"version\":1,\"seed\":-1,\"monitors\":[{\"type\":\"psn_weight\"}]");
+    cr_expect_eq(parse(text, &s), ERR_SPEC);
+    cr_expect(faults.total == 2 && fault_at("/seed") && fault_at("/monitors/0"));
+    mem_free(text);
+    refused(mem_printf("{\"version\":1,\"time_steps\":0,\"dataset\":{\"name\":\"glyphs\"},"
+                       "\"network\":{\"layers\":[{\"type\":\"temporal_attention\",\"reduction\":"
+                       "6}" TAIL "]}}"),
+            "/time_steps", "out_of_range", "");
+    refused(with_field("{\"version\":1,\"monitors\":[{\"type\":\"psn\"}]"), "/monitors/0/type",
+            "not_allowed", "");
 }
 
 /* Goal: shapes and learned numbers of a small network, by hand. */
@@ -405,12 +465,12 @@ Test(spec_shapes, later_layers_by_hand, .timeout = 5)
     }
     drop(s);
     mem_free(text);
-    refused(with_layers("{\"type\":\"group_norm\",\"groups\":2}" TAIL), "/network/layers/0",
-            "bad_shape", "groups 2 must divide the 1 channels");
+    refused(with_layers("{\"type\":\"group_norm\",\"groups\":2}" TAIL),
+            "/network/layers/0/groups", "bad_shape", "must divide the 1 channels (1), got 2");
     refused(with_layers("{\"type\":\"max_pool2d\",\"kernel_size\":3,\"dilation\":14}" TAIL),
-            "/network/layers/0", "bad_shape", "window 29 does not fit");
+            "/network/layers/0/kernel_size", "bad_shape", "must be at most 2, got 3");
     refused(with_layers("{\"type\":\"flatten\"},{\"type\":\"upsample\"}" TAIL),
-            "/network/layers/1", "bad_shape", "cannot follow flatten");
+            "/network/layers/1", "bad_shape", "cannot follow flatten: put it before flatten");
 }
 
 /* Goal: shapes and learned numbers of convolutions of one dimension, transposed and standardised;
@@ -438,10 +498,10 @@ Test(spec_shapes, later_convolutions_by_hand, .timeout = 5)
     drop(s);
     mem_free(text);
 #define UP "{\"type\":\"conv_transpose2d\",\"out_channels\":1,\"kernel_size\":3,"
-    refused(with_layers(UP "\"padding\":3}" TAIL), "/network/layers/0", "bad_shape",
-            "padding 3 must be at most");
-    refused(with_layers(UP "\"output_padding\":1}" TAIL), "/network/layers/0", "bad_shape",
-            "output_padding 1 must be less");
+    refused(with_layers(UP "\"padding\":3}" TAIL), "/network/layers/0/padding", "bad_shape",
+            "must be at most dilation * (kernel_size - 1), 2, got 3");
+    refused(with_layers(UP "\"output_padding\":1}" TAIL), "/network/layers/0/output_padding",
+            "bad_shape", "must be less than the stride, 1, got 1");
     refused(with_layers("{\"type\":\"conv1d\",\"out_channels\":1,\"kernel_size\":3}" TAIL),
             "/network/layers/0", "bad_shape", "needs a height of 1");
 }

@@ -271,9 +271,12 @@ Test(spec_presets, faults_have_pointers, .timeout = 5)
         { "x", "\"preset\":\"plif_mnist\"", "/network/classes", "not_allowed", "say how many" },
         { "glyphs", "\"preset\":\"plif_mnist\",\"neuron\":{\"model\":\"if\",\"tau\":2}",
           "/network/neuron/tau", "unknown_field", "" },
-        { "glyphs", "\"preset\":\"sew_7b\"", "/network", "bad_shape", "does not fit" },
-        { "glyphs", "\"preset\":\"plif_mnist\",\"classes\":9", "/network", "bad_shape",
-          "not 10 classes" },
+        { "glyphs", "\"preset\":\"sew_7b\"", "/network/preset", "bad_shape",
+          "layer conv.10: kernel_size must be at most 1, got 2" },
+        { "glyphs", "\"preset\":\"plif_mnist\",\"classes\":9", "/network/classes", "bad_shape",
+          "must be the 10 classes of the dataset, got 9" },
+        { "glyphs", "\"preset\":\"sew_resnet\",\"classes\":1000", "/network/classes", "bad_shape",
+          "must be the 10 classes of the dataset, got 1000" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct spec s = { 0 };
