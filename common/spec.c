@@ -24,6 +24,7 @@ static void read_list(struct spec_builder *b, const cJSON *json)
     const cJSON *defaults = json_get(json, "neuron");
     if (defaults != NULL) {
         spec_read_neuron(defaults, "/network/neuron", &b->neuron, NULL, 0, &given, faults);
+        spec_refuse_idle(b, defaults, "/network/neuron", &given, false);
         b->neuron = given;
     }
     const cJSON *layers = json_get(json, "layers");
@@ -38,9 +39,10 @@ static void read_list(struct spec_builder *b, const cJSON *json)
 }
 
 /* A list of layers, or a preset. false: out of memory. */
-static bool read_network(const cJSON *json, struct spec *s, struct json_faults *faults)
+static bool read_network(const cJSON *spec, struct spec *s, struct json_faults *faults)
 {
-    struct spec_builder b = { .s = s, .faults = faults };
+    struct spec_builder b = { .s = s, .faults = faults, .normal = spec_says_everything(spec) };
+    const cJSON *json = json_get(spec, "network");
     if (!cJSON_IsObject(json))
         json_fault_add(faults, "/network", json == NULL ? "missing" : "wrong_type",
                        "'network' must be an object with 'layers' or 'preset'");
@@ -59,7 +61,7 @@ int spec_parse(const cJSON *json, struct spec *out, struct json_faults *faults, 
     spec_default_object(&spec_object_top, s);
     spec_read_object(&spec_object_top, json, "", own, 1, s, faults);
     if (cJSON_IsObject(json)) {
-        out_of_memory = !read_network(json_get(json, "network"), s, faults);
+        out_of_memory = !read_network(json, s, faults);
         if (json_get(json, "monitors") == NULL) spec_default_monitors(s);
         spec_settle_frames(s, json);
         out_of_memory |= !spec_check_rules(s, json, faults);

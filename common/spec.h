@@ -416,8 +416,8 @@ int64_t spec_parameters(const struct spec *s, size_t i, struct spec_shape in,
  * the body of a recurrent layer; NULL: it does not. */
 const char *spec_layer_mixes_time(const struct spec_layer *l);
 /* Walks all layers from `in`; adds a fault for every field that does not fit (behind one that
- * leaves no shape: from the next linear layer on), and one when the last output is not `classes` wide.
- * shapes: NULL or n_layers entries. false: out of memory. */
+ * leaves no shape: from the next linear layer on), and one when the last output is not `classes`
+ * wide. shapes: NULL or n_layers entries. false: out of memory. */
 bool spec_shapes(const struct spec *s, struct spec_shape in, int64_t classes,
                  struct spec_shape *shapes, struct json_faults *faults);
 /* "*", "?" and literal text against a layer path. */

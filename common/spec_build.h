@@ -16,6 +16,7 @@ struct spec_builder {
     size_t layers_room, groups_room, depth;
     size_t recurrent; /* bodies of recurrent layers around what is read */
     bool out_of_memory, too_many;
+    bool normal; /* the spec says everything: fields that change nothing are taken silently */
 };
 /* Where a list stands: what its next layer reads. */
 struct spec_place {
@@ -41,6 +42,13 @@ void spec_build_block(struct spec_builder *b, const struct spec_layer *head,
 /* Layers of a multi_dimensional_attention. */
 void spec_build_attention(struct spec_builder *b, const struct spec_layer *head,
                           struct spec_place *at);
+
+/* spec_idle.c: faults at fields of `json` that change nothing: of a neuron n that was read there
+ * (own: not the default of others); `bias` of a recurrent layer. */
+bool spec_says_everything(const cJSON *json);
+void spec_refuse_idle(struct spec_builder *b, const cJSON *json, const char *pointer,
+                      const struct spec_neuron *n, bool own);
+void spec_refuse_idle_bias(struct spec_builder *b, const cJSON *json, const struct spec_layer *l);
 
 /* "prefix" + "name"; a fault at pointer when it is too long. */
 bool spec_path_join(char out[SPEC_PATH_MAX], const char *prefix, const char *name,

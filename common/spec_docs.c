@@ -200,7 +200,9 @@ char *spec_docs(void)
     add(&t, "# The experiment spec, version %d\n\n", SPEC_VERSION);
     add(&t,
         "Made from the tables in the code: `build/spiked spec-docs >docs/spec.md`. Unknown\n"
-        "fields are errors; all faults are reported at once, each with its JSON pointer.\n"
+        "fields are errors; all faults are reported at once, each with its JSON pointer. So are\n"
+        "fields that change nothing where they stand, unless they say their default or the spec\n"
+        "is a normalised one.\n"
         "*Identity*: `result` fields change the bits of the result and are part of\n"
         "`result_hash`; `execution` fields say how it runs; `label` fields are for people.\n\n");
     add(&t, "`network` is an object: `layers`, a list of layers from input to output, each with\n"

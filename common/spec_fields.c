@@ -154,7 +154,7 @@ static const struct spec_field recurrent_fields[] = {
       .choices = "all_to_all|element_wise",
       .meaning =
           "i[t] = W (x[t], y[t-1]) + b of features; or i[t] = x[t] + y[t-1] of one shape" },
-    { "bias", FIELD_BOOL, SPEC_RESULT, L(recurrent.bias), 1, .meaning = "b; all_to_all only" },
+    { "bias", FIELD_BOOL, SPEC_RESULT, L(recurrent.bias), 1, .meaning = "b; of all_to_all" },
     { "neuron", FIELD_NEURON, SPEC_RESULT, L(recurrent.neuron), .count_at = L(recurrent.neurons),
       .meaning = "y[t] = neuron(i[t]), on top of network.neuron; a model that steps" },
     { "body", FIELD_LAYERS, SPEC_RESULT,
@@ -235,7 +235,10 @@ static const struct spec_variant layer_variants[] = {
                           "maximum of windows" },
     [SPEC_AVG_POOL2D] = { "avg_pool2d", avg_pool_fields, LENGTH(avg_pool_fields),
                           "mean of windows" },
-    [SPEC_FLATTEN] = { "flatten", NULL, 0, "image to features" },
+    [SPEC_FLATTEN] = { "flatten", NULL, 0,
+                       "image to features; layers that need an image (convolutions, pools, "
+                       "`upsample`, `group_norm`, `temporal_batch_norm`, `synapse_filter`, "
+                       "attention) stand before it" },
     [SPEC_DROPOUT] = { "dropout", dropout_fields, LENGTH(dropout_fields), "dropout" },
     [SPEC_VOTING] = { "voting", voting_fields, LENGTH(voting_fields),
                       "mean over groups of outputs" },

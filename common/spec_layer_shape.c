@@ -348,7 +348,7 @@ static int64_t neuron_parameters(const struct spec_neuron *p, struct spec_shape 
 {
     size_t n;
     const struct spec_neuron_model *m = &spec_neuron_models(&n)[p->model];
-    if (strcmp(m->name, "sliding_psn") == 0) return (int64_t)spec_neuron_param(p, "k") + 1;
+    if ((m->traits & SPEC_WINDOW) != 0) return (int64_t)spec_neuron_param(p, "k") + 1;
     if (!m->serial) return time_steps * (time_steps + 1); /* PSN: W [T][T] and b [T] */
     const bool shares = (m->traits & SPEC_SERIAL) != 0;
     const int64_t each = (m->traits >> 4 & 15) + (shares && p->learn_threshold) +

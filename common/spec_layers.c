@@ -37,7 +37,9 @@ static void read_own_neuron(struct spec_builder *b, const cJSON *json, const str
     const cJSON *neuron = json_get(json, "neuron");
     spec_pointer(here, sizeof here, l->pointer, "neuron");
     *out = b->neuron;
-    if (neuron != NULL) spec_read_neuron(neuron, here, &b->neuron, NULL, 0, out, b->faults);
+    if (neuron == NULL) return;
+    spec_read_neuron(neuron, here, &b->neuron, NULL, 0, out, b->faults);
+    spec_refuse_idle(b, neuron, here, out, true);
 }
 
 static void read_fields(struct spec_builder *b, const cJSON *json, struct spec_layer *l)
@@ -48,6 +50,7 @@ static void read_fields(struct spec_builder *b, const cJSON *json, struct spec_l
     if (strcmp(type, spec_layer_type_name(SPEC_NEURON)) == 0) {
         l->type = SPEC_NEURON;
         spec_read_neuron(json, l->pointer, &b->neuron, own, 2, &l->u.neuron, b->faults);
+        spec_refuse_idle(b, json, l->pointer, &l->u.neuron, true);
         l->unread = b->faults->total > before;
         return;
     }
@@ -129,6 +132,7 @@ static void read_recurrent(struct spec_builder *b, const cJSON *json, struct spe
     if (list && json_get(json, "neuron") != NULL)
         json_fault_add(b->faults, here, "not_allowed", "a body takes the place of 'neuron'");
     head->u.recurrent.neurons = list ? 0 : 1;
+    spec_refuse_idle_bias(b, json, head);
     if (!list) read_own_neuron(b, json, head, &head->u.recurrent.neuron);
     const size_t group = spec_build_open(b, head), join = b->s->n_layers;
     if (group == SIZE_MAX) return;

@@ -48,7 +48,7 @@ const struct spec_field spec_serial_fields[] = {
     { "detach_reset", FIELD_BOOL, SPEC_RESULT, AT(detach_reset), 1,
       .meaning = "no gradient through the reset" },
     { "decay_input", FIELD_BOOL, SPEC_RESULT, AT(decay_input), 1,
-      .meaning = "the input is divided by the time constant too" },
+      .meaning = "the input is divided by the time constant too; of the LIF family" },
     { "learn_threshold", FIELD_BOOL, SPEC_RESULT, AT(learn_threshold), 0, .optional = true,
       .meaning = "v_threshold is learned, from this value on" },
     { "refractory_steps", FIELD_INT, SPEC_RESULT, AT(refractory_steps), 0, 0, SPEC_TIME_STEPS_MAX,
@@ -56,7 +56,7 @@ const struct spec_field spec_serial_fields[] = {
       .meaning = "steps after a spike in which a neuron keeps its potential and cannot fire" },
     { "scope", FIELD_CHOICE, SPEC_RESULT, AT(scope), SPEC_SCOPE_LAYER, .optional = true,
       .choices = "layer|channel|neuron",
-      .meaning = "what has a learned value of its own" },
+      .meaning = "what has a learned value of its own; where anything is learned" },
 };
 const size_t spec_serial_fields_count = LENGTH(spec_serial_fields);
 

@@ -38,8 +38,8 @@ struct spec_surrogate {
     int kind; /* index into the table = order of spec_surrogates.def */
     double params[SPEC_SURROGATE_PARAMS_MAX];
 };
-/* Traits of a model, the third column of its row; 0: the PSN family. One of serial, gated, silent
- * says that it has a state. */
+/* Traits of a model, the third column of its row. One of serial, gated, silent says that it has a
+ * state; none of them: the PSN family. */
 #define SPEC_SERIAL 1u   /* has a state, and the fields that all serial neurons share */
 #define SPEC_GATED 2u    /* has a state; of the shared fields only `scope` */
 #define SPEC_ANALOG 4u   /* puts out values, not spikes */
@@ -48,6 +48,11 @@ struct spec_surrogate {
 #define SPEC_LEARNS_EACH_STEP(n) ((unsigned)(n) << 8) /* n such parameters for every time-step */
 #define SPEC_LEARNS_ANY (SPEC_LEARNS(15) | SPEC_LEARNS_EACH_STEP(15))
 #define SPEC_SILENT (1u << 12) /* has a state, never fires; of the shared fields `decay_input` */
+#define SPEC_LEAK (1u << 13)   /* `decay_input` says whether its leak divides the input too */
+#define SPEC_WINDOW (1u << 14) /* of the PSN family: the last k inputs are enough */
+/* Why a model of the PSN family cannot be called for one time-step after the other. */
+#define SPEC_NEEDS_ALL "its weights reach over all time-steps"
+#define SPEC_NEEDS_WINDOW "it needs its last k inputs at once, and a body gets one time-step a call"
 struct spec_neuron_model {
     const char *name; /* "plif" */
     const struct spec_param *params; /* beyond those that all serial neurons share */

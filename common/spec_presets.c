@@ -150,8 +150,10 @@ void spec_read_preset(struct spec_builder *b, const cJSON *network)
     spec_default_neuron(&b->neuron, model_of(spec_preset_infos[p.kind].neuron));
     const cJSON *neuron = json_get(network, "neuron");
     const struct spec_neuron defaults = b->neuron;
-    if (neuron != NULL)
+    if (neuron != NULL) {
         spec_read_neuron(neuron, "/network/neuron", &defaults, NULL, 0, &b->neuron, b->faults);
+        spec_refuse_idle(b, neuron, "/network/neuron", &b->neuron, false);
+    }
     if (b->faults->total > before) return;
     spec_build_preset(b, &p);
 }

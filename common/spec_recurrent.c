@@ -13,8 +13,9 @@ const char *spec_layer_mixes_time(const struct spec_layer *l)
     case SPEC_SPATIAL_ATTENTION: return "its factors are made of all time-steps";
     case SPEC_NEURON: {
         size_t count;
-        const bool serial = spec_neuron_models(&count)[l->u.neuron.model].serial;
-        return serial ? NULL : "its weights reach over all time-steps";
+        const struct spec_neuron_model *m = &spec_neuron_models(&count)[l->u.neuron.model];
+        if (m->serial) return NULL;
+        return (m->traits & SPEC_WINDOW) != 0 ? SPEC_NEEDS_WINDOW : SPEC_NEEDS_ALL;
     }
     default: return NULL;
     }

@@ -88,7 +88,7 @@ static int neuron_layer_reshape(struct layer *l, const struct tensor_desc *in, s
         for (size_t d = 0; d < p.n_dims; d++) p.dims[d] = from->dims[d];
         layer_add_param(l, needs, p);
     }
-    if (n->ops->states == 0) l->all_steps = "its weights reach over all time-steps";
+    if (n->ops->states == 0) l->all_steps = spec_layer_mixes_time(l->spec);
     plan_spans(l, needs);
     needs->thread_scratch_bytes = neuron_scratch_bytes(n);
     if (n->ops->macs != NULL) needs->macs = n->ops->macs(n) * image.c * image.h * image.w;

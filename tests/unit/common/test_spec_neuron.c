@@ -120,6 +120,101 @@ Test(spec_neuron, foreign_fields_are_refused, .timeout = 5)
     }
 }
 
+/* ---- fields that change nothing -------------------------------------------------------------- */
+static int parse_network(const char *network, struct spec *s)
+{
+    struct err e = { 0 };
+    char *text = mem_printf("{\"version\":1,\"dataset\":{\"name\":\"x\"},\"network\":{%s}}",
+                            network);
+    const int rc = spec_parse_text(text, strlen(text), s, &faults, &e);
+    mem_free(text);
+    return rc;
+}
+
+/* Goal: a field that changes nothing is refused where it was written; the default said aloud, and
+ * what is inherited, is not. */
+Test(spec_neuron, idle_fields_are_refused, .timeout = 5)
+{
+#define CONV "{\"type\":\"conv2d\",\"out_channels\":4,\"kernel_size\":3},"
+    static const struct {
+        const char *network, *pointer; /* NULL: taken */
+    } cases[] = {
+        { "\"layers\":[{\"type\":\"neuron\",\"model\":\"if\",\"decay_input\":false}]",
+          "/network/layers/0/decay_input" },
+        { "\"layers\":[{\"type\":\"neuron\",\"model\":\"if\",\"decay_input\":true}]", NULL },
+        { "\"layers\":[{\"type\":\"neuron\",\"model\":\"non_spiking_if\",\"decay_input\":"
+          "false}]",
+          "/network/layers/0/decay_input" },
+        { "\"layers\":[{\"type\":\"neuron\",\"decay_input\":false}]", NULL },
+        { "\"neuron\":{\"decay_input\":false},\"layers\":[{\"type\":\"neuron\",\"model\":\"if\"},"
+          "{\"type\":\"neuron\",\"model\":\"psn\"},{\"type\":\"neuron\",\"model\":\"cuba_lif\"}]",
+          NULL },
+        { "\"neuron\":{\"model\":\"cuba_lif\",\"decay_input\":false},\"layers\":[{\"type\":"
+          "\"neuron\"}]", "/network/neuron/decay_input" },
+        { "\"neuron\":{\"model\":\"qif\"},\"layers\":[{\"type\":\"recurrent\",\"neuron\":{"
+          "\"decay_input\":false}}]", "/network/layers/0/neuron/decay_input" },
+        { "\"layers\":[{\"type\":\"neuron\",\"scope\":\"channel\"}]", "/network/layers/0/scope" },
+        { "\"layers\":[{\"type\":\"neuron\",\"scope\":\"layer\"}]", NULL },
+        { "\"layers\":[{\"type\":\"neuron\",\"scope\":\"channel\",\"learn_threshold\":true}]",
+          NULL },
+        { "\"layers\":[{\"type\":\"neuron\",\"model\":\"klif\",\"scope\":\"neuron\"}]", NULL },
+        { "\"neuron\":{\"model\":\"lif\",\"scope\":\"channel\"},\"layers\":[{\"type\":\"neuron\"}"
+          ",{\"type\":\"neuron\",\"learn_threshold\":true}]", NULL },
+        { "\"layers\":[" CONV "{\"type\":\"sew_block\",\"out_channels\":4,\"neuron\":{\"scope\":"
+          "\"channel\"}}]", "/network/layers/1/neuron/scope" },
+        { "\"preset\":\"sew_resnet\",\"classes\":9,\"neuron\":{\"decay_input\":false}", NULL },
+        { "\"preset\":\"sew_resnet\",\"classes\":9,\"neuron\":{\"model\":\"if\",\"decay_input\":"
+          "false}", "/network/neuron/decay_input" },
+        { "\"layers\":[{\"type\":\"recurrent\",\"connect\":\"element_wise\",\"bias\":false}]",
+          "/network/layers/0/bias" },
+        { "\"layers\":[{\"type\":\"recurrent\",\"connect\":\"element_wise\",\"bias\":true}]",
+          NULL },
+        { "\"layers\":[{\"type\":\"recurrent\",\"bias\":false}]", NULL },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct spec s = { 0 };
+        const bool taken = cases[i].pointer == NULL;
+        cr_expect_eq(parse_network(cases[i].network, &s) == 0, taken, "case %zu: %s", i,
+                     faults.items[0].detail);
+        cr_expect_eq(faults.total, taken ? 0 : 1, "case %zu: %zu", i, faults.total);
+        if (!taken) {
+            cr_expect_str_eq(faults.items[0].pointer, cases[i].pointer);
+            cr_expect_not_null(strstr(faults.items[0].detail, "changes nothing"));
+        }
+        spec_deinit(&s);
+    }
+}
+
+/* Goal: the normal form says at each neuron what it inherited, also where that changes nothing: it
+ * is read as it was written, with the same hash. */
+Test(spec_neuron, what_was_inherited_is_read_again, .timeout = 5)
+{
+    struct spec s = { 0 }, again = { 0 };
+    struct err e = { 0 };
+    uint8_t a[DIGEST_BYTES], b[DIGEST_BYTES];
+    cr_assert_eq(parse_network("\"neuron\":{\"decay_input\":false,\"scope\":\"channel\"},"
+                               "\"layers\":[{\"type\":\"neuron\"},{\"type\":\"neuron\",\"model\":"
+                               "\"if\"},{\"type\":\"recurrent\",\"connect\":\"element_wise\",\"neuron\":{\"model\":"
+                               "\"cuba_lif\"}}]", &s),
+                 0, "%s", faults.items[0].detail);
+    cJSON *json = spec_normalize(&s);
+    const cJSON *layer = cJSON_GetArrayItem(json_get(json_get(json, "network"), "layers"), 1);
+    cr_expect(!json_get_bool(layer, "decay_input", true));
+    cr_expect_str_eq(json_get_string(layer, "scope", ""), "channel");
+    cr_assert_eq(spec_parse(json, &again, &faults, &e), 0, "%s: %s", faults.items[0].pointer,
+                 faults.items[0].detail);
+    cJSON *other = spec_normalize(&again);
+    cr_expect(cJSON_Compare(json, other, true));
+    cr_assert(spec_result_hash(&s, a, &e) == 0 && spec_result_hash(&again, b, &e) == 0);
+    cr_expect_arr_eq(a, b, DIGEST_BYTES);
+    cJSON_DeleteItemFromObject(json, "retry");
+    spec_deinit(&again);
+    cr_expect_eq(spec_parse(json, &again, &faults, &e), ERR_SPEC, "not a normal form any more");
+    cJSON_Delete(json);
+    cJSON_Delete(other);
+    spec_deinit(&s);
+}
+
 /* Goal: parameters are counted as the engine makes them. */
 Test(spec_neuron, parameters_follow_the_scope, .timeout = 5)
 {
@@ -230,6 +325,8 @@ Test(spec_neuron, recurrent_layers, .timeout = 5)
         (void)snprintf(fields, sizeof fields, ",\"neuron\":{\"model\":\"%s\"}", wrong[i]);
         cr_assert_eq(parse_recurrent(fields, &s), ERR_SPEC, "%s", wrong[i]);
         cr_expect_str_eq(faults.items[0].pointer, "/network/layers/0/neuron/model");
+        cr_expect_not_null(strstr(faults.items[0].detail, i < 2 ? "reach over all time-steps"
+                                                                : "its last k inputs at once"));
     }
 }
 

@@ -115,7 +115,7 @@ Test(spans, neurons_carry_their_state, .timeout = 120)
         const bool shares = (model->traits & SPEC_SERIAL) != 0;
         const char *gated = i % 2 == 0 ? "\"scope\":\"channel\"" : "";
         const bool scoped = (model->traits & SPEC_GATED) != 0;
-        const bool silent = (model->traits & SPEC_SILENT) != 0;
+        const bool silent = (model->traits & SPEC_SILENT) != 0 && (model->traits & SPEC_LEAK) != 0;
         const char *own = scoped ? gated : silent && i % 2 == 0 ? "\"decay_input\":false" : "";
         for (size_t k = 0; k < 4; k++) {
             const struct net_options o = options_of(k % 2 == 0 ? 1 : 3,

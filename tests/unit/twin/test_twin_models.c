@@ -33,13 +33,14 @@ static size_t own_values(const struct spec_neuron_model *m, size_t i, char out[s
 static void options(const struct spec_neuron_model *m, bool soft, size_t i, char out[static TEXT])
 {
     static const char *const scopes[] = { "layer", "channel", "neuron" };
+    const bool leak = (m->traits & SPEC_LEAK) != 0, decay = !leak || i / 2 % 2 == 0;
     out[0] = '\0';
     if (!m->serial) {
         if (strcmp(m->name, "psn") != 0) (void)snprintf(out, TEXT, ",'k':%zu", 1 + i % 4);
         return;
     }
     if ((m->traits & SPEC_SILENT) != 0) {
-        (void)snprintf(out, TEXT, ",'decay_input':%s%s", i / 2 % 2 == 0 ? "true" : "false",
+        (void)snprintf(out, TEXT, ",'decay_input':%s%s", decay ? "true" : "false",
                        m->n_params > 1 ? ",'v_rest':0.1" : "");
         return;
     }
@@ -50,7 +51,7 @@ static void options(const struct spec_neuron_model *m, bool soft, size_t i, char
     size_t n = own_values(m, i / 2, out);
     n += (size_t)snprintf(out + n, TEXT - n, ",'v_reset':%s,'detach_reset':%s,'decay_input':%s",
                           soft ? "null" : "0.1", i % 2 == 0 ? "true" : "false",
-                          i / 2 % 2 == 0 ? "true" : "false");
+                          decay ? "true" : "false");
     const bool learns = i % 3 == 0;
     if (learns) n += (size_t)snprintf(out + n, TEXT - n, ",'learn_threshold':true");
     if (i % 5 == 0) n += (size_t)snprintf(out + n, TEXT - n, ",'refractory_steps':1");
