@@ -372,10 +372,9 @@ static int golden_step_mode(const char *text, struct check_golden_options *g, st
     const bool stream = strncmp(text, "stream", 6) == 0;
     if (stream) (void)snprintf(chunk, sizeof chunk, "chunk%s", text[6] == '\0' ? ":1" : text + 6);
     if (spec_read_step_mode(stream ? chunk : text, &mode, e) != 0)
-        return stream ? err_set(e, ERR_INVALID,
-                                "--step-mode %.40s: must be stream or stream:N with N from 1 to %d",
-                                text, SPEC_TIME_STEPS_MAX)
-                      : (int)e->code;
+        return err_set(e, ERR_INVALID,
+                       "--step-mode %.40s: must be multi, single, chunk:N, stream or stream:N with "
+                       "N from 1 to %d", text, SPEC_TIME_STEPS_MAX);
     *(stream ? &g->stream_steps : &g->span_steps) = spec_call_steps(&mode);
     return 0;
 }

@@ -91,6 +91,19 @@ Test(commands, potentials_are_read_out, .timeout = 300)
     expect(0, "rm -r $F");
 }
 
+/* Goal: what is refused is answered with all that would be taken, and nothing more. */
+Test(commands, refusals_offer_what_there_is, .timeout = 30)
+{
+    make_folder();
+    expect(0, "build/spiked-worker check-golden $F --step-mode bogus 2>&1 | "
+              "grep -q 'must be multi, single, chunk:N, stream or stream:N with N from 1'");
+    expect(0, "build/spiked-worker check-golden $F --step-mode stream:0 2>&1 | "
+              "grep -q -- '--step-mode stream:0: must be multi, '");
+    expect(0, "build/spiked-worker check-golden $F --path bogus 2>&1 | "
+              "grep -q 'path bogus: must be auto, event, dense or winograd '");
+    expect(0, "rm -r $F");
+}
+
 /* Goal: gradients reach the first block of a SEW-ResNet-152 as strong as the last, those of the
  * spiking ResNet do not; a bound that cannot be met is not met. `make prove` trains longer. */
 Test(commands, gradients_reach_every_depth, .timeout = 300)
