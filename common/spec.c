@@ -53,6 +53,12 @@ static bool read_network(const cJSON *spec, struct spec *s, struct json_faults *
 
 int spec_parse(const cJSON *json, struct spec *out, struct json_faults *faults, struct err *e)
 {
+    return spec_parse_with(json, NULL, out, faults, e);
+}
+
+int spec_parse_with(const cJSON *json, const struct spec_dataset_info *data, struct spec *out,
+                    struct json_faults *faults, struct err *e)
+{
     static const char *const own[] = { "network" };
     struct spec *s = mem_calloc(1, sizeof *s);
     if (s == NULL) return err_set(e, ERR_NOMEM, "spec");
@@ -60,6 +66,7 @@ int spec_parse(const cJSON *json, struct spec *out, struct json_faults *faults, 
     *faults = (struct json_faults){ 0 };
     spec_default_object(&spec_object_top, s);
     spec_read_object(&spec_object_top, json, "", own, 1, s, faults);
+    s->data = data != NULL ? data : spec_dataset_find(s->dataset.name);
     if (cJSON_IsObject(json)) {
         out_of_memory = !read_network(json, s, faults);
         if (json_get(json, "monitors") == NULL) spec_default_monitors(s);

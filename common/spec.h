@@ -336,6 +336,7 @@ struct spec {
     uint64_t seed;    /* JSON integer 0 .. 2^53 */
     int64_t time_steps;
     struct spec_dataset dataset;
+    const struct spec_dataset_info *data; /* what is known of the dataset unopened; NULL */
     struct spec_layer *layers; /* owned; every layer, groups resolved, inputs before readers */
     size_t n_layers;
     struct spec_group *groups; /* owned; an outer one before those inside it */
@@ -353,6 +354,10 @@ struct spec {
  * when the dataset's shape is known without reading files, every layer's shape (spec_shapes).
  * Errors: ERR_SPEC (see faults), ERR_NOMEM. */
 int spec_parse(const cJSON *json, struct spec *out, struct json_faults *faults, struct err *e);
+/* The same with samples of another shape than the dataset's: what a network would cost on data that
+ * are not there. data must live as long as out. */
+int spec_parse_with(const cJSON *json, const struct spec_dataset_info *data, struct spec *out,
+                    struct json_faults *faults, struct err *e);
 /* json_parse + spec_parse + size limit. Errors also ERR_SYNTAX, ERR_TOO_LARGE. */
 int spec_parse_text(const char *text, size_t length, struct spec *out, struct json_faults *faults,
                     struct err *e);

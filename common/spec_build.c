@@ -8,7 +8,7 @@
 
 struct spec_place spec_build_begin(const struct spec *s)
 {
-    const struct spec_dataset_info *info = spec_dataset_find(s->dataset.name);
+    const struct spec_dataset_info *info = s->data;
     return (struct spec_place){ SPEC_INPUT, info != NULL ? info->shape.c : 0 };
 }
 

@@ -181,7 +181,9 @@ static void add_presets(struct text *t)
     const struct spec_object *o = &spec_object_preset;
     add(t, "\n## Presets\n\n"
            "`\"network\": {\"preset\": ..., \"neuron\": {...}}` stands for a list of layers; the\n"
-           "normalised spec (`spiked-worker plan SPEC.json --expand`) has that list. Paths, and\n"
+           "normalised spec (`spiked-worker plan SPEC.json --expand`) has that list, and\n"
+           "`plan SPEC.json --input 2x128x128 --classes 11` counts its parameters for samples of\n"
+           "any shape, without data. Paths, and\n"
            "so the names of parameters, are those of the class. `neuron` lies on top of the\n"
            "preset's own (`v_reset` 0, `detach_reset`, `atan` with `alpha` 2). First weights of\n"
            "convolutions and linear layers (their `init`) are those that the class begins with.\n\n"

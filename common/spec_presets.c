@@ -142,7 +142,7 @@ void spec_read_preset(struct spec_builder *b, const cJSON *network)
                        p.kind == PRESET_SPIKING_VGG ? "11, 13, 16 or 19"
                                                     : "18, 34, 50, 101 or 152",
                        (long long)p.depth);
-    const struct spec_dataset_info *info = spec_dataset_find(b->s->dataset.name);
+    const struct spec_dataset_info *info = b->s->data;
     if (p.classes == 0 && info != NULL) p.classes = info->classes;
     if (p.classes == 0)
         json_fault_add(b->faults, "/network/classes", "not_allowed",

@@ -111,7 +111,7 @@ static bool dataset_name_valid(const char *name)
 
 void spec_settle_frames(struct spec *s, const cJSON *json)
 {
-    const struct spec_dataset_info *info = spec_dataset_find(s->dataset.name);
+    const struct spec_dataset_info *info = s->data;
     const bool events = info != NULL && info->kind == SPEC_DATA_EVENTS;
     s->dataset.n_frames = events || json_get(json_get(json, "dataset"), "frames") != NULL;
 }
@@ -119,7 +119,7 @@ void spec_settle_frames(struct spec *s, const cJSON *json)
 /* Samples with a time of their own: one frame or step of them is one time-step. */
 static void check_time(const struct spec *s, struct json_faults *faults)
 {
-    const struct spec_dataset_info *info = spec_dataset_find(s->dataset.name);
+    const struct spec_dataset_info *info = s->data;
     if (info == NULL) return;
     if (s->dataset.n_frames > 0 && info->kind != SPEC_DATA_EVENTS) {
         json_fault_add(faults, "/dataset/frames", "not_allowed", "'%s' has no events",
@@ -154,7 +154,7 @@ static void check_dataset(const struct spec *s, const cJSON *json, struct json_f
         json_fault_add(faults, "/dataset/normalize/std", "wrong_type",
                        "has %d numbers, mean has %d", n_std, n_mean);
     }
-    const struct spec_dataset_info *info = spec_dataset_find(d->name);
+    const struct spec_dataset_info *info = s->data;
     if (info != NULL && n_mean != 1 && n_mean != info->shape.c) {
         json_fault_add(faults, "/dataset/normalize/mean", "out_of_range",
                        "has %d numbers, the dataset has %lld channels", n_mean,
@@ -224,6 +224,6 @@ bool spec_check_rules(const struct spec *s, const cJSON *json, struct json_fault
     check_train(s, faults);
     check_paths(s, faults);
     if (understood(s, faults)) check_monitors(s, faults);
-    const struct spec_dataset_info *info = spec_dataset_find(s->dataset.name);
+    const struct spec_dataset_info *info = s->data;
     return info == NULL || spec_shapes(s, info->shape, info->classes, NULL, faults);
 }

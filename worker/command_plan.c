@@ -20,7 +20,8 @@ struct plan_options {
     char *data_dir;
     bool table, expand, random_data, json;
     int64_t steps, warmup, threads;
-    char *only, *step_mode, *path;
+    char *only, *step_mode, *path, *input;
+    int64_t classes; /* with input */
 };
 #define AT(member) offsetof(struct plan_options, member)
 
@@ -39,7 +40,7 @@ static int print_json(cJSON *json, struct err *e)
 static int plan_data(const struct spec *s, const char *data_dir, struct spec_shape *shape,
                      size_t *classes, struct footprint_data *out, struct err *e)
 {
-    const struct spec_dataset_info *info = spec_dataset_find(s->dataset.name);
+    const struct spec_dataset_info *info = s->data;
     size_t train, test;
     if (info != NULL) {
         *shape = info->shape;
@@ -177,7 +178,12 @@ int command_plan(int argc, char **argv, struct err *e)
         { "table", CONFIG_BOOL, AT(table), "false", .help = "for people" },
         { "expand", CONFIG_BOOL, AT(expand), "false",
           .help = "print the normalised spec: presets as lists, every default" },
+        { "input", CONFIG_STRING, AT(input), .metavar = "CxHxW",
+          .help = "shape of a sample instead of the dataset's; with --classes" },
+        { "classes", CONFIG_INT, AT(classes), "0", 0, 65536, .metavar = "N",
+          .help = "classes instead of the dataset's" },
     };
+    struct spec_dataset_info given;
     struct plan_options o = { 0 };
     struct spec spec = { 0 };
     struct net *net = NULL;
@@ -185,7 +191,11 @@ int command_plan(int argc, char **argv, struct err *e)
     int rc = config_load(rows, LENGTH(rows), NULL, NULL, &argc, argv, &o, e);
     if (rc == 0 && argc != 2)
         rc = err_set(e, ERR_INVALID, "usage: plan SPEC.json [--table | --expand]");
-    if (rc == 0) rc = command_load_spec(argv[1], &spec, e);
+    if (rc == 0 && (o.input != NULL) != (o.classes > 0))
+        rc = err_set(e, ERR_INVALID, "--input CxHxW and --classes N go together");
+    if (rc == 0)
+        rc = o.input == NULL ? command_load_spec(argv[1], &spec, e)
+                             : command_load_spec_for(argv[1], o.input, o.classes, &given, &spec, e);
     if (rc == 0 && !o.expand) rc = plan_net(&spec, o.data_dir, &net, &footprint, e);
     if (rc == 0 && o.expand) rc = print_json(spec_normalize(&spec), e);
     else if (rc == 0 && o.table) plan_table(net, &footprint);

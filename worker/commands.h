@@ -16,6 +16,10 @@ int command_attempt(int argc, char **argv, struct err *e);
 
 /* Reads and checks a spec file; faults go to stderr, one a line, "pointer: what is wrong". */
 int command_load_spec(const char *path, struct spec *out, struct err *e);
+/* The same for samples of `input`, "CxHxW", of so many classes, in time like the dataset's; the
+ * spec may leave the dataset out. data is filled and must live as long as out. */
+int command_load_spec_for(const char *path, const char *input, int64_t classes,
+                          struct spec_dataset_info *data, struct spec *out, struct err *e);
 /* A row of an option table, and what it holds (char *) instead of the spec's mode; NULL: it was not
  * given. */
 #define COMMAND_STEP_MODE(at)                                                                      \

@@ -20,7 +20,8 @@ static const struct {
     { "eval", command_eval,
       "SPEC.json --weights FILE [--data-dir DIR] [--threads N] [--predictions FILE.npy] "
       "[--step-mode MODE]" },
-    { "plan", command_plan, "SPEC.json [--data-dir DIR] [--table]" },
+    { "plan", command_plan,
+      "SPEC.json [--data-dir DIR] [--table | --expand] [--input CxHxW --classes N]" },
     { "bench", command_bench,
       "SPEC.json [--steps N] [--warmup N] [--threads N] [--data-dir DIR | --random-data] "
       "[--step-mode MODE]" },

@@ -104,6 +104,35 @@ Test(commands, refusals_offer_what_there_is, .timeout = 30)
     expect(0, "rm -r $F");
 }
 
+/* Goal: parameters of a network are counted for samples of any shape, with no data at hand, and
+ * what does not fit that shape is named. */
+Test(commands, plans_need_no_data, .timeout = 30)
+{
+    make_folder();
+    expect(0, "echo '{\"version\": 1, \"network\": {\"preset\": \"sew_7b\"}}' >$F/7b.json");
+    expect(0, "echo '{\"version\": 1, \"dataset\": {\"name\": \"glyphs\"}, \"network\": "
+              "{\"layers\": [{\"type\": \"sew_block\", \"out_channels\": 3}, {\"type\": "
+              "\"flatten\"}, {\"type\": \"linear\", \"out_features\": 6}]}}' >$F/block.json");
+    expect(0, "build/spiked-worker plan $F/7b.json --input 2x128x128 --classes 11 | "
+              "grep -q '\"parameters\":[[:space:]]*130426,'");
+    expect(0, "W plan $F/block.json --input 3x5x7 --classes 6");
+    expect(0, "build/spiked-worker plan $F/block.json --input 3x5x7 --classes 5 2>&1 | "
+              "grep -q '/network/layers/2/out_features: must be the 5 classes'");
+    expect(0, "build/spiked-worker plan $F/7b.json --input 2x20x128 --classes 11 2>&1 | "
+              "grep -q '/network/preset: layer conv'");
+    expect(64, "W plan $F/block.json");
+    expect(64, "W plan $F/7b.json --input 2x128x128");
+    static const char *const wrong[] = { "2x128",  "2x0x2", "2x3x4x5",
+                                         "2x-3x4", "ax2x3", "2x3x65537" };
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        char *command = mem_printf("build/spiked-worker plan $F/7b.json --classes 9 --input %s "
+                                   "2>&1 | grep -q -- '--input %s: must be CxHxW'", wrong[i], wrong[i]);
+        expect(0, command);
+        mem_free(command);
+    }
+    expect(0, "rm -r $F");
+}
+
 /* Goal: gradients reach the first block of a SEW-ResNet-152 as strong as the last, those of the
  * spiking ResNet do not; a bound that cannot be met is not met. `make prove` trains longer. */
 Test(commands, gradients_reach_every_depth, .timeout = 300)

@@ -194,8 +194,8 @@ Test(spec_neuron, what_was_inherited_is_read_again, .timeout = 5)
     uint8_t a[DIGEST_BYTES], b[DIGEST_BYTES];
     cr_assert_eq(parse_network("\"neuron\":{\"decay_input\":false,\"scope\":\"channel\"},"
                                "\"layers\":[{\"type\":\"neuron\"},{\"type\":\"neuron\",\"model\":"
-                               "\"if\"},{\"type\":\"recurrent\",\"connect\":\"element_wise\",\"neuron\":{"
-                               "\"model\":\"cuba_lif\"}}]", &s),
+                               "\"if\"},{\"type\":\"recurrent\",\"connect\":\"element_wise\","
+                               "\"neuron\":{\"model\":\"cuba_lif\"}}]", &s),
                  0, "%s", faults.items[0].detail);
     cJSON *json = spec_normalize(&s);
     const cJSON *layer = cJSON_GetArrayItem(json_get(json_get(json, "network"), "layers"), 1);
