@@ -126,7 +126,8 @@ Test(commands, plans_need_no_data, .timeout = 30)
                                          "2x-3x4", "ax2x3", "2x3x65537" };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         char *command = mem_printf("build/spiked-worker plan $F/7b.json --classes 9 --input %s "
-                                   "2>&1 | grep -q -- '--input %s: must be CxHxW'", wrong[i], wrong[i]);
+                                   "2>&1 | grep -q -- '--input %s: must be CxHxW'",
+                                   wrong[i], wrong[i]);
         expect(0, command);
         mem_free(command);
     }

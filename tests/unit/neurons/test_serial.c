@@ -484,3 +484,28 @@ Test(reference_serial, gradients_match_finite_differences, .timeout = 120)
 {
     each_model(check_derivative);
 }
+
+/* ---- traits ---------------------------------------------------------------------------------- */
+static void decay_counts_where_the_row_says_so(int model)
+{
+    size_t count;
+    const bool leak = (spec_neuron_models(&count)[model].traits & SPEC_LEAK) != 0;
+    struct spec_neuron spec = spec_of(model);
+    struct world *k[2];
+    for (int i = 0; i < 2; i++) {
+        spec.decay_input = i == 0;
+        k[i] = world_make(spec, 3, 20, false, 1, ISA_GENERIC);
+        world_run(k[i]);
+    }
+    const size_t bytes = k[0]->io.dx.desc.elements * sizeof(float);
+    cr_expect_eq(memcmp(k[0]->io.dx.data, k[1]->io.dx.data, bytes) != 0, leak, "%s",
+                 model_of(&spec)->name);
+    for (int i = 0; i < 2; i++) world_free(k[i]);
+}
+
+/* Goal: decay_input changes something in exactly the models whose row has SPEC_LEAK, since the
+ * parser refuses it in all others. */
+Test(serial, decay_input_is_of_models_that_leak, .timeout = 20)
+{
+    each_model(decay_counts_where_the_row_says_so);
+}
