@@ -121,7 +121,9 @@ Test(commands, plans_need_no_data, .timeout = 30)
     expect(0, "build/spiked-worker plan $F/7b.json --input 2x20x128 --classes 11 2>&1 | "
               "grep -q '/network/preset: layer conv'");
     expect(64, "W plan $F/block.json");
-    expect(64, "W plan $F/7b.json --input 2x128x128");
+    expect(0, "for half in '--input 2x128x128' '--classes 11'; do "
+              "build/spiked-worker plan examples/quickstart.json $half 2>&1 | "
+              "grep -q 'input CxHxW and --classes N go together' || exit 1; done");
     static const char *const wrong[] = { "2x128",  "2x0x2", "2x3x4x5",
                                          "2x-3x4", "ax2x3", "2x3x65537" };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
