@@ -12,6 +12,7 @@ struct match_engine { /* how the engine runs */
     enum kernel_path path;
     enum net_recompute recompute;
     bool exact;
+    struct kernel_trace *trace; /* counts the kernels that run; NULL: nobody asks */
 };
 struct match {
     double worst; /* error / limit, of floats; infinite for a wrong spike, name or size */

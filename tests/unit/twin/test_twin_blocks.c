@@ -61,6 +61,7 @@ Test(twin_blocks, engine, .timeout = 120)
         const struct twin_case c = case_of(i, network);
         check_engine(&c, &(struct engine_plan){ .margin = 1e-4, .tolerance = 2e-5 });
     }
+    check_events_ran();
 }
 
 /* ---- multi-dimensional attention ------------------------------------------------------------- */
@@ -100,4 +101,5 @@ Test(twin_blocks, engine_of_attention, .timeout = 120)
         const struct twin_case c = attention_case(i, i < 5 ? TWIN_REPEAT : TWIN_FLOATS, network);
         check_engine(&c, &(struct engine_plan){ .margin = 1e-4, .tolerance = 2e-5 });
     }
+    check_events_ran();
 }

@@ -189,6 +189,7 @@ Test(twin_layers, engine_on_repeated_frames, .timeout = 120)
 Test(twin_layers, engine_on_spikes, .timeout = 120)
 {
     engine_on(TWIN_SPIKES);
+    check_events_ran();
 }
 
 /* Goal: a wrong sign of any gradient of any layer is seen by the comparison with the twin. */

@@ -101,4 +101,5 @@ Test(twin_presets, engine, .timeout = 600)
         .margin = 1e-4, .tolerance = 3e-5, .hidden = HIDDEN, .brief = true
     };
     for (size_t i = 0; i < CASES; i++) check_engine(&cases[i], &plan);
+    check_events_ran();
 }
