@@ -142,7 +142,11 @@ static double g_deterministic_pass(const double *k, double x)
     (void)x;
     return 1.0;
 }
-#define primitive_deterministic_pass NULL
+static double primitive_deterministic_pass(const double *k, double x)
+{
+    (void)k;
+    return x;
+}
 
 static double g_rect(const double *k, double x) { return fabs(x) < 0.5 / k[0] ? k[0] : 0.0; }
 static double primitive_rect(const double *k, double x)
