@@ -94,7 +94,7 @@ void json_fault_choice(struct json_faults *f, const char *pointer, const char *g
                        const char *what, const char *const *names, size_t count)
 {
     const char *near = json_nearest(given, names, count);
-    char allowed[170] = "";
+    char allowed[400] = "";
     size_t length = 0;
     if (near != NULL) {
         json_fault_add(f, pointer, "not_allowed", "'%.40s' is not a %s; did you mean '%s'?", given,

@@ -24,7 +24,7 @@ int json_parse(const char *text, size_t length, cJSON **out, struct err *e);
 struct json_fault {
     char pointer[200];
     char code[32];    /* "unknown_field", "wrong_type", "out_of_range", "missing", ... */
-    char detail[240]; /* value and what is allowed; "did you mean 'x'?" */
+    char detail[480]; /* value and what is allowed; "did you mean 'x'?" */
 };
 struct json_faults {
     size_t count;     /* faults kept, at most JSON_FAULTS_MAX */
@@ -37,7 +37,7 @@ void json_fault_add(struct json_faults *f, const char *pointer, const char *code
 /* Whether there is one at this pointer. */
 bool json_fault_at(const struct json_faults *f, const char *pointer);
 
-/* "not_allowed": given is no `what`; the nearest name, or else as many names as fit. */
+/* "not_allowed": given is no `what`; the nearest name, or else all names (as many as fit). */
 void json_fault_choice(struct json_faults *f, const char *pointer, const char *given,
                        const char *what, const char *const *names, size_t count);
 

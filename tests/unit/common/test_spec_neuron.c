@@ -69,6 +69,19 @@ Test(spec_neuron, choices_have_names, .timeout = 5)
     }
 }
 
+/* Goal: who asks for a surrogate that is not there is told all that are. */
+Test(spec_neuron, unknown_surrogate_names_every_one, .timeout = 5)
+{
+    struct spec s = { 0 };
+    size_t count;
+    const struct spec_surrogate_kind *kinds = spec_surrogate_kinds(&count);
+    cr_assert_neq(parse_neuron(",\"surrogate\":{\"type\":\"heaviside\"}", &s), 0);
+    cr_expect_str_eq(faults.items[0].pointer, "/network/layers/0/surrogate/type");
+    for (size_t i = 0; i < count; i++)
+        cr_expect_not_null(strstr(faults.items[0].detail, kinds[i].name), "%s", kinds[i].name);
+    spec_deinit(&s);
+}
+
 /* Goal: each model takes the shared fields it has and refuses those of others, at their pointer. */
 Test(spec_neuron, foreign_fields_are_refused, .timeout = 5)
 {
