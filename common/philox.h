@@ -21,7 +21,8 @@ enum philox_purpose {
     PHILOX_ENCODER = 5,   /* element, dataset index, epoch, time-step */
     PHILOX_SPLIT = 6,     /* 0, dataset index, 0, 0 */
     PHILOX_GENERATE = 7,  /* built-in datasets: draw, sample, split, part */
-    PHILOX_BENCH = 8      /* random data of benchmarks */
+    PHILOX_BENCH = 8,     /* random data of benchmarks */
+    PHILOX_SPIKES = 9     /* element, position in the global batch, step, layer and time-step */
 };
 
 struct philox_key philox_key(uint64_t seed, enum philox_purpose purpose);

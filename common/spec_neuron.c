@@ -13,7 +13,7 @@
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers" /* rows of numbers have no kind */
-#define SURROGATE(id, name, meaning, ...)                                                         \
+#define SURROGATE(id, name, firing, meaning, ...)                                                 \
     static const struct spec_param surrogate_##id##_params[] = { { 0 }, __VA_ARGS__ };
 #include "common/spec_surrogates.def"
 #undef SURROGATE
@@ -25,7 +25,8 @@
 
 #define ROWS(p) (p) + 1, LENGTH(p) - 1
 static const struct spec_surrogate_kind surrogates[] = {
-#define SURROGATE(id, name, meaning, ...) { name, ROWS(surrogate_##id##_params), meaning },
+#define SURROGATE(id, name, firing, meaning, ...) \
+    { name, ROWS(surrogate_##id##_params), firing, meaning },
 #include "common/spec_surrogates.def"
 #undef SURROGATE
 };
@@ -300,6 +301,27 @@ static void stray(const struct spec_neuron *n, const char *name, const char *poi
     }
 }
 
+/* Counts and drawn spikes: of models in which nothing but output and reset sees them. */
+static void check_firing(const struct spec_neuron *n, const char *pointer,
+                         struct json_faults *faults)
+{
+    const struct spec_neuron_model *m = &models[n->model];
+    const struct spec_surrogate_kind *k = &surrogates[n->surrogate.kind];
+    if (!fires(m) || k->firing == SPEC_FIRES_STEP) return;
+    char here[200];
+    if ((m->traits & SPEC_PLAIN) == 0) {
+        spec_pointer(here, sizeof here, pointer, "surrogate");
+        json_fault_add(faults, here, "not_allowed",
+                       "%s is for models if, lif, plif, qif, eif and cuba_lif, got '%s'", k->name,
+                       m->name);
+    } else if (k->firing == SPEC_FIRES_COUNT && !n->soft_reset) {
+        spec_pointer(here, sizeof here, pointer, "v_reset");
+        json_fault_add(faults, here, "not_allowed",
+                       "%s subtracts every spike: it needs a soft reset, null, got %.15g", k->name,
+                       n->v_reset);
+    }
+}
+
 void spec_read_neuron(const cJSON *json, const char *pointer, const struct spec_neuron *defaults,
                       const char *const *skip, size_t n_skip, struct spec_neuron *out,
                       struct json_faults *faults)
@@ -329,6 +351,7 @@ void spec_read_neuron(const cJSON *json, const char *pointer, const struct spec_
             stray(out, item->string, here, faults);
         }
     }
+    check_firing(out, pointer, faults);
 }
 
 static bool write_shared(cJSON *object, const struct spec_neuron *n)

@@ -28,10 +28,17 @@ struct spec_param {
     enum spec_param_kind kind; /* rows leave it out: a number */
     const char *choices;       /* "relu|tanh" */
 };
+/* What a neuron puts out, and its reset sees, of x: h - v_threshold, of counts h / v_threshold. */
+enum spec_firing {
+    SPEC_FIRES_STEP,     /* a spike where x >= 0 */
+    SPEC_FIRES_COUNT,    /* a number of spikes up to D, its first parameter; soft reset only */
+    SPEC_FIRES_BERNOULLI /* a spike with probability x */
+};
 struct spec_surrogate_kind {
     const char *name; /* "atan" */
     const struct spec_param *params;
     size_t n_params;
+    enum spec_firing firing;
     const char *meaning;
 };
 struct spec_surrogate {
@@ -50,6 +57,7 @@ struct spec_surrogate {
 #define SPEC_SILENT (1u << 12) /* has a state, never fires; of the shared fields `decay_input` */
 #define SPEC_LEAK (1u << 13)   /* `decay_input` says whether its leak divides the input too */
 #define SPEC_WINDOW (1u << 14) /* of the PSN family: the last k inputs are enough */
+#define SPEC_PLAIN (1u << 15)  /* what fires is only put out and reset: takes every surrogate */
 /* Why a model of the PSN family cannot be called for one time-step after the other. */
 #define SPEC_NEEDS_ALL "its weights reach over all time-steps"
 #define SPEC_NEEDS_WINDOW "it needs its last k inputs at once, and a body gets one time-step a call"

@@ -33,6 +33,16 @@ struct twin_param {   /* PyTorch's shape and order */
     double *gradient; /* of a buffer: its value after the step */
 };
 
+/* Whether a spec lets this model have this surrogate, with a soft or a hard reset. */
+static inline bool twin_pairs(size_t model, size_t surrogate, bool soft)
+{
+    size_t count;
+    const enum spec_firing firing = spec_surrogate_kinds(&count)[surrogate].firing;
+    const unsigned traits = spec_neuron_models(&count)[model].traits;
+    if (firing == SPEC_FIRES_STEP || (traits & SPEC_SILENT) != 0) return true;
+    return (traits & SPEC_PLAIN) != 0 && (soft || firing != SPEC_FIRES_COUNT);
+}
+
 struct twin_options {
     struct twin_size input;
     bool primitive; /* spikes are G(u) */

@@ -1,5 +1,6 @@
 /* twin_neuron: every neuron model as a layer of the twin; the models themselves are
  * worker/neurons/reference_neurons. */
+#include "common/philox.h"
 #include "tests/twin/twin_kinds.h"
 #include "worker/neurons/reference_neurons.h"
 
@@ -15,6 +16,12 @@ static const struct spec_neuron_model *model_of(const struct twin_node *n)
 static bool is(const struct twin_node *n, const char *name)
 {
     return strcmp(model_of(n)->name, name) == 0;
+}
+
+static enum spec_firing firing(const struct twin_node *n)
+{
+    size_t count;
+    return spec_surrogate_kinds(&count)[n->spec->u.neuron.surrogate.kind].firing;
 }
 
 /* ---- parameters ------------------------------------------------------------------------------ */
@@ -46,8 +53,8 @@ static void add_parallel(struct twin_node *n)
     if (is(n, "masked_psn")) twin_add_buffer(n, "_lambda_", 1);
 }
 
-/* Kept: spikes, u, v after the reset, dx; all [T][cells]. */
-enum { SPIKES, U, V, DX, KEPT };
+/* Kept: spikes, u, v after the reset, dx, numbers for spikes that are drawn; all [T][cells]. */
+enum { SPIKES, U, V, DX, DRAWN, KEPT };
 
 static void plan(struct twin_node *n)
 {
@@ -75,6 +82,7 @@ static struct reference_neuron cells_of(const struct twin_node *n)
         .channels = n->in.c,
         .pixels = twin_pixels(n->in),
         .x = n->x[0],
+        .drawn = kept(n, DRAWN),
         .s = kept(n, SPIKES),
         .u = kept(n, U),
         .v = kept(n, V),
@@ -92,8 +100,25 @@ static struct reference_neuron cells_of(const struct twin_node *n)
     return r;
 }
 
+/* The stream of docs: element c + C * (x + W * y), C a multiple of 16; position in the batch, step,
+ * layer and time-step. */
+static void draw(const struct twin_node *n)
+{
+    const struct philox_key key = philox_key(n->options->seed, PHILOX_SPIKES);
+    const struct twin_size s = n->image;
+    const size_t pixels = twin_pixels(s), stored = (s.c + 15) / 16 * 16;
+    double *to = kept(n, DRAWN);
+    for (size_t i = 0; i < twin_values(n->in); i++) {
+        const size_t image = i / (s.c * pixels), c = i / pixels % s.c;
+        const size_t times = n->number * SPEC_TIME_STEPS_MAX + image / s.b;
+        to[i] = (double)philox_uniform(key, c + stored * (i % pixels), (uint32_t)(image % s.b),
+                                       (uint32_t)n->options->step, (uint32_t)times);
+    }
+}
+
 static void forward(const struct twin_node *n)
 {
+    if (firing(n) == SPEC_FIRES_BERNOULLI) draw(n);
     const struct reference_neuron r = cells_of(n);
     reference_neuron_forward(&r);
 }
@@ -105,11 +130,21 @@ static void backward(const struct twin_node *n)
     for (size_t i = 0; i < twin_values(n->in); i++) n->dx[0][i] += r.dx[i];
 }
 
+/* How far cell i is from other spikes, or from the edge of its surrogate. */
+static double distance(const struct twin_node *n, size_t i)
+{
+    const double u = kept(n, U)[i], most = n->spec->u.neuron.surrogate.params[0];
+    if (firing(n) == SPEC_FIRES_BERNOULLI) return fabs(u - kept(n, DRAWN)[i]);
+    if (firing(n) == SPEC_FIRES_STEP || u < 0.0) return fabs(u);
+    const double half = fabs(u - (floor(u) + 0.5)); /* where the count changes, below D */
+    return fmin(fmin(u, fabs(u - most)), u > most ? INFINITY : half);
+}
+
 double twin_neuron_margin(const struct twin_node *n, size_t channel)
 {
     double least = INFINITY;
     for (size_t i = 0; i < twin_values(n->in); i++)
-        if (i / twin_pixels(n->in) % n->in.c == channel) least = fmin(least, fabs(kept(n, U)[i]));
+        if (i / twin_pixels(n->in) % n->in.c == channel) least = fmin(least, distance(n, i));
     return least;
 }
 

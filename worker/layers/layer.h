@@ -57,7 +57,7 @@ struct step {
     bool training;
     uint64_t number;        /* optimiser updates done before */
     uint64_t sample_offset; /* position of sample 0 in the global batch */
-    struct philox_key dropout_key;
+    struct philox_key dropout_key, spike_key;
     size_t sample_steps;    /* time-steps of all samples, each to its own end; 0: b * T */
     size_t shards, shard;   /* shard: the one backward_weights is asked for */
     /* Descriptors count the valid samples only (b <= planned). */
@@ -153,6 +153,8 @@ struct tensor_view layer_dense_input(const struct layer *l, const struct step *s
 struct span layer_stored(const struct tensor_desc *d, struct span t);
 /* The part of saved behind that copy. */
 void *layer_saved(const struct layer *l, const struct step *s);
+/* Of a neuron layer: where the spikes that it draws stand among the random numbers. */
+struct neuron_draws neuron_layer_draws(const struct layer *l, const struct step *s);
 /* Samples of shard i. */
 struct span step_shard(const struct step *s, size_t i);
 /* Physical position of PyTorch's feature j; c of an image, or a flattened view. */

@@ -1,8 +1,8 @@
-/* neuron_layer: any model of neurons/ as a layer; F32 or REPEAT in, BITS out, or F32 of a model
- * that puts out values. Called through layer_ops on the main thread; rows and samples are the
- * pool's items. Nothing but the output is saved: the backward pass runs the charge again from x
- * (reference: kernels.md 4). Steps in spans: the state after each span but the last is saved too,
- * for the backward pass to begin from. */
+/* neuron_layer: any model of neurons/ as a layer; F32 or REPEAT in, BITS out, COUNT8 of a surrogate
+ * that fires counts, or F32 of a model that puts out values. Called through layer_ops on the main
+ * thread; rows and samples are the pool's items. Nothing but the output is saved: the backward pass
+ * runs the charge again from x (reference: kernels.md 4). Steps in spans: the state after each span
+ * but the last is saved too, for the backward pass to begin from. */
 #include "worker/layers/layer_kinds.h"
 
 #include "common/mem.h"
@@ -66,6 +66,18 @@ static void set_span(const struct layer *l, const struct step *s, struct span t,
 }
 
 /* ---- the layer ------------------------------------------------------------------------------- */
+static enum tensor_kind output_kind(const struct neuron *n)
+{
+    if (n->ops->analog) return TENSOR_F32;
+    return n->surrogate.firing == SPEC_FIRES_COUNT ? TENSOR_COUNT8 : TENSOR_BITS;
+}
+
+struct neuron_draws neuron_layer_draws(const struct layer *l, const struct step *s)
+{
+    return (struct neuron_draws){ .key = s->spike_key, .sample = s->sample_offset,
+                                  .step = s->number, .times = l->number * SPEC_TIME_STEPS_MAX };
+}
+
 static int neuron_layer_reshape(struct layer *l, const struct tensor_desc *in, size_t n_in,
                                 struct tensor_desc *out, struct layer_needs *needs, struct err *e)
 {
@@ -78,8 +90,8 @@ static int neuron_layer_reshape(struct layer *l, const struct tensor_desc *in, s
     whole.t = l->time_steps;
     l->u.neuron = neuron_make(&l->spec->u.neuron, &whole, l->isa);
     const struct neuron *n = &l->u.neuron;
-    *out = tensor_make(n->ops->analog ? TENSOR_F32 : TENSOR_BITS, in->b, in->t, image.c, image.h,
-                       image.w);
+    *out = tensor_make(output_kind(n), in->b, in->t, image.c, image.h, image.w);
+    if (out->kind == TENSOR_COUNT8) out->largest = (size_t)n->surrogate.k[0];
     if (in->flat_h * in->flat_w > 1) *out = tensor_flatten(out);
     for (size_t i = 0; i < n->n_params; i++) {
         const struct neuron_param *from = &n->params[i];
@@ -103,7 +115,7 @@ static void set_weights(const struct layer *l, const struct step *s, struct neur
 
 static void neuron_layer_forward(const struct layer *l, const struct step *s, struct span t)
 {
-    struct neuron_io io = { .x = layer_float_input(l, s, t) };
+    struct neuron_io io = { .x = layer_float_input(l, s, t), .draws = neuron_layer_draws(l, s) };
     set_span(l, s, t, &io);
     if (s->probe != NULL) {
         io.v0 = s->probe->v0;
@@ -122,7 +134,7 @@ static void neuron_layer_forward(const struct layer *l, const struct step *s, st
 static void neuron_layer_backward_data(const struct layer *l, const struct step *s, struct span t)
 {
     struct neuron_io io = { .x = layer_float_input(l, s, LAYER_NO_STEPS), .ds = s->dy,
-                            .dx = s->dx[0] };
+                            .dx = s->dx[0], .draws = neuron_layer_draws(l, s) };
     /* The gradient of one frame for all steps is their sum, t ascending. */
     const bool at_once = l->in.kind == TENSOR_REPEAT;
     if (at_once && t.begin > 0) return;

@@ -39,6 +39,9 @@ int net_membrane(const struct net *n, size_t node, size_t sample, const size_t *
     const struct tensor_desc image = tensor_image(&x.desc);
     const size_t t_count = image.t, per = image.h * image.w;
     const struct neuron_run r = neuron_run_of(n, node);
+    const struct step step = net_step_of(n, &n->last, node);
+    struct neuron_draws draws = neuron_layer_draws(&at->layer, &step);
+    draws.sample += sample;
     float in[SPEC_TIME_STEPS_MAX], out[SPEC_TIME_STEPS_MAX];
     if (sample >= n->last.samples || t_count > SPEC_TIME_STEPS_MAX)
         return err_set(e, ERR_INVALID, "sample %zu of %zu", sample, n->last.samples);
@@ -47,7 +50,7 @@ int net_membrane(const struct net *n, size_t node, size_t sample, const size_t *
         if (c >= image.c) return err_set(e, ERR_INVALID, "neuron %zu", neurons[i]);
         for (size_t t = 0; t < t_count; t++)
             in[t] = tensor_get(&image, x.data, sample, t, c, yx / image.w, yx % image.w);
-        neuron_cell(&r, c, yx / image.w, yx % image.w, in, NULL, out);
+        neuron_cell(&r, &draws, c, yx / image.w, yx % image.w, in, NULL, out);
         for (size_t t = 0; t < t_count; t++) v[t * n_neurons + i] = out[t];
     }
     return 0;
@@ -57,7 +60,8 @@ uint64_t net_spike_count(const struct net *n, size_t node)
 {
     assert(node < n->n_nodes);
     const struct tensor_view s = net_view(n, node, n->last.samples);
-    return s.desc.kind == TENSOR_BITS ? tensor_count(&s.desc, s.data, 0, s.desc.b) : 0;
+    const bool fires = s.desc.kind == TENSOR_BITS || s.desc.kind == TENSOR_COUNT8;
+    return fires ? tensor_count(&s.desc, s.data, 0, s.desc.b) : 0;
 }
 
 size_t net_last_samples(const struct net *n) { return n->last.samples; }

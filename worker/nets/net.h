@@ -117,7 +117,7 @@ double net_grad_norm(const struct net *n, size_t node);
 /* Memory of the input tensor; the batcher fills it before a step. F32 [B][T or 1][H][W][C]. */
 void *net_input_data(struct net *n, const struct tensor_desc **desc);
 struct net_step {
-    uint64_t step;          /* optimiser updates done before this one: dropout's counter */
+    uint64_t step;          /* optimiser updates done before this one: counter of what is drawn */
     uint64_t sample_offset; /* position of the batch's first sample in the global batch */
     size_t samples;         /* valid samples, <= b; the rest is ignored everywhere */
     bool training;          /* batch statistics and dropout on; running statistics updated */

@@ -56,6 +56,7 @@ struct step net_step_of(const struct net *n, const struct net_step *s, size_t i)
         .number = s->step,
         .sample_offset = s->sample_offset,
         .dropout_key = philox_key(n->options.seed, PHILOX_DROPOUT),
+        .spike_key = philox_key(n->options.seed, PHILOX_SPIKES),
         .sample_steps = n->last_steps,
         .shards = n->options.shards,
         .y = net_view(n, i, s->samples),

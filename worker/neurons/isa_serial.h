@@ -28,8 +28,9 @@
  *
  * The simple models have no second state and one threshold: forward keeps v of SERIAL_BLOCKS blocks
  * of LANES channels in registers, backward h and g of them in scratch. All others, and any model
- * with a learned threshold or refractory steps, go block by block and keep all that the backward
- * scan asks for.
+ * with a learned threshold, refractory steps, counts or drawn spikes, go block by block and keep
+ * all that the backward scan asks for. Where only output and the usual reset see the spike
+ * (SERIAL_PLAIN), s may be a count or drawn, as the surrogate says: serial_spikes.
  *
  * A call does the steps of c->t. State enters a span through c->before and leaves through c->after;
  * gradients and the sums of parameters come from the span behind and go to the one before through
@@ -41,6 +42,13 @@
 
 #define SERIAL_BLOCKS 4
 
+/* Only output and the usual reset see the spike: it may be a count, or drawn. */
+#if defined(SERIAL_SILENT) || defined(SERIAL_RESET) || defined(SERIAL_THRESHOLD) || \
+    defined(SERIAL_FIRED) || defined(SERIAL_OUTPUT)
+#define SERIAL_PLAIN 0
+#else
+#define SERIAL_PLAIN 1
+#endif
 #ifdef SERIAL_SILENT
 #define SERIAL_RESET(m, h, spike) ((void)(spike), h)
 #define SERIAL_THRESHOLD(m, s) ((void)(m), (void)(s), lanes_set(0.0f)) /* of the trace h - theta */
@@ -93,8 +101,20 @@
 /* ---- one step -------------------------------------------------------------------------------- */
 struct serial_fire {
     lanes_f h, theta;
+    lanes_f fired; /* spikes, where serial_is_graded */
     lanes_mask spike, resting;
 };
+
+/* The surrogate fires counts, or draws spikes. */
+LANES_INLINE bool serial_is_graded(const struct neuron *n)
+{
+    return SERIAL_PLAIN && n->surrogate.firing != SPEC_FIRES_STEP;
+}
+
+LANES_INLINE bool serial_counts(const struct neuron *n)
+{
+    return SERIAL_PLAIN && n->surrogate.firing == SPEC_FIRES_COUNT;
+}
 
 /* Moves s and the steps that a cell still rests; whole: refractory steps are looked at. */
 LANES_INLINE struct serial_fire serial_step(const struct serial_cell *m, struct serial_state *s,
@@ -110,9 +130,18 @@ LANES_INLINE struct serial_fire serial_step(const struct serial_cell *m, struct 
         f.h = lanes_select(f.resting, before.v, f.h);
     }
     f.spike = SERIAL_SILENT ? lanes_first(0) : lanes_ge(f.h, f.theta);
-    if (rests) f.spike = lanes_without(f.spike, f.resting);
+    if (whole && serial_is_graded(m->n)) {
+        f.fired = serial_spikes(m, serial_argument(m->n, f.h, f.theta), t);
+        f.spike = lanes_gt(f.fired, lanes_set(0.0f));
+    }
+    if (rests) {
+        f.spike = lanes_without(f.spike, f.resting);
+        f.fired = lanes_select(f.resting, lanes_set(0.0f), f.fired);
+    }
     s->w = SERIAL_NEXT(m, before, x, f.h, f.spike);
     s->v = SERIAL_RESET(m, f.h, f.spike);
+    if (whole && serial_counts(m->n))
+        s->v = lanes_select(f.spike, f.h - f.fired * f.theta, f.h);
     if (rests) {
         s->v = lanes_select(f.resting, before.v, s->v);
         *rest = lanes_max(*rest - 1.0f, lanes_set(0.0f));
@@ -175,6 +204,18 @@ LANES_INLINE void serial_leave(const struct serial_cell *m, const struct serial_
     if (c->w.data != NULL) lanes_store(plane_at(&c->w, t, m->at, m->block), s->w);
 }
 
+/* A byte a channel. The first block of a column clears the padding behind the last one. */
+LANES_INLINE void serial_leave_counts(const struct serial_cell *m, lanes_f fired, size_t t)
+{
+    const struct neuron_cells *c = m->c;
+    if (c->counts == NULL) return;
+    uint8_t *to = c->counts + t * c->spikes_time + m->at.y * c->spikes_row +
+                  m->at.x * c->spikes_pixel + m->block * LANES;
+    if (m->block % CELL_BLOCKS == 0) memset(to, 0, NEURON_COLUMN);
+    fired = lanes_select(m->valid, fired, lanes_set(0.0f));
+    for (size_t i = 0; i < LANES; i++) to[i] = (uint8_t)fired[i];
+}
+
 /* Blocks [j0, j0 + blocks) of word w; blocks is a constant where this is expanded. */
 LANES_INLINE void serial_column_forward(const struct neuron_run *r, const struct neuron_cells *c,
                                         struct pixel at, size_t w, size_t j0, size_t blocks,
@@ -199,6 +240,7 @@ LANES_INLINE void serial_column_forward(const struct neuron_run *r, const struct
                 serial_step(&m[j], &s[j], &rest[j], x, c->first + t, whole);
             word |= lanes_word(f.spike) << ((j0 + j) * LANES);
             if (leaves) serial_leave(&m[j], &f, &s[j], t);
+            if (whole && serial_counts(r->n)) serial_leave_counts(&m[j], f.fired, t);
         }
         if (c->spikes == NULL) continue;
         uint64_t *to = spikes_at(c, t, at, w);
@@ -209,7 +251,7 @@ LANES_INLINE void serial_column_forward(const struct neuron_run *r, const struct
 
 LANES_INLINE bool serial_is_whole(const struct neuron *n)
 {
-    return SERIAL_STORES || n->learn_threshold || n->refractory > 0.0f;
+    return SERIAL_STORES || n->learn_threshold || n->refractory > 0.0f || serial_is_graded(n);
 }
 
 /* The walks copy what the loops read: the compiler then knows that no store changes it. */
@@ -241,17 +283,18 @@ static void serial_forward(const struct neuron_run *run, const struct neuron_cel
 /* Scratch of one block of LANES channels: step t.begin + i of a plane is at plane + i * stride. The
  * simple models have h and g only. */
 struct serial_planes {
-    float *h, *g;                /* potential when it fires; surrogate(h - theta) */
-    float *u, *v, *w, *resting;  /* h - theta; states before the step; 1 or 0 */
+    float *h, *g;                /* potential when it fires; the surrogate's derivative */
+    float *u, *v, *w, *resting;  /* what that is taken of; states before the step; 1 or 0 */
     float *step;                 /* gradient of the parameter of every step */
+    float *fired;                /* spikes, where serial_is_graded */
     size_t stride;
 };
 
-/* h and g of 4 blocks; or h, g, u, v, w, resting, step of one block and the sums of SERIAL_STEP_SUM
- * (16 doubles a step). */
+/* h and g of 4 blocks; or h, g, u, v, w, resting, step, fired of one block and the sums of
+ * SERIAL_STEP_SUM (16 doubles a step). */
 static size_t serial_scratch_floats(const struct neuron *n)
 {
-    return n->t * (serial_is_whole(n) ? 7 * LANES + 2 * LANES_ALL : 2 * NEURON_COLUMN);
+    return n->t * (serial_is_whole(n) ? 8 * LANES + 2 * LANES_ALL : 2 * NEURON_COLUMN);
 }
 
 /* Blocks of simple models: h[T][blocks][LANES] only. */
@@ -286,7 +329,9 @@ LANES_INLINE void serial_recompute_whole(const struct serial_cell *m, const stru
                                                   lanes_set(0.0f)));
         const struct serial_fire f = serial_step(m, &s, &rest, x, t, true);
         lanes_store(p->h + at, f.h);
-        lanes_store(p->u + at, f.h - f.theta);
+        const bool graded = serial_is_graded(m->n);
+        lanes_store(p->u + at, graded ? serial_argument(m->n, f.h, f.theta) : f.h - f.theta);
+        if (graded) lanes_store(p->fired + at, f.fired);
     }
 }
 
@@ -309,10 +354,22 @@ LANES_INLINE struct serial_seen serial_look(const struct serial_cell *m,
     k.v = lanes_load(p->v + i * LANES);
     k.w = lanes_load(p->w + i * LANES);
     k.spike = lanes_ge(lanes_load(p->u + i * LANES), lanes_set(0.0f));
+    if (serial_is_graded(m->n)) {
+        k.fired = lanes_load(p->fired + i * LANES);
+        k.spike = lanes_gt(k.fired, lanes_set(0.0f));
+    }
     k.resting = lanes_gt(lanes_load(p->resting + i * LANES), lanes_set(0.0f));
     k.spike = lanes_without(k.spike, k.resting);
     k.g = lanes_select(k.resting, lanes_set(0.0f), k.g);
     return k;
+}
+
+/* dL/dh of spike and reset. */
+LANES_INLINE lanes_f serial_spiked(const struct serial_cell *m, const struct serial_seen *k,
+                                   lanes_f ds, struct serial_flow *f, bool whole)
+{
+    if (whole && serial_counts(m->n)) return serial_counted(m, k, ds, f);
+    return SERIAL_FIRED(m, k, ds, f);
 }
 
 /* From gradients after the step in f to those before it. A resting cell passes dv on. */
@@ -320,13 +377,13 @@ LANES_INLINE void serial_back(const struct serial_cell *m, const struct serial_s
                               struct serial_flow *f, bool whole)
 {
     if (!whole || m->n->refractory == 0.0f) {
-        lanes_f dh = SERIAL_FIRED(m, k, ds, f) + SERIAL_DIRECT(m, k, ds, f);
+        lanes_f dh = serial_spiked(m, k, ds, f, whole) + SERIAL_DIRECT(m, k, ds, f);
         SERIAL_CHARGED(m, k, dh, f);
         return;
     }
     const lanes_f zero = lanes_set(0.0f), dv = f->dv;
     f->dv = lanes_select(k->resting, zero, dv);
-    lanes_f dh = SERIAL_FIRED(m, k, ds, f) + SERIAL_DIRECT(m, k, ds, f);
+    lanes_f dh = serial_spiked(m, k, ds, f, whole) + SERIAL_DIRECT(m, k, ds, f);
     lanes_f kept = lanes_select(k->resting, dv + dh, zero);
     SERIAL_CHARGED(m, k, lanes_select(k->resting, zero, dh), f);
     f->dv = lanes_select(k->resting, kept, f->dv);
@@ -431,7 +488,7 @@ LANES_INLINE void serial_block_backward_whole(const struct neuron_run *r,
     const struct serial_planes p = { .h = s, .g = s + plane, .u = s + 2 * plane,
                                      .v = s + 3 * plane, .w = s + 4 * plane,
                                      .resting = s + 5 * plane, .step = s + 6 * plane,
-                                     .stride = LANES };
+                                     .fired = s + 7 * plane, .stride = LANES };
     struct serial_cell m;
     serial_cell_at(&m, r, c, at, block, true);
     serial_recompute_whole(&m, &p);
@@ -461,7 +518,7 @@ static void serial_backward(const struct neuron_run *run, const struct neuron_ce
     local.n = &n;
     struct serial_sums sums = { 0 };
     if (SERIAL_STEP_SUM) {
-        sums.steps = (struct lanes_sum *)(void *)(run->scratch + 7 * n.t * LANES);
+        sums.steps = (struct lanes_sum *)(void *)(run->scratch + 8 * n.t * LANES);
         memset(sums.steps, 0, n.t * sizeof sums.steps[0]);
     }
     for (struct pixel at = { 0, 0 }; at.y < c->rows; at = pixel_next(c, at))
@@ -486,6 +543,6 @@ static void serial_backward(const struct neuron_run *run, const struct neuron_ce
 #define SERIAL_OPS                                                                                 \
     .scratch_floats = serial_scratch_floats, .forward = serial_forward,                            \
     .backward = serial_backward, .states = 1 + SERIAL_SECOND, .sums = SERIAL_SUMS,                 \
-    .membrane = true
+    .membrane = true, .plain = SERIAL_PLAIN
 
 #endif

@@ -29,6 +29,7 @@ struct serial_state {
 /* A step that is looked back at: state before it, input, potential when it fired, surrogate. */
 struct serial_seen {
     lanes_f v, w, x, h, g;
+    lanes_f fired; /* spikes, of surrogates that do not fire by a step */
     lanes_mask spike, resting;
     size_t t;
 };
@@ -104,6 +105,54 @@ LANES_INLINE lanes_f serial_fired(const struct serial_cell *m, const struct seri
     lanes_f du = ds * k->g;
     f->dtheta = f->dtheta - du;
     return du + lanes_select(k->spike, zero, f->dv);
+}
+
+/* ---- counts and drawn spikes ----------------------------------------------------------------- */
+/* What the surrogate is a function of. */
+LANES_INLINE lanes_f serial_argument(const struct neuron *n, lanes_f h, lanes_f theta)
+{
+    return n->surrogate.firing == SPEC_FIRES_COUNT ? h / theta : h - theta;
+}
+
+/* One number in [0, 1) a cell. Stream: element c + C (x + W y) with C as it is stored, sample,
+ * step, layer and time-step. */
+LANES_INLINE lanes_f serial_uniform(const struct serial_cell *m, size_t t)
+{
+    const struct neuron_draws *d = &m->c->draws;
+    const size_t pixel = (m->c->row0 + m->at.y) * m->n->w + m->c->pixel0 + m->at.x;
+    const size_t channel = m->c->block0 * NEURON_PADDED + m->block * LANES;
+    const size_t element = pixel * cells_stored(m->n->c) + channel;
+    lanes_f u = lanes_set(0.0f);
+    for (size_t i = 0; i < LANES; i += 4) {
+        uint32_t four[4];
+        const uint32_t counter[4] = { (uint32_t)((element + i) / 4), (uint32_t)d->sample,
+                                      (uint32_t)d->step, (uint32_t)(d->times + t) };
+        philox4(d->key, counter, four);
+        for (size_t j = 0; j < 4; j++) u[i + j] = (float)(four[j] >> 8) * 0x1p-24f;
+    }
+    return u;
+}
+
+/* How many spikes x gives: x to the nearest integer (ties to even) in [0, D], or 1 with
+ * probability x. NaN: none. */
+LANES_INLINE lanes_f serial_spikes(const struct serial_cell *m, lanes_f x, size_t t)
+{
+    const lanes_f zero = lanes_set(0.0f);
+    if (m->n->surrogate.firing == SPEC_FIRES_BERNOULLI)
+        return lanes_select(lanes_gt(x, serial_uniform(m, t)), lanes_set(1.0f), zero);
+    const lanes_f magic = lanes_set(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer */
+    x = lanes_select(lanes_gt(x, zero), x, zero);
+    return (lanes_min(x, lanes_set(m->n->surrogate.k[0])) + magic) - magic;
+}
+
+/* dL/dh of a count, s = round(h / theta) within its window, and its soft reset v = h - s theta. */
+LANES_INLINE lanes_f serial_counted(const struct serial_cell *m, const struct serial_seen *k,
+                                    lanes_f ds, struct serial_flow *f)
+{
+    if (!m->n->detach) ds = ds - f->dv * m->threshold;
+    lanes_f du = ds * k->g / m->threshold;
+    f->dtheta = f->dtheta - du * (k->h / m->threshold) - f->dv * k->fired;
+    return du + f->dv;
 }
 
 /* A parameter's gradient where that is the sum of its cells. */

@@ -116,6 +116,18 @@ LANES_INLINE lanes_f g_super_spike(const float *k, lanes_f x)
     return lanes_set(k[0]) / (d * d);
 }
 
+LANES_INLINE lanes_f g_multi_level_spike_count(const float *k, lanes_f x)
+{
+    const lanes_f zero = lanes_set(0.0f);
+    lanes_f below = lanes_select(lanes_gt(x, lanes_set(k[0])), zero, lanes_set(1.0f));
+    return lanes_select(lanes_ge(x, zero), below, zero);
+}
+
+LANES_INLINE lanes_f g_poisson_pass(const float *k, lanes_f x)
+{
+    return g_deterministic_pass(k, x);
+}
+
 #define SURROGATE(id, ...)                                                                        \
     static void apply_##id(const float *k, const float *h, float v_threshold, float *g, size_t n) \
     {                                                                                             \

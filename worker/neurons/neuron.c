@@ -77,6 +77,8 @@ struct neuron neuron_make(const struct spec_neuron *spec, const struct tensor_de
         .learn_threshold = shares && spec->learn_threshold,
         .scope = spec->scope,
     };
+    assert(n.surrogate.firing == SPEC_FIRES_STEP || n.ops->plain ||
+           n.ops->analog);
     n.v_init = shares && spec->n_v_init > 0 ? (float)spec->v_init : n.v_reset;
     n.scope_floats = scope_floats(&n);
     add_params(&n);
@@ -197,8 +199,8 @@ struct neuron_run neuron_run_make(const struct neuron *n, const float *const w[]
 }
 
 /* In its own lane of its own block, so that it finds its own parameters. */
-void neuron_cell(const struct neuron_run *r, size_t c, size_t y, size_t x, const float *in,
-                 float *u, float *v)
+void neuron_cell(const struct neuron_run *r, const struct neuron_draws *draws, size_t c, size_t y,
+                 size_t x, const float *in, float *u, float *v)
 {
     const size_t t_count = r->n->t, lane = c % 16;
     struct neuron_run inner = *r;
@@ -207,7 +209,8 @@ void neuron_cell(const struct neuron_run *r, size_t c, size_t y, size_t x, const
     memset(xs, 0, cell_floats(r->n) * sizeof xs[0]);
     for (size_t t = 0; t < t_count; t++) xs[t * 16 + lane] = in[t];
     struct neuron_cells cell = { .rows = 1, .pixels = 1, .channels = lane + 1,
-                                 .row0 = y, .pixel0 = x, .block0 = c / 16, .t = { 0, t_count } };
+                                 .row0 = y, .pixel0 = x, .block0 = c / 16, .t = { 0, t_count },
+                                 .draws = *draws };
     uint64_t spike;
     cell.spikes = &spike;
     cell.x = (struct neuron_plane){ .data = xs, .time = 16 };
@@ -267,9 +270,13 @@ static struct neuron_cells cells_of(const struct neuron_io *io, size_t b, size_t
         .before = plane_of(&io->before, b, y),
         .after = plane_of(&io->after, b, y),
         .flow = plane_of(&io->flow, b, y),
+        .draws = io->draws,
     };
+    c.draws.sample += b;
     if (io->spikes.data == NULL) return c;
-    c.spikes = (uint64_t *)io->spikes.data + s->origin + b * s->sample + y * s->row;
+    const size_t at = s->origin + b * s->sample + y * s->row;
+    if (s->kind == TENSOR_COUNT8) c.counts = (uint8_t *)io->spikes.data + at;
+    else c.spikes = (uint64_t *)io->spikes.data + at;
     c.spikes_time = s->time;
     c.spikes_row = s->row;
     c.spikes_pixel = s->pixel;

@@ -31,12 +31,20 @@ struct neuron_plane {
     float *data;
     size_t time, row, pixel, block32;
 };
+/* Where spikes that are drawn stand in the stream of random numbers. */
+struct neuron_draws {
+    struct philox_key key;
+    uint64_t sample, step; /* position in the global batch; optimiser updates done before */
+    uint64_t times;        /* of time-step 0 of this layer; others follow */
+};
 struct neuron_cells {
     size_t rows, pixels, channels; /* pixels of a row */
     size_t row0, pixel0, block0;   /* where they lie in the image: for parameters of a cell's own */
     struct neuron_plane x;
     uint64_t *spikes; /* forward: word w of a pixel at spikes[t*time + y*row + x*pixel + w]; NULL */
     size_t spikes_time, spikes_row, spikes_pixel;
+    uint8_t *counts; /* forward of models that fire counts: as spikes, a byte a channel; NULL */
+    struct neuron_draws draws;
     struct neuron_plane y;         /* forward of models with ops->analog: the output */
     struct neuron_plane v0, w0;    /* state before the first step; absent: v_init, and the model's
                                       own start of its second state */
@@ -101,6 +109,7 @@ struct neuron_ops {
     size_t sums;   /* of a cell over all steps: serial models with parameters */
     bool membrane; /* has a potential that is reset; false for the PSN family */
     bool analog;   /* puts out F32 values, not spikes */
+    bool plain;    /* takes surrogates that fire counts or draw spikes */
 };
 /* A neuron of a spec, ready for T steps on one instruction set. Plain values, copied freely. */
 struct neuron {
@@ -136,11 +145,13 @@ size_t neuron_scratch_bytes(const struct neuron *n); /* per thread */
 
 /* ---- whole tensors --------------------------------------------------------------------------- */
 /* Members mean what they mean in neuron_cells; data NULL: absent. x, y, states and gradients F32 or
- * REPEAT, spikes BITS; v0, w0, dv0 and dw0 have one time-step. */
+ * REPEAT, spikes BITS, or COUNT8 where the surrogate fires counts; v0, w0, dv0 and dw0 have one
+ * time-step. */
 struct neuron_io {
     struct tensor_view x, spikes, y, v0, w0, u, v, w_trace, ds, dv, dx, dv0, dw0;
     struct tensor_view before, after, flow; /* planes in the place of time-steps */
     const float *w[NEURON_PARAMS_MAX];
+    struct neuron_draws draws; /* of the first sample */
     bool stream;   /* steps as they come; step 0 of t is kernel_ctx.first_step */
     struct span t; /* steps of this call; { 0, 0 } = all. Backward: last span first */
 };
@@ -166,8 +177,8 @@ struct neuron_run neuron_run_make(const struct neuron *n, const float *const w[]
 /* dL/d(parameter i), packed, from the sums of a shard. */
 void neuron_gradient(const struct neuron_run *r, const double *sums, size_t i, float *dw);
 /* The cell of channel c at pixel (y, x) alone, for monitors: input in, and out u and v, all [T]; u
- * and v may be NULL. Same bits as in the layer. */
-void neuron_cell(const struct neuron_run *r, size_t c, size_t y, size_t x, const float *in,
-                 float *u, float *v);
+ * and v may be NULL. Same bits as in the layer. draws: of its sample. */
+void neuron_cell(const struct neuron_run *r, const struct neuron_draws *draws, size_t c, size_t y,
+                 size_t x, const float *in, float *u, float *v);
 
 #endif

@@ -160,6 +160,21 @@ static double g_super_spike(const double *k, double x)
 }
 #define primitive_super_spike NULL
 
+static double g_multi_level_spike_count(const double *k, double x)
+{
+    return x >= 0.0 && x <= k[0] ? 1.0 : 0.0;
+}
+static double primitive_multi_level_spike_count(const double *k, double x)
+{
+    return fmin(fmax(x, 0.0), k[0]);
+}
+
+static double g_poisson_pass(const double *k, double x) { return g_deterministic_pass(k, x); }
+static double primitive_poisson_pass(const double *k, double x)
+{
+    return primitive_deterministic_pass(k, x);
+}
+
 struct reference_surrogate {
     double (*g)(const double *k, double x), (*primitive)(const double *k, double x);
 };
@@ -168,6 +183,27 @@ static const struct reference_surrogate surrogates[] = {
 #include "common/spec_surrogates.def"
 #undef SURROGATE
 };
+
+static enum spec_firing firing_of(const struct spec_surrogate *s)
+{
+    size_t count;
+    return spec_surrogate_kinds(&count)[s->kind].firing;
+}
+
+bool reference_fires_counts(const struct spec_surrogate *s)
+{
+    return firing_of(s) == SPEC_FIRES_COUNT;
+}
+
+double reference_spikes(const struct spec_surrogate *s, double x, double drawn)
+{
+    switch (firing_of(s)) {
+    case SPEC_FIRES_STEP: return x >= 0.0 ? 1.0 : 0.0;
+    case SPEC_FIRES_COUNT: return rint(fmin(fmax(x, 0.0), s->params[0])); /* ties to even */
+    case SPEC_FIRES_BERNOULLI: return drawn < x ? 1.0 : 0.0;
+    }
+    return 0.0;
+}
 
 double reference_surrogate(const struct spec_surrogate *s, double x)
 {

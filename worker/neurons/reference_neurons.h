@@ -9,6 +9,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* What a spike is a function of: x = h - threshold, or h / threshold of counts. */
+bool reference_fires_counts(const struct spec_surrogate *s);
+/* The spikes of x; drawn: a number in [0, 1) for those that are drawn. */
+double reference_spikes(const struct spec_surrogate *s, double x, double drawn);
 double reference_surrogate(const struct spec_surrogate *s, double x); /* g(x) */
 /* G(x) with G' = g; NaN for surrogates that have none. */
 double reference_primitive(const struct spec_surrogate *s, double x);
@@ -27,7 +31,8 @@ struct reference_neuron {
     size_t channels, pixels; /* of a sample: whose parameters a cell has; scope layer needs none */
     const double *w[REFERENCE_PARAMS_MAX];
     const double *x, *v0, *w0; /* states [n] or NULL */
-    double *s, *u, *v; /* out: spikes, h - threshold (PSN: h), v after the reset */
+    const double *drawn; /* [T][n] in [0, 1): where a surrogate draws its spikes */
+    double *s, *u, *v; /* out: spikes, what the surrogate is taken of (PSN: h), v after the reset */
     double *y;         /* out: the output where that is not s; may be NULL */
     const double *ds, *dv; /* in: dL/d(output), dL/dv; dv may be NULL */
     double *dx, *dv0, *dw0; /* out; of states [n] or NULL */

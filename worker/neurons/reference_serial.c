@@ -165,11 +165,15 @@ static double reset(const struct cell *k, const struct moment *m)
     return (1.0 - m->s) * h + m->s * k->r->spec->v_reset;
 }
 
-static double fire(const struct reference_neuron *r, double u)
+static double fire(const struct cell *k, double u, size_t at)
 {
+    const struct reference_neuron *r = k->r;
     if (r->primitive) return reference_primitive(&r->spec->surrogate, u);
-    return u >= 0.0 ? 1.0 : 0.0;
+    return reference_spikes(&r->spec->surrogate, u, r->drawn != NULL ? r->drawn[at] : 0.0);
 }
+
+/* The surrogate is taken of h - theta, or for counts of h / theta. */
+static bool counts(const struct cell *k) { return reference_fires_counts(&k->r->spec->surrogate); }
 
 static double activation(const struct cell *k, double z, bool derivative)
 {
@@ -204,9 +208,10 @@ static void walk(const struct cell *k, struct moment *history)
         m.c = charge(k, v, w, m.x, t);
         m.h = m.resting ? v : k->kind == KLIF ? fmax(learned(k, 0) * m.c, 0.0) : m.c;
         m.u = m.h - k->theta - (k->kind == ALIF ? param(k, "beta") * w : 0.0);
-        m.s = m.resting || silent(k) ? 0.0 : fire(r, m.u);
+        if (!silent(k) && counts(k)) m.u = m.h / k->theta;
+        m.s = m.resting || silent(k) ? 0.0 : fire(k, m.u, at);
         if (rest > 0) rest--;
-        if (!m.resting && m.u >= 0.0) rest = k->refractory;
+        if (!m.resting && (r->primitive ? m.u >= 0.0 : m.s > 0.0)) rest = k->refractory;
         v = reset(k, &m);
         w = next_w(k, &m);
         r->u[at] = m.u;
@@ -324,7 +329,11 @@ static void step_back(const struct cell *k, const struct moment *m, size_t t, do
         *dw *= 1.0 - 1.0 / param(k, "tau_w");
     }
     if (k->kind == ALIF || k->kind == GATED) ds += *dw;
-    const double du = m->resting ? 0.0 : ds * reference_surrogate(&spec->surrogate, m->u);
+    double du = m->resting ? 0.0 : ds * reference_surrogate(&spec->surrogate, m->u);
+    if (!silent(k) && counts(k)) { /* u = h / theta */
+        du /= k->theta;
+        dtheta += du - du * m->u;
+    }
     dh += du;
     dtheta -= du;
     if (k->kind == GATED) add(k, V_THRESHOLD, 0, dtheta * k->theta * (1.0 - k->theta));

@@ -25,7 +25,8 @@ struct surrogate surrogate_make(const struct spec_surrogate *spec, enum isa isa)
     size_t count;
     const struct spec_surrogate_kind *kinds = spec_surrogate_kinds(&count);
     assert(spec->kind >= 0 && (size_t)spec->kind < count);
-    struct surrogate s = { .gradient = table_of(isa)[spec->kind] };
+    struct surrogate s = { .gradient = table_of(isa)[spec->kind],
+                           .firing = kinds[spec->kind].firing };
     for (size_t i = 0; i < kinds[spec->kind].n_params; i++) s.k[i] = (float)spec->params[i];
     return s;
 }

@@ -9,13 +9,14 @@
 
 #include <stddef.h>
 
-/* g[i] = surrogate derivative at h[i] - v_threshold; n is a multiple of 16, k the row's parameters
- * in float. h and g may be the same memory. */
+/* g[i] = surrogate derivative at x = h[i] - v_threshold; n is a multiple of 16, k the row's
+ * parameters in float. h and g may be the same memory. */
 typedef void surrogate_fn(const float *k, const float *h, float v_threshold, float *g, size_t n);
 
 struct surrogate {
     surrogate_fn *gradient;
     float k[SPEC_SURROGATE_PARAMS_MAX];
+    enum spec_firing firing;
 };
 
 /* The surrogate of a spec for one instruction set. */

@@ -371,12 +371,15 @@ static void compare_primitive(struct golden_case *c, const struct spec_surrogate
     mem_free(values);
 }
 
-/* One step of an IF neuron with threshold 0: s = [x >= 0], dx = dy g(x). */
+/* One step of an IF neuron with threshold 0: s = [x >= 0], dx = dy g(x); of counts, which are of
+ * h / threshold, with threshold 1. */
 void golden_run_surrogate(struct golden_case *c)
 {
     struct spec_layer l = { .type = SPEC_NEURON };
     l.u.neuron.detach_reset = true;
     if (!model_index("IF", &l.u.neuron.model) || !surrogate_spec(c, &l.u.neuron.surrogate)) return;
+    if (reference_fires_counts(&l.u.neuron.surrogate))
+        l.u.neuron.v_threshold = l.u.neuron.soft_reset = 1;
     const struct safetensors_entry *x = golden_tensor(c, "in.x");
     if (x == NULL || golden_data(c, "up.y") == NULL) {
         golden_fail(c, "", "no in.x or up.y");

@@ -30,7 +30,8 @@ static bool add_layer(cJSON *list, const struct trainer *t, size_t i)
     if (ok && net_spike_fed(t->net, i))
         ok = json_add_number(o, "accumulates", mean(t->activity, t->activity->accumulates[i]));
     else if (ok) ok = json_add_int(o, "macs", (int64_t)n.macs);
-    if (ok && spec_layer_neuron(n.spec) != NULL && n.out.kind == TENSOR_BITS)
+    const bool fires = n.out.kind == TENSOR_BITS || n.out.kind == TENSOR_COUNT8;
+    if (ok && spec_layer_neuron(n.spec) != NULL && fires)
         ok = json_add_number(o, "firing_rate", activity_rate(t->activity, t->net, i));
     return ok;
 }

@@ -248,7 +248,8 @@ struct evaluation trainer_evaluate(struct trainer *t, const struct sample_set *s
     for (size_t first = 0; first < set->count; first += size) {
         const size_t n = set->count - first < size ? set->count - first : size;
         batcher_fill(&t->batcher, set, 0, first, n, false, desc, input, t->labels);
-        const struct net_step s = { .step = t->at.step, .samples = n, .lengths = t->lengths };
+        const struct net_step s = { .step = t->at.step, .sample_offset = first, .samples = n,
+                                    .lengths = t->lengths };
         evaluate_batch(t, &s);
         const void *y = net_output(t->net, &yd);
         const struct loss_args a = { .loss = &t->spec->train.loss,

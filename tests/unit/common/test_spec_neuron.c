@@ -82,6 +82,51 @@ Test(spec_neuron, unknown_surrogate_names_every_one, .timeout = 5)
     spec_deinit(&s);
 }
 
+/* Goal: counts and drawn spikes are refused, at their pointer, where more than output and a reset
+ * that fits would see them. */
+Test(spec_neuron, firing_that_a_model_cannot_take_is_refused, .timeout = 5)
+{
+    static const struct {
+        const char *fields, *pointer, *detail; /* pointer NULL: good */
+    } cases[] = {
+        { "\"surrogate\":\"multi_level_spike_count\",\"v_reset\":null", NULL, NULL },
+        { "\"model\":\"plif\",\"v_reset\":null,\"learn_threshold\":true,\"surrogate\":"
+          "{\"type\":\"multi_level_spike_count\",\"D\":255}", NULL, NULL },
+        { "\"model\":\"cuba_lif\",\"surrogate\":\"poisson_pass\"", NULL, NULL },
+        { "\"surrogate\":\"multi_level_spike_count\",\"v_reset\":0.5", "v_reset",
+          "needs a soft reset, null, got 0.5" },
+        { "\"surrogate\":\"multi_level_spike_count\"", "v_reset", "null, got 0" },
+        { "\"model\":\"psn\",\"surrogate\":\"poisson_pass\"", "surrogate",
+          "if, lif, plif, qif, eif and cuba_lif, got 'psn'" },
+        { "\"model\":\"alif\",\"v_reset\":null,\"surrogate\":\"multi_level_spike_count\"",
+          "surrogate", "got 'alif'" },
+        { "\"v_reset\":null,\"surrogate\":{\"type\":\"multi_level_spike_count\",\"D\":256}",
+          "surrogate/D", "256" },
+        { "\"v_reset\":null,\"surrogate\":{\"type\":\"multi_level_spike_count\",\"D\":0}",
+          "surrogate/D", "got 0" },
+        { "\"v_reset\":null,\"surrogate\":{\"type\":\"multi_level_spike_count\",\"D\":1.5}",
+          "surrogate/D", "1.5" },
+        { "\"surrogate\":{\"type\":\"poisson_pass\",\"alpha\":2}", "surrogate/alpha", "" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct spec s = { 0 };
+        char fields[300], pointer[64];
+        (void)snprintf(fields, sizeof fields, ",\"model\":\"lif\",%s", cases[i].fields);
+        const bool model = strstr(cases[i].fields, "model") != NULL;
+        const int rc = parse_neuron(model ? fields + strlen(",\"model\":\"lif\"") : fields, &s);
+        spec_deinit(&s);
+        if (cases[i].pointer == NULL) {
+            cr_expect_eq(rc, 0, "%s: %s", fields, faults.items[0].detail);
+            continue;
+        }
+        (void)snprintf(pointer, sizeof pointer, "/network/layers/0/%s", cases[i].pointer);
+        cr_expect_neq(rc, 0, "%s", fields);
+        cr_expect_str_eq(faults.items[0].pointer, pointer, "%s", fields);
+        cr_expect_not_null(strstr(faults.items[0].detail, cases[i].detail), "%s: %s", fields,
+                           faults.items[0].detail);
+    }
+}
+
 /* Goal: each model takes the shared fields it has and refuses those of others, at their pointer. */
 Test(spec_neuron, foreign_fields_are_refused, .timeout = 5)
 {

@@ -162,7 +162,7 @@ static const cJSON *neuron_schema(const cJSON *schema)
     return NULL;
 }
 
-/* A one-layer spec: a neuron of `model` with one more field. */
+/* A one-layer spec: a neuron of `model` with one more field; counts need the soft reset. */
 static bool neuron_accepts(const char *model, const char *name, const cJSON *value)
 {
     static struct json_faults faults;
@@ -170,7 +170,8 @@ static bool neuron_accepts(const char *model, const char *name, const cJSON *val
     struct err e = { 0 };
     cJSON *json = NULL;
     static const char text[] = "{\"version\":1,\"dataset\":{\"name\":\"x\"},\"monitors\":[],"
-                               "\"network\":{\"layers\":[{\"type\":\"neuron\"}]}}";
+                               "\"network\":{\"neuron\":{\"v_reset\":null},"
+                               "\"layers\":[{\"type\":\"neuron\"}]}}";
     cr_assert_eq(json_parse(text, sizeof text - 1, &json, &e), 0);
     cJSON *layer = cJSON_GetArrayItem(json_get(json_get(json, "network"), "layers"), 0);
     (void)cJSON_AddStringToObject(layer, "model", model);

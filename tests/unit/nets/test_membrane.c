@@ -30,6 +30,49 @@ Test(membrane, recomputed_potentials_equal_a_trace, .timeout = 20)
     net_destroy(n);
 }
 
+/* Goal: so have those of neurons that draw their spikes or fire counts: the same numbers are drawn
+ * again, for every sample. Counts add up to the firing rate's spikes. */
+Test(membrane, drawn_spikes_and_counts_are_seen_again, .timeout = 20)
+{
+    struct spec s = spec_net("\"neuron\":{\"v_threshold\":0.1,\"v_reset\":null},\"layers\":["
+                             "{\"type\":\"conv2d\",\"out_channels\":20,\"kernel_size\":3,"
+                             "\"padding\":1},{\"type\":\"neuron\",\"surrogate\":"
+                             "\"poisson_pass\"},{\"type\":\"conv2d\",\"out_channels\":20,"
+                             "\"kernel_size\":3,\"padding\":1},{\"type\":\"neuron\","
+                             "\"surrogate\":\"multi_level_spike_count\"}]");
+    const struct net_options o = fixture_options(3, 4);
+    const size_t neurons[] = { 0, 17 * 144 + 5 * 12 + 7, 20 * 144 - 1 };
+    for (size_t node = 1; node < 4; node += 2) {
+        struct net *n = spec_net_start(&s, &o);
+        const struct tensor_desc trace = tensor_make(TENSOR_F32, 3, 4, 20, 12, 12), *d;
+        const struct step_probe probe = { .v = { trace, calloc(trace.elements, sizeof(float)) } };
+        const struct net_step step = { .step = 7, .sample_offset = 5, .samples = 3,
+                                       .training = true };
+        net_set_probe(n, node, &probe);
+        fixture_input(n, 0);
+        net_forward(n, &step);
+        for (size_t b = 0; b < 3; b++) {
+            float v[4][3];
+            struct err e = { 0 };
+            cr_assert_eq(net_membrane(n, node, b, neurons, 3, v[0], &e), 0, "%s", e.text);
+            for (size_t t = 0; t < 4; t++)
+                for (size_t i = 0; i < 3; i++)
+                    cr_assert_eq(v[t][i], tensor_get(&trace, probe.v.data, b, t, neurons[i] / 144,
+                                                     neurons[i] % 144 / 12, neurons[i] % 12));
+        }
+        const void *y = net_node_output(n, node, &d);
+        double sum = 0.0;
+        for (size_t i = 0; i < 3 * 4 * 20 * 144; i++)
+            sum += (double)tensor_get(d, y, i / 11520, i / 2880 % 4, i / 144 % 20, i % 144 / 12,
+                                      i % 12);
+        cr_assert_gt(sum, 100.0);
+        cr_assert_eq((double)net_spike_count(n, node), sum);
+        free(probe.v.data);
+        net_destroy(n);
+    }
+    spec_deinit(&s);
+}
+
 /* Goal: what a neuron that never fires puts out are its potentials, bit for bit. */
 Test(membrane, potentials_of_readouts_are_their_outputs, .timeout = 20)
 {

@@ -120,6 +120,8 @@ Test(stream, neurons_carry_what_they_must, .timeout = 60)
         AROUND("\"model\":\"lif\",\"v_init\":0.2,\"refractory_steps\":2"),
         AROUND("\"model\":\"plif\",\"scope\":\"neuron\",\"learn_threshold\":true"),
         AROUND("\"model\":\"qif\",\"refractory_steps\":1"),
+        AROUND("\"surrogate\":\"multi_level_spike_count\",\"v_reset\":null"),
+        AROUND("\"surrogate\":\"poisson_pass\",\"refractory_steps\":1"),
         AROUND("\"model\":\"eif\""),
         AROUND("\"model\":\"izhikevich\",\"a\":0.3,\"b\":0.2,\"refractory_steps\":1"),
         AROUND("\"model\":\"klif\",\"scale_reset\":true"),

@@ -442,7 +442,7 @@ Test(neuron, cell_has_the_bits_of_the_layer, .timeout = 10)
     const struct neuron_run r = neuron_run_make(&k->n, w, (float *)(void *)k->kc.scratch);
     float x[6], u[6], v[6];
     for (size_t t = 0; t < 6; t++) x[t] = tensor_get(&k->io.x.desc, k->io.x.data, 2, t, 17, 1, 2);
-    neuron_cell(&r, 17, 1, 2, x, u, v);
+    neuron_cell(&r, &(struct neuron_draws){ 0 }, 17, 1, 2, x, u, v);
     for (size_t t = 0; t < 6; t++) {
         cr_assert_eq(u[t], tensor_get(&k->io.u.desc, k->io.u.data, 2, t, 17, 1, 2));
         cr_assert_eq(v[t], tensor_get(&k->io.v.desc, k->io.v.data, 2, t, 17, 1, 2));

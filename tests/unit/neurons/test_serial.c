@@ -362,7 +362,7 @@ static void check_cell(int model)
         float x[6], u[6], traced[6];
         for (size_t t = 0; t < 6; t++)
             x[t] = tensor_get(&k->io.x.desc, k->io.x.data, 2, t, 17, 1, 2);
-        neuron_cell(&r, 17, 1, 2, x, u, traced);
+        neuron_cell(&r, &(struct neuron_draws){ 0 }, 17, 1, 2, x, u, traced);
         for (size_t t = 0; t < 6; t++) {
             cr_assert_eq(u[t], tensor_get(&k->io.u.desc, k->io.u.data, 2, t, 17, 1, 2));
             cr_assert_eq(traced[t], tensor_get(&k->io.v.desc, k->io.v.data, 2, t, 17, 1, 2));
@@ -397,6 +397,28 @@ static void check_padding(int model)
 
 /* Goal: nothing that padding channels hold reaches an output, a gradient or a sum. */
 Test(serial, padding_channels_reach_nothing, .timeout = 30) { each_model(check_padding); }
+
+/* Goal: counts leave 0 in the bytes of padding channels, whatever was there: sums go over them. */
+Test(serial, padding_of_counts_is_cleared, .timeout = 10)
+{
+    size_t count, kind = 0;
+    const struct spec_surrogate_kind *kinds = spec_surrogate_kinds(&count);
+    while (kinds[kind].firing != SPEC_FIRES_COUNT) kind++;
+    const struct spec_neuron spec = { .v_threshold = 0.3, .soft_reset = true, /* IF */
+                                      .surrogate = { (int)kind, { 4.0 } } };
+    struct world *k = world_make(spec, 4, 20, false, 1, best_isa());
+    struct neuron_io io = k->io;
+    io.v0.data = NULL;
+    io.spikes = view(TENSOR_COUNT8, 4, 20);
+    uint8_t *counts = io.spikes.data;
+    memset(counts, 0xff, io.spikes.desc.elements);
+    neuron_forward(&k->kc, &k->n, &io);
+    for (size_t i = 0; i < io.spikes.desc.elements; i++)
+        cr_assert_leq(counts[i], i % 64 < 20 ? 4 : 0, "byte %zu", i);
+    cr_assert_gt(tensor_count(&io.spikes.desc, counts, 0, SAMPLES), 0);
+    mem_free(counts);
+    world_free(k);
+}
 
 /* Goal: a refractory cell keeps its potential for exactly the steps asked for. */
 Test(serial, refractory_cells_rest, .timeout = 10)
