@@ -11,7 +11,7 @@ trap 'kill "${daemon:-0}" 2>/dev/null; rm -rf "$folder"' EXIT
 
 row() { printf '| %s | %s | %s | %s | %s |\n' "$(date -u +%F)" "$(git describe --always --dirty 2>/dev/null)" "$(machine)" "$1" "$2"; }
 fault() { failed=$((failed + 1)); row "$1" "**failed**: $2"; }
-machine() { printf '%s, %s cores' "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)"; }
+machine() { printf '%s with %s, %s cores' "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(build/spiked-worker isas | tail -n 1)" "$(nproc)"; }
 
 # A sign error in each family of kernels (tests/mutations.txt) must be seen.
 mutations() {
