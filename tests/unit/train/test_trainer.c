@@ -157,19 +157,19 @@ Test(trainer, bits_depend_on_the_result_fields_only, .timeout = 60)
     mem_free(one.weights);
 }
 
-/* Goal: a training cut at any step and taken up again ends with the same bits, for every
- * optimiser. */
-Test(trainer, a_resumed_training_has_the_same_bits, .timeout = 60)
+/* Goal: a training cut at any step and taken up again ends with the same bits; with the first
+ * optimiser at every kind of place, with the others inside an epoch and at its end. */
+Test(trainer, a_resumed_training_has_the_same_bits, .timeout = 120)
 {
     static const char *const optimizers[] = {
         ADAM, "\"type\": \"sgd\", \"lr\": 0.05, \"momentum\": 0.9",
         "\"type\": \"adamw\", \"amsgrad\": true",
         "\"type\": \"rmsprop\", \"momentum\": 0.9, \"centered\": true"
     };
-    static const uint64_t cuts[] = { 1, 5, 11, 12, 13, 23 }; /* 12 steps an epoch */
+    static const uint64_t cuts[] = { 5, 12, 1, 11, 13, 23 }; /* 12 steps an epoch */
     for (int k = 0; k < 4; k++) {
         const struct outcome whole = train("", optimizers[k], 1, NULL, 0);
-        for (size_t i = 0; i < sizeof cuts / sizeof cuts[0]; i++) {
+        for (size_t i = 0; i < (k == 0 ? sizeof cuts / sizeof cuts[0] : 2); i++) {
             char dir[] = "/tmp/spiked-resume-XXXXXX";
             cr_assert(mkdtemp(dir) != NULL);
             struct outcome part = train("", optimizers[k], 2, dir, cuts[i]);
