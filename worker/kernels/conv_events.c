@@ -6,6 +6,7 @@
  * a list, in canonical order. */
 #include "worker/kernels/conv_events.h"
 
+#include "worker/kernels/conv_job.h"
 #include "worker/kernels/kernels_table.h"
 #include "worker/kernels/order.h"
 
@@ -20,20 +21,7 @@ bool conv_events_forward_fit(const struct conv_shape *cs)
     return cs->dil_w == 1 || cs->s <= TAPS_MAX;
 }
 
-static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
-static size_t least(size_t a, size_t b) { return a < b ? a : b; }
-
 /* ---- a band of rows -------------------------------------------------------------------------- */
-struct forward {
-    const struct kernel_ctx *kc;
-    const struct conv_shape *cs;
-    const struct tensor_desc *xd, *yd;
-    const void *x;
-    const float *w, *bias;
-    float *y;
-    size_t t_begin, t_count, band; /* band: output rows of an item */
-};
-
 /* Columns of the padded input that any tap reads. */
 static size_t columns_of(const struct conv_shape *cs)
 {
@@ -76,7 +64,7 @@ static size_t begin_at(const struct band *l, const struct conv_shape *cs, size_t
     return (row * blocks_of(cs) + block) * (l->columns + 1);
 }
 
-static struct band band_of(const struct forward *f, size_t oy, size_t rows, unsigned char *at)
+static struct band band_of(const struct conv_job *f, size_t oy, size_t rows, unsigned char *at)
 {
     const struct conv_shape *cs = f->cs;
     const size_t read = reach(cs, f->band), events = read * cs->w * f->xd->c_stored + 16;
@@ -102,20 +90,21 @@ static size_t forward_scratch(const struct conv_shape *cs, const struct tensor_d
 }
 
 /* Which of 64 channels of a pixel are events. */
-static uint64_t pixel_mask(const struct forward *f, size_t at, size_t block)
+static uint64_t pixel_mask(const struct conv_job *f, size_t at, size_t block)
 {
     if (f->xd->kind == TENSOR_BITS) return ((const uint64_t *)f->x)[at + block];
     return f->kc->k->counts_mask((const uint8_t *)f->x + at + block * ORDER_BLOCK);
 }
 
-static void note_values(const struct forward *f, size_t at, size_t block, uint64_t mask, float *out)
+static void note_values(const struct conv_job *f, size_t at, size_t block, uint64_t mask,
+                        float *out)
 {
     const uint8_t *x = (const uint8_t *)f->x + at + block * ORDER_BLOCK;
     for (; mask != 0; mask &= mask - 1) *out++ = (float)x[__builtin_ctzll(mask)];
 }
 
 /* Events of one row (of the padded input) and block, from entry n on; the new n. */
-static uint32_t list_row(const struct forward *f, const struct band *l, size_t image, size_t row,
+static uint32_t list_row(const struct conv_job *f, const struct band *l, size_t image, size_t row,
                          size_t block, uint32_t n)
 {
     const struct conv_shape *cs = f->cs;
@@ -135,7 +124,7 @@ static uint32_t list_row(const struct forward *f, const struct band *l, size_t i
     return n;
 }
 
-static void list_band(const struct forward *f, const struct band *l, size_t image)
+static void list_band(const struct conv_job *f, const struct band *l, size_t image)
 {
     uint32_t n = 0;
     for (size_t row = 0; row < l->rows; row++)
@@ -145,7 +134,7 @@ static void list_band(const struct forward *f, const struct band *l, size_t imag
 
 /* ---- chains ---------------------------------------------------------------------------------- */
 /* Lists that one row of taps of one block adds to output row oy; how many. */
-static size_t tap_lists(const struct forward *f, const struct band *l, size_t oy, size_t block,
+static size_t tap_lists(const struct conv_job *f, const struct band *l, size_t oy, size_t block,
                         size_t r, const float *w, struct event_list *out)
 {
     const struct conv_shape *cs = f->cs;
@@ -167,7 +156,7 @@ static size_t tap_lists(const struct forward *f, const struct band *l, size_t oy
 /* All chains of the band for one panel, whose weights are at w. The weights of a row of taps of a
  * block, 24 KiB for 3 x 3, stay in the first cache while the band's pixels take turns; the chains
  * wait in scratch. */
-static void chain_band(const struct forward *f, const struct band *l, size_t oy, size_t rows,
+static void chain_band(const struct conv_job *f, const struct band *l, size_t oy, size_t rows,
                        const float *w)
 {
     const struct conv_shape *cs = f->cs;
@@ -182,7 +171,7 @@ static void chain_band(const struct forward *f, const struct band *l, size_t oy,
             }
 }
 
-static void store_band(const struct forward *f, const struct band *l, size_t image, size_t oy,
+static void store_band(const struct conv_job *f, const struct band *l, size_t image, size_t oy,
                        size_t rows, size_t k)
 {
     const struct tensor_desc *d = f->yd;
@@ -196,7 +185,7 @@ static void store_band(const struct forward *f, const struct band *l, size_t ima
 
 static void forward_item(void *ctx, size_t item, size_t thread)
 {
-    const struct forward *f = ctx;
+    const struct conv_job *f = ctx;
     const struct conv_shape *cs = f->cs;
     const size_t bands = ceil_div(cs->oh, f->band), image = item / bands;
     const size_t b = image / f->t_count, t = f->t_begin + image % f->t_count;
@@ -213,8 +202,8 @@ void conv_events_forward(const struct kernel_ctx *kc, const struct conv_shape *c
                          const struct tensor_desc *xd, const void *x, const float *w,
                          const float *bias, const struct tensor_desc *yd, float *y, struct span t)
 {
-    struct forward f = { kc, cs, xd, yd, x, w, bias, y, t.begin, t.end - t.begin,
-                         band_rows(cs, xd) };
+    struct conv_job f = { kc, cs, xd, yd, x, w, bias, y, t.begin, t.end - t.begin,
+                          band_rows(cs, xd) };
     assert(kc->scratch_per_thread >= conv_events_scratch(cs, xd));
     threads_run(kc->threads, xd->b * f.t_count * ceil_div(cs->oh, f.band), forward_item, &f);
 }

@@ -7,6 +7,7 @@
  * meets an event, which ones its row and column say: events of one class share their taps. */
 #include "worker/kernels/conv_events.h"
 
+#include "worker/kernels/conv_job.h"
 #include "worker/kernels/kernels_table.h"
 #include "worker/kernels/order.h"
 
@@ -18,9 +19,6 @@
 #define HELD_MAX 256
 #define CLASSES_MAX 4
 #define TAPS_MAX 16 /* of a class */
-
-static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
-static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
 /* Taps that meet an event of a class: where the gradient lies from it, and where the sum. */
 struct class {

@@ -3,6 +3,7 @@
  * Grouped convolutions are in conv_groups.c. */
 #include "worker/kernels/conv_events.h"
 #include "worker/kernels/conv_groups.h"
+#include "worker/kernels/conv_job.h"
 #include "worker/kernels/conv_winograd.h"
 #include "worker/kernels/kernel_trace.h"
 #include "worker/kernels/kernels_table.h"
@@ -13,9 +14,6 @@
 
 #define STRETCHES_MAX 64           /* of one gather call */
 #define EXPAND_BYTES (320 * 1024)  /* of thread scratch, for spikes as floats */
-
-static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
-static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
 /* ---- a tile of pixels ------------------------------------------------------------------------ */
 static const float zeros[ORDER_BLOCK];
@@ -49,16 +47,6 @@ static struct gather_stretch *tile_stretch(struct tile *t)
 }
 
 /* ---- forward --------------------------------------------------------------------------------- */
-struct forward {
-    const struct kernel_ctx *kc;
-    const struct conv_shape *cs;
-    const struct tensor_desc *xd, *yd;
-    const void *x;
-    const float *w, *bias;
-    float *y;
-    size_t t_begin, t_count, band; /* band: output rows of an item */
-};
-
 /* Input of one band as floats: element (row, column, channel) at data + row*row_ + col*pixel +
 
  * c. */
@@ -68,7 +56,7 @@ struct plane {
     size_t first_row; /* input row that data begins with */
 };
 
-static struct plane band_input(const struct forward *f, size_t image_at, size_t oy, size_t rows,
+static struct plane band_input(const struct conv_job *f, size_t image_at, size_t oy, size_t rows,
                                float *scratch)
 {
     const struct tensor_desc *d = f->xd;
@@ -99,7 +87,7 @@ static bool tap_at(const struct conv_shape *cs, size_t oy, size_t ox, size_t r, 
 }
 
 /* Collects the stretches of pixels [first, first + t->rows) of a band. */
-static void forward_tile(const struct forward *f, const struct plane *in, size_t oy0, size_t first,
+static void forward_tile(const struct conv_job *f, const struct plane *in, size_t oy0, size_t first,
                          const float *panel, struct tile *t)
 {
     const struct conv_shape *cs = f->cs;
@@ -126,7 +114,7 @@ static void forward_tile(const struct forward *f, const struct plane *in, size_t
     tile_flush(t);
 }
 
-static void forward_store(const struct forward *f, size_t image_at, size_t oy0, size_t first,
+static void forward_store(const struct conv_job *f, size_t image_at, size_t oy0, size_t first,
                           size_t k0, const struct tile *t)
 {
     const struct tensor_desc *d = f->yd;
@@ -143,7 +131,7 @@ static void forward_store(const struct forward *f, size_t image_at, size_t oy0, 
 
 static void forward_item(void *ctx, size_t item, size_t thread)
 {
-    const struct forward *f = ctx;
+    const struct conv_job *f = ctx;
     const struct conv_shape *cs = f->cs;
     const size_t bands = ceil_div(cs->oh, f->band), image = item / bands;
     const size_t b = image / f->t_count, t = f->t_begin + image % f->t_count;
@@ -251,8 +239,8 @@ void conv_forward(const struct kernel_ctx *kc, const struct conv_shape *cs,
         return;
     }
     kernel_note_form(kc, KERNEL_conv_forward_floats, xd);
-    struct forward f = { kc, cs, xd, yd, x, w, bias, y, steps.begin, steps.end - steps.begin,
-                         band_rows(cs, xd) };
+    struct conv_job f = { kc, cs, xd, yd, x, w, bias, y, steps.begin, steps.end - steps.begin,
+                          band_rows(cs, xd) };
     assert(kc->scratch_per_thread >= conv_thread_scratch(cs, xd, kc->path));
     threads_run(kc->threads, xd->b * f.t_count * ceil_div(cs->oh, f.band), forward_item, &f);
 }

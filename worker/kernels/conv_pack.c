@@ -1,13 +1,11 @@
 /* conv_pack: the order in which a convolution's weights lie, forward and for backward-data, so that
  * the loops of conv_kernel.c and conv_events.c read them from front to back. */
+#include "worker/kernels/conv_job.h"
 #include "worker/kernels/conv_winograd.h"
 #include "worker/kernels/kernels_table.h"
 #include "worker/kernels/order.h"
 
 #include <string.h>
-
-static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
-static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
 /* groups == 1: [panel of K][block of C][r][s][c][PANEL]; else PyTorch's [K][C/groups][r][s]. */
 static size_t packed_at(const struct conv_shape *cs, size_t k, size_t c, size_t r, size_t s)

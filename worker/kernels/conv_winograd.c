@@ -5,6 +5,7 @@
  * 32 channels of the data at a time: 36 products M = V U by the tiles of isa_gemm.c, and back. */
 #include "worker/kernels/conv_winograd.h"
 
+#include "worker/kernels/conv_job.h"
 #include "worker/kernels/kernels_table.h"
 
 #include <assert.h>
@@ -13,9 +14,6 @@
 #define POINTS 36
 #define TILES 42 /* whole register tiles of every instruction set: 14 and 6 rows */
 #define SIDE 4   /* pixels of a tile's side that come out */
-
-static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
-static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
 /* ---- what is done so ------------------------------------------------------------------------- */
 static bool fits(const struct conv_shape *cs)
