@@ -5,6 +5,7 @@
 #include "worker/kernels/conv_groups.h"
 #include "worker/kernels/conv_job.h"
 #include "worker/kernels/conv_winograd.h"
+#include "worker/kernels/density.h"
 #include "worker/kernels/kernel_trace.h"
 #include "worker/kernels/kernels_table.h"
 #include "worker/kernels/order.h"
@@ -178,43 +179,6 @@ size_t conv_thread_scratch(const struct conv_shape *cs, const struct tensor_desc
 #define FORWARD_DENSITY 0.65
 #define WEIGHTS_DENSITY 0.6
 
-struct counting {
-    const struct kernels *k;
-    const struct tensor_desc *d;
-    const void *x;
-    struct span b, t;
-    _Atomic uint64_t events;
-};
-
-/* Inputs of one sample that are not zero. Sums of whole numbers need no order. */
-static void count_sample(void *ctx, size_t item, size_t thread)
-{
-    (void)thread;
-    struct counting *j = ctx;
-    const size_t n = j->d->h * j->d->row;
-    uint64_t events = 0;
-    for (size_t t = j->t.begin; t < j->t.end; t++) {
-        const size_t at = (j->b.begin + item) * j->d->sample + t * j->d->time;
-        events += j->d->kind == TENSOR_BITS ? j->k->count_bits((const uint64_t *)j->x + at, n)
-                                            : j->k->count_counts((const uint8_t *)j->x + at, n);
-    }
-    j->events += events;
-}
-
-/* Whether this call is done by events: the path says so, or fewer than `limit` of the inputs are
- * not zero. Both forms give the same bits. */
-static bool by_events(const struct kernel_ctx *kc, const struct tensor_desc *d, const void *x,
-                      struct span b, struct span t, double limit)
-{
-    if (d->kind != TENSOR_BITS && d->kind != TENSOR_COUNT8) return false;
-    if (kc->path == KERNEL_PATH_EVENT || kc->path == KERNEL_PATH_DENSE)
-        return kc->path == KERNEL_PATH_EVENT;
-    struct counting j = { .k = kc->k, .d = d, .x = x, .b = b, .t = t };
-    threads_run(kc->threads, b.end - b.begin, count_sample, &j);
-    const size_t all = (b.end - b.begin) * (t.end - t.begin) * d->h * d->w * d->c;
-    return (double)j.events < limit * (double)all;
-}
-
 /* Steps of a tensor that a call on span t works on: one for REPEAT, only with the first call. */
 static struct span stored_steps(const struct tensor_desc *d, struct span t)
 {
@@ -232,7 +196,7 @@ void conv_forward(const struct kernel_ctx *kc, const struct conv_shape *cs,
     }
     const struct span steps = stored_steps(xd, t);
     if (conv_events_forward_fit(cs) &&
-        by_events(kc, xd, x, (struct span){ 0, xd->b }, steps, FORWARD_DENSITY)) {
+        density_events(kc, xd, x, (struct span){ 0, xd->b }, steps, FORWARD_DENSITY)) {
         kernel_note(kc, xd->kind == TENSOR_BITS ? KERNEL_conv_forward_events_bits
                                                 : KERNEL_conv_forward_events_counts);
         conv_events_forward(kc, cs, xd, x, w, bias, yd, y, steps);
@@ -438,7 +402,7 @@ void conv_backward_weights(const struct kernel_ctx *kc, const struct conv_shape 
         return;
     }
     if (conv_events_weights_fit(cs) &&
-        by_events(kc, xd, x, b, (struct span){ 0, xd->t_stored }, WEIGHTS_DENSITY)) {
+        density_events(kc, xd, x, b, (struct span){ 0, xd->t_stored }, WEIGHTS_DENSITY)) {
         kernel_note(kc, xd->kind == TENSOR_BITS ? KERNEL_conv_backward_weights_events_bits
                                                 : KERNEL_conv_backward_weights_events_counts);
         conv_events_backward_weights(kc, cs, xd, x, dyd, dy, b, dw);

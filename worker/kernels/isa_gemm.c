@@ -1,5 +1,5 @@
 /* isa_gemm: register tiles of every product: convolution forward and backward-data (gather),
- * weight gradients (outer), linear layers (rows of events). Compiled once per instruction set.
+ * weight gradients (outer). Linear layers use both. Compiled once per instruction set.
  *
  * Vectors run across output channels; each output is one fma chain in the order the caller gives,
  * so tile sizes, which differ between instruction sets, cannot change a bit. */
@@ -132,33 +132,5 @@ void LOOP(outer)(size_t m, size_t width, const struct outer_run *run, float *acc
         const size_t some = m - first < OUTER_TILE_ROWS ? m - first : OUTER_TILE_ROWS;
         for (size_t from = 0; from < width; from += 2 * VEC)
             outer_some(some, run, first, from, acc, width - from < 2 * VEC ? 1 : 2);
-    }
-}
-
-/* ---- linear ---------------------------------------------------------------------------------- */
-#define TILE_VECS (LINEAR_TILE / VEC)
-
-void LOOP(linear_row)(const struct linear_event *ev, size_t n, const float *w, float *acc)
-{
-    vec sum[TILE_VECS];
-    for (size_t v = 0; v < TILE_VECS; v++) sum[v] = vec_load(acc + v * VEC);
-    for (size_t i = 0; i < n; i++) {
-        const float *row = w + (size_t)ev[i].index * LINEAR_TILE;
-        const vec x = vec_set(ev[i].value);
-        for (size_t v = 0; v < TILE_VECS; v++)
-            sum[v] = vec_fma(x, vec_load(row + v * VEC), sum[v]);
-    }
-    for (size_t v = 0; v < TILE_VECS; v++) vec_store(acc + v * VEC, sum[v]);
-}
-
-void LOOP(linear_scatter)(const struct linear_event *ev, size_t n, const float *dy, float *dw)
-{
-    vec g[TILE_VECS];
-    for (size_t v = 0; v < TILE_VECS; v++) g[v] = vec_load(dy + v * VEC);
-    for (size_t i = 0; i < n; i++) {
-        float *row = dw + (size_t)ev[i].index * LINEAR_TILE;
-        const vec x = vec_set(ev[i].value);
-        for (size_t v = 0; v < TILE_VECS; v++)
-            vec_store(row + v * VEC, vec_fma(x, g[v], vec_load(row + v * VEC)));
     }
 }

@@ -1,6 +1,7 @@
 /* isa_table: element-wise inner loops and the table of one instruction set. Compiled once per
  * instruction set. n is a multiple of 16 unless said otherwise. */
 #include "worker/kernels/isa_loops.h"
+#include "worker/kernels/isa_register.h"
 
 static void store_scaled(float *y, const float *acc, float scale, const float *bias, size_t n)
 {
@@ -171,10 +172,13 @@ static double sum_squares(const float *x, size_t n, bool *finite)
 }
 
 const struct kernels ISA_SYMBOL(kernels) = {
+    .gather_rows = GATHER_ROWS_MAX / TILE_ROWS * TILE_ROWS,
     .gather = LOOP(gather),
+    .turn_panel = LOOP(turn_panel),
     .outer = LOOP(outer),
-    .linear_row = LOOP(linear_row),
-    .linear_scatter = LOOP(linear_scatter),
+    .linear_rows = LOOP(linear_rows),
+    .list_events = LOOP(list_events),
+    .turn_masks = LOOP(turn_masks),
     .winograd_in = LOOP(winograd_in),
     .winograd_out = LOOP(winograd_out),
     .gather_events = LOOP(gather_events),

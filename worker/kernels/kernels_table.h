@@ -9,6 +9,7 @@
 #define PANEL 32           /* output channels of a tile */
 #define OUTER_ROWS_MAX 8   /* input channels of a weight-gradient tile */
 #define LINEAR_TILE 64     /* output features of a linear tile */
+#define LINEAR_LIST_SPARE 16
 
 /* One stretch of a reduction: `count` inputs for every row of the tile against count x PANEL
  * weights. a[m] points to `count` consecutive inputs of row m. */
@@ -16,11 +17,6 @@ struct gather_stretch {
     const float *b;
     size_t count;
     const float *a[GATHER_ROWS_MAX];
-};
-/* Event of a linear layer: input index within the block, and its value. */
-struct linear_event {
-    uint32_t index;
-    float value;
 };
 /* Events of one input row and channel block, as a row of output pixels sees them through one row of
  * taps (one tap when taps are dilated). Columns count the padding. */
@@ -47,15 +43,22 @@ struct outer_run {
 };
 
 struct kernels {
+    size_t gather_rows; /* whole register tiles: what gather is fastest with */
     /* acc[m][PANEL] = fma chain over all stretches, in order, from acc. rows <= GATHER_ROWS_MAX. */
     void (*gather)(size_t rows, size_t n, const struct gather_stretch *s, float *acc);
+    /* to[i][PANEL] = from[j * row + i] for i < n, j < PANEL. */
+    void (*turn_panel)(const float *from, size_t row, size_t n, float *to);
     /* acc[m][PANEL] += a[pixel][m] * b[pixel][0..width), over rows, then pixels. m < rows8 <= 8,
      * width 16 or 32. */
     void (*outer)(size_t m, size_t width, const struct outer_run *run, float *acc);
-    /* acc[LINEAR_TILE] = fma chain over events of value * w[index][LINEAR_TILE]. */
-    void (*linear_row)(const struct linear_event *ev, size_t n, const float *w, float *acc);
-    /* dw[index][LINEAR_TILE] += value * dy[LINEAR_TILE], for every event. */
-    void (*linear_scatter)(const struct linear_event *ev, size_t n, const float *dy, float *dw);
+    /* acc[m][LINEAR_TILE] += value * w[index][LINEAR_TILE], over the events [begin[m], begin[m + 1])
+     * of every row m. value NULL: all 1. */
+    void (*linear_rows)(size_t rows, const uint32_t *begin, const uint16_t *index,
+                        const float *value, const float *w, float *acc);
+    /* Numbers of the set bits of n words, ascending; how many. May write LINEAR_LIST_SPARE more. */
+    size_t (*list_events)(const uint64_t *mask, size_t n, uint16_t *out);
+    /* Bit j of word i <-> bit i of word j. */
+    void (*turn_masks)(uint64_t mask[64]);
     /* Winograd, PANEL channels: v[36 at `stride`] of 6 rows (NULL: zeros) of `columns` <= 6 pixels
      * of `width` channels (all others zero); y[4 x 4][PANEL] of m[36 at `stride`]. */
     void (*winograd_in)(const float *const rows[6], size_t columns, size_t width, size_t pixel,

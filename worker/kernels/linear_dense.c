@@ -1,0 +1,149 @@
+/* linear_dense: products of linear layers by the register tiles of isa_gemm.c: forward and
+ * backward-data (gather), gradients of weights (outer). Called by linear_kernel.c.
+ *
+ * An item is a group of rows times LINEAR_TILE columns. The weights of DEPTH inputs, turned into
+ * panels, stay in the second cache while all rows of the group pass; a tile of rows stays in the
+ * first one for both panels. Chains wait in scratch from one depth to the next. */
+#include "worker/kernels/linear_job.h"
+
+#include <assert.h>
+
+#define DEPTH 256
+#define PANELS (LINEAR_TILE / PANEL)
+#define ROWS_MAX 1008 /* whole register tiles of every instruction set */
+#define IMAGES 128    /* of a lot of a weight gradient: gradients and inputs 32 KiB each */
+#define INPUTS 64
+
+/* ---- forward, backward-data ------------------------------------------------------------------ */
+/* Scratch of a thread. */
+struct product_scratch {
+    float w[PANELS][DEPTH * PANEL];
+    float x[GATHER_ROWS_MAX * DEPTH];
+    float acc[PANELS][ROWS_MAX * PANEL];
+};
+_Static_assert(sizeof(struct product_scratch) <= KERNEL_SCRATCH_BYTES, "scratch of a thread");
+
+/* Weights of inputs [first, first + n) and a panel's columns; columns that are not there: 0. */
+static void load_panel(const struct linear_job *j, size_t at, size_t width, size_t first, size_t n,
+                       float *panel)
+{
+    if (width == PANEL && j->transposed) {
+        j->kc->k->turn_panel(j->w + at + first, j->w_stride, n, panel);
+        return;
+    }
+    for (size_t i = 0; i < n; i++, panel += PANEL) {
+        if (j->transposed)
+            for (size_t c = 0; c < width; c++) panel[c] = j->w[at + c * j->w_stride + first + i];
+        else memcpy(panel, j->w + at + (first + i) * j->w_stride, width * sizeof panel[0]);
+        memset(panel + width, 0, (PANEL - width) * sizeof panel[0]);
+    }
+}
+
+static void load_panels(const struct linear_job *j, const struct linear_piece *p, size_t first,
+                        size_t n, struct product_scratch *s)
+{
+    for (size_t c = 0; c < p->width; c += PANEL)
+        load_panel(j, p->w + (j->transposed ? c * j->w_stride : c), least(p->width - c, PANEL),
+                   first, n, s->w[c / PANEL]);
+}
+
+/* Adds n inputs from `first` on to the chains of `rows` rows: those of the group from `from` on. */
+static void add_rows(const struct linear_job *j, size_t group, size_t from, size_t rows,
+                     size_t first, size_t n, size_t width, struct product_scratch *s)
+{
+    struct gather_stretch g = { .count = n };
+    for (size_t m = 0; m < rows; m++) {
+        const size_t row = group + from + m;
+        const size_t at = linear_image_at(j->xd, row / j->t_count,
+                                          j->t_begin + row % j->t_count);
+        /* Whole words: what lies behind the last input is not read. */
+        g.a[m] = linear_floats(j, at, first, ceil_div(n, 64) * 64, s->x + m * DEPTH);
+    }
+    for (size_t c = 0; c < width; c += PANEL) {
+        g.b = s->w[c / PANEL];
+        j->kc->k->gather(rows, 1, &g, s->acc[c / PANEL] + from * PANEL);
+    }
+}
+
+static void product_item(void *ctx, size_t item, size_t thread)
+{
+    const struct linear_job *j = ctx;
+    struct product_scratch *s = (void *)(j->kc->scratch + thread * j->kc->scratch_per_thread);
+    const struct linear_piece p = linear_piece_of(j, item / j->groups);
+    const size_t group = item % j->groups * j->rows, lot = j->kc->k->gather_rows;
+    const size_t rows = least(j->xd->b * j->t_count - group, j->rows);
+    for (size_t c = 0; c < p.width; c += PANEL)
+        memset(s->acc[c / PANEL], 0, rows * PANEL * sizeof(float));
+    for (size_t first = 0; first < j->inputs; first += DEPTH) {
+        const size_t n = least(j->inputs - first, DEPTH);
+        load_panels(j, &p, first, n, s);
+        for (size_t m = 0; m < rows; m += lot)
+            add_rows(j, group, m, least(rows - m, lot), first, n, p.width, s);
+    }
+    for (size_t c = 0; c < p.width; c += PANEL)
+        for (size_t m = 0; m < rows; m++)
+            linear_store(j, group + m, p.y + c, least(p.width - c, PANEL),
+                         s->acc[c / PANEL] + m * PANEL);
+}
+
+void linear_dense_product(struct linear_job *j)
+{
+    linear_cut(j, j->xd->b * j->t_count, ROWS_MAX, j->kc->k->gather_rows);
+    threads_run(j->kc->threads, j->columns * j->groups, product_item, j);
+}
+
+/* ---- backward-weights ------------------------------------------------------------------------ */
+/* A row is an input here, and the reduction runs over images. */
+struct weights_scratch {
+    float dy[PANELS][IMAGES * PANEL];
+    float x[IMAGES * INPUTS];
+    float acc[PANELS][INPUTS * PANEL];
+};
+_Static_assert(sizeof(struct weights_scratch) <= KERNEL_SCRATCH_BYTES, "scratch of a thread");
+
+/* Inputs [input, input + INPUTS) and columns [k, k + width) of n images from `first` on. */
+static void load_images(const struct linear_job *j, size_t first, size_t n, size_t input, size_t k,
+                        size_t width, struct weights_scratch *s)
+{
+    const size_t steps = j->xd->t_stored, inputs = least(j->inputs - input, INPUTS);
+    for (size_t i = 0; i < n; i++) {
+        const size_t b = j->b.begin + (first + i) / steps, t = (first + i) % steps;
+        float *x = s->x + i * INPUTS;
+        const float *from = linear_floats(j, linear_image_at(j->xd, b, t), input, inputs, x);
+        if (from != x) memcpy(x, from, inputs * sizeof x[0]);
+        const float *dy = j->dy + linear_image_at(j->yd, b, t) + k;
+        for (size_t c = 0; c < width; c += PANEL)
+            memcpy(s->dy[c / PANEL] + i * PANEL, dy + c, least(width - c, PANEL) * sizeof dy[0]);
+    }
+}
+
+static void weights_item(void *ctx, size_t item, size_t thread)
+{
+    const struct linear_job *j = ctx;
+    struct weights_scratch *s = (void *)(j->kc->scratch + thread * j->kc->scratch_per_thread);
+    const size_t k = item % j->columns * LINEAR_TILE, width = least(j->w_stride - k, LINEAR_TILE);
+    const size_t input = item / j->columns * INPUTS, inputs = least(j->inputs - input, INPUTS);
+    const size_t images = (j->b.end - j->b.begin) * j->xd->t_stored;
+    memset(s->acc, 0, sizeof s->acc);
+    for (size_t first = 0; first < images; first += IMAGES) {
+        const size_t n = least(images - first, IMAGES);
+        load_images(j, first, n, input, k, width, s);
+        for (size_t c = 0; c < width; c += PANEL)
+            for (size_t i = 0; i < inputs; i += OUTER_ROWS_MAX) {
+                const struct outer_run run = { .a = s->x + i, .b = s->dy[c / PANEL], .rows = 1,
+                                               .pixels = n, .a_pixel = INPUTS, .b_pixel = PANEL };
+                j->kc->k->outer(least(inputs - i, OUTER_ROWS_MAX), PANEL, &run,
+                                s->acc[c / PANEL] + i * PANEL);
+            }
+    }
+    for (size_t c = 0; c < width; c += PANEL)
+        for (size_t i = 0; i < inputs; i++)
+            j->kc->k->floats_scale(s->acc[c / PANEL] + i * PANEL,
+                                   j->y + (input + i) * j->w_stride + k + c,
+                                   least(width - c, PANEL), j->xd->scale);
+}
+
+void linear_dense_weights(struct linear_job *j)
+{
+    threads_run(j->kc->threads, ceil_div(j->inputs, INPUTS) * j->columns, weights_item, j);
+}

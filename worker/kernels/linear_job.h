@@ -1,0 +1,83 @@
+/* linear_job: what the forms of a linear layer share: its arguments as items see them, and how work
+ * is cut. Private to linear_*.c. */
+#ifndef WORKER_LINEAR_JOB_H
+#define WORKER_LINEAR_JOB_H
+
+#include "worker/kernels/kernels_table.h"
+
+#include <string.h>
+
+struct linear_job {
+    const struct kernel_ctx *kc;
+    const struct tensor_desc *xd, *yd; /* weights: of x and of dy */
+    const struct tensor_desc *order;   /* transposed: whose features the rows of w are */
+    const void *x;
+    const float *w, *bias, *dy; /* w [input][w_stride]; transposed: [output][w_stride] */
+    float *y;                   /* what is written: y, dx or dw */
+    bool transposed;
+    size_t inputs, w_stride;
+    struct span b;              /* samples */
+    size_t t_begin, t_count;    /* steps */
+    size_t columns, groups, rows; /* items: tiles of columns times groups of so many rows */
+};
+
+/* Columns of an item: where their weights begin in w, and where they lie in y. */
+struct linear_piece {
+    size_t w, y, width; /* width <= LINEAR_TILE */
+};
+
+static inline size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
+static inline size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
+static inline size_t linear_image_at(const struct tensor_desc *d, size_t b, size_t t)
+{
+    return b * d->sample + (d->t_stored == 1 ? 0 : t) * d->time;
+}
+
+/* Cuts `rows` into groups: of at most `most`, whole lots but for the last, and enough of them to
+ * keep every thread busy. No bit depends on it. */
+static inline void linear_cut(struct linear_job *j, size_t rows, size_t most, size_t lot)
+{
+    const size_t wanted = ceil_div(4 * threads_count(j->kc->threads), j->columns);
+    size_t groups = ceil_div(rows, most);
+    if (groups < wanted) groups = wanted;
+    j->rows = ceil_div(ceil_div(rows, groups), lot) * lot;
+    j->groups = ceil_div(rows, j->rows);
+}
+
+/* Channels [first, first + n) of an image as floats; first and n are multiples of 16 (of 64 for
+ * spikes). Floats stay where they are. */
+static inline const float *linear_floats(const struct linear_job *j, size_t at, size_t first,
+                                         size_t n, float *scratch)
+{
+    switch (j->xd->kind) {
+    case TENSOR_BITS:
+        j->kc->k->bits_expand((const uint64_t *)j->x + at + first / 64, scratch, n, 1.0f);
+        return scratch;
+    case TENSOR_COUNT8:
+        j->kc->k->counts_expand((const uint8_t *)j->x + at + first, scratch, n, 1.0f);
+        return scratch;
+    default: return (const float *)j->x + at + first;
+    }
+}
+
+/* The chains of one row are done: columns [at, at + width) of y. A blocked gradient holds them in
+ * runs of 32, the width of a panel. */
+static inline void linear_store(const struct linear_job *j, size_t row, size_t at, size_t width,
+                                const float *acc)
+{
+    const size_t b = row / j->t_count, t = j->t_begin + row % j->t_count;
+    j->kc->k->store_scaled(j->y + tensor_at(j->yd, b, t, 0, 0, at / 16), acc, j->xd->scale,
+                           j->bias != NULL ? j->bias + at : NULL, width);
+}
+
+struct linear_piece linear_piece_of(const struct linear_job *j, size_t column);
+
+/* linear_dense.c: products with floats, or spikes as floats. */
+void linear_dense_product(struct linear_job *j);
+void linear_dense_weights(struct linear_job *j);
+/* linear_events.c: sums over spikes. */
+void linear_events_product(struct linear_job *j);
+void linear_events_weights(struct linear_job *j);
+
+#endif
