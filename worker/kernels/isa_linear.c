@@ -8,7 +8,7 @@
 
 #define TILE_VECS (LINEAR_TILE / VEC)
 
-LANES_INLINE void add_events(bool counts, size_t begin, size_t end, const uint16_t *index,
+LANES_INLINE void add_events(bool counts, size_t begin, size_t end, const uint8_t *index,
                              const float *value, const float *w, float *acc)
 {
     vec sum[TILE_VECS];
@@ -23,7 +23,7 @@ LANES_INLINE void add_events(bool counts, size_t begin, size_t end, const uint16
     for (size_t v = 0; v < TILE_VECS; v++) vec_store(acc + v * VEC, sum[v]);
 }
 
-void LOOP(linear_rows)(size_t rows, const uint32_t *begin, const uint16_t *index,
+void LOOP(linear_rows)(size_t rows, const uint32_t *begin, const uint8_t *index,
                        const float *value, const float *w, float *acc)
 {
     if (value != NULL)
@@ -35,24 +35,29 @@ void LOOP(linear_rows)(size_t rows, const uint32_t *begin, const uint16_t *index
 }
 
 /* ---- masks ----------------------------------------------------------------------------------- */
-size_t LOOP(list_events)(const uint64_t *mask, size_t n, uint16_t *out)
+/* The numbers of a byte's set bits, ascending, one a byte from the lowest on. */
+#define ONES(m) (((m) >> 0 & 1) + ((m) >> 1 & 1) + ((m) >> 2 & 1) + ((m) >> 3 & 1) +               \
+                 ((m) >> 4 & 1) + ((m) >> 5 & 1) + ((m) >> 6 & 1))
+#define BIT(m, i) ((uint64_t)((m) >> (i) & 1) * (i) << 8 * ONES((m) & ((1u << (i)) - 1)))
+#define BITS_1(m)                                                                                  \
+    BIT(m, 1) | BIT(m, 2) | BIT(m, 3) | BIT(m, 4) | BIT(m, 5) | BIT(m, 6) | BIT(m, 7)
+#define BITS_4(m) BITS_1((m)), BITS_1((m) + 1u), BITS_1((m) + 2u), BITS_1((m) + 3u)
+#define BITS_16(m) BITS_4(m), BITS_4((m) + 4u), BITS_4((m) + 8u), BITS_4((m) + 12u)
+#define BITS_64(m) BITS_16(m), BITS_16((m) + 16u), BITS_16((m) + 32u), BITS_16((m) + 48u)
+static const uint64_t bits_of[256] = { BITS_64(0u), BITS_64(64u), BITS_64(128u), BITS_64(192u) };
+
+size_t LOOP(list_events)(const uint64_t *mask, size_t n, uint8_t *out)
 {
-    size_t events = 0;
-#if defined(__AVX512F__)
-    __m512i number = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    for (size_t i = 0; i < 4 * n; i++) {
-        const __mmask16 some = (__mmask16)(mask[i / 4] >> i % 4 * 16);
-        const __m512i taken = _mm512_maskz_compress_epi32(some, number);
-        _mm256_storeu_si256((__m256i *)(void *)(out + events), _mm512_cvtepi32_epi16(taken));
-        events += (size_t)__builtin_popcount(some);
-        number = _mm512_add_epi32(number, _mm512_set1_epi32(16));
-    }
-#else
+    uint8_t *to = out;
+    uint64_t first = 0; /* in every byte */
     for (size_t i = 0; i < n; i++)
-        for (uint64_t w = mask[i]; w != 0; w &= w - 1)
-            out[events++] = (uint16_t)(i * 64 + (size_t)__builtin_ctzll(w));
-#endif
-    return events;
+        for (uint64_t bits = mask[i], left = 8; left > 0; left--, bits >>= 8) {
+            const uint64_t numbers = bits_of[bits & 0xff] + first;
+            memcpy(to, &numbers, sizeof numbers);
+            to += __builtin_popcountll(bits & 0xff);
+            first += 0x0808080808080808;
+        }
+    return (size_t)(to - out);
 }
 
 /* Swaps blocks of `side` bits and words off the diagonal. */

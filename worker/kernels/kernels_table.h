@@ -9,7 +9,7 @@
 #define PANEL 32           /* output channels of a tile */
 #define OUTER_ROWS_MAX 8   /* input channels of a weight-gradient tile */
 #define LINEAR_TILE 64     /* output features of a linear tile */
-#define LINEAR_LIST_SPARE 16
+#define LINEAR_LIST_SPARE 8 /* bytes behind a list of events */
 
 /* One stretch of a reduction: `count` inputs for every row of the tile against count x PANEL
  * weights. a[m] points to `count` consecutive inputs of row m. */
@@ -53,10 +53,10 @@ struct kernels {
     void (*outer)(size_t m, size_t width, const struct outer_run *run, float *acc);
     /* acc[m][LINEAR_TILE] += value * w[index][LINEAR_TILE], over the events [begin[m], begin[m + 1])
      * of every row m. value NULL: all 1. */
-    void (*linear_rows)(size_t rows, const uint32_t *begin, const uint16_t *index,
+    void (*linear_rows)(size_t rows, const uint32_t *begin, const uint8_t *index,
                         const float *value, const float *w, float *acc);
-    /* Numbers of the set bits of n words, ascending; how many. May write LINEAR_LIST_SPARE more. */
-    size_t (*list_events)(const uint64_t *mask, size_t n, uint16_t *out);
+    /* Numbers of the set bits of n <= 4 words, ascending; how many. May write LINEAR_LIST_SPARE more. */
+    size_t (*list_events)(const uint64_t *mask, size_t n, uint8_t *out);
     /* Bit j of word i <-> bit i of word j. */
     void (*turn_masks)(uint64_t mask[64]);
     /* Winograd, PANEL channels: v[36 at `stride`] of 6 rows (NULL: zeros) of `columns` <= 6 pixels

@@ -32,9 +32,11 @@ static void load_panel(const struct linear_job *j, size_t at, size_t width, size
         return;
     }
     for (size_t i = 0; i < n; i++, panel += PANEL) {
-        if (j->transposed)
-            for (size_t c = 0; c < width; c++) panel[c] = j->w[at + c * j->w_stride + first + i];
-        else memcpy(panel, j->w + at + (first + i) * j->w_stride, width * sizeof panel[0]);
+        if (!j->transposed) {
+            linear_copy(panel, j->w + at + (first + i) * j->w_stride, width, PANEL);
+            continue;
+        }
+        for (size_t c = 0; c < width; c++) panel[c] = j->w[at + c * j->w_stride + first + i];
         memset(panel + width, 0, (PANEL - width) * sizeof panel[0]);
     }
 }
@@ -45,6 +47,22 @@ static void load_panels(const struct linear_job *j, const struct linear_piece *p
     for (size_t c = 0; c < p->width; c += PANEL)
         load_panel(j, p->w + (j->transposed ? c * j->w_stride : c), least(p->width - c, PANEL),
                    first, n, s->w[c / PANEL]);
+}
+
+/* The weights behind those of inputs up to `first`: of this piece, or of the next. */
+static struct linear_ahead next_weights(const struct linear_job *j, size_t item, size_t first)
+{
+    size_t column = item / j->groups;
+    if (first >= j->inputs) {
+        column = (item + 1) / j->groups;
+        first = 0;
+    }
+    if (column == j->columns) return (struct linear_ahead){ 0 };
+    const struct linear_piece p = linear_piece_of(j, column);
+    const size_t n = least(j->inputs - first, DEPTH);
+    if (j->transposed)
+        return (struct linear_ahead){ j->w + p.w + first, j->w_stride, p.width, n };
+    return (struct linear_ahead){ j->w + p.w + first * j->w_stride, j->w_stride, n, p.width };
 }
 
 /* Adds n inputs from `first` on to the chains of `rows` rows: those of the group from `from` on. */
@@ -77,8 +95,11 @@ static void product_item(void *ctx, size_t item, size_t thread)
     for (size_t first = 0; first < j->inputs; first += DEPTH) {
         const size_t n = least(j->inputs - first, DEPTH);
         load_panels(j, &p, first, n, s);
-        for (size_t m = 0; m < rows; m += lot)
+        const struct linear_ahead next = next_weights(j, item, first + n);
+        for (size_t m = 0; m < rows; m += lot) {
+            linear_fetch(&next, m / lot, ceil_div(rows, lot));
             add_rows(j, group, m, least(rows - m, lot), first, n, p.width, s);
+        }
     }
     for (size_t c = 0; c < p.width; c += PANEL)
         for (size_t m = 0; m < rows; m++)
@@ -110,10 +131,10 @@ static void load_images(const struct linear_job *j, size_t first, size_t n, size
         const size_t b = j->b.begin + (first + i) / steps, t = (first + i) % steps;
         float *x = s->x + i * INPUTS;
         const float *from = linear_floats(j, linear_image_at(j->xd, b, t), input, inputs, x);
-        if (from != x) memcpy(x, from, inputs * sizeof x[0]);
+        if (from != x) linear_copy(x, from, inputs, inputs);
         const float *dy = j->dy + linear_image_at(j->yd, b, t) + k;
         for (size_t c = 0; c < width; c += PANEL)
-            memcpy(s->dy[c / PANEL] + i * PANEL, dy + c, least(width - c, PANEL) * sizeof dy[0]);
+            linear_copy(s->dy[c / PANEL] + i * PANEL, dy + c, least(width - c, PANEL), PANEL);
     }
 }
 

@@ -12,21 +12,23 @@
 #define DEPTH 128   /* rows of a tile: 32 KiB */
 #define WORDS (DEPTH / 64)
 #define TILES 2
-#define ROWS_BITS 512 /* of an item: chains of 256 KiB, lists of at most 128 KiB */
+#define PART 16 /* rows between two lots of what is brought ahead */
+#define ROWS_BITS 512 /* of an item: chains of 256 KiB, lists of at most 64 KiB */
 #define ROWS_COUNTS 256
 
 /* Scratch of a thread. */
 struct events_scratch {
     float tile[DEPTH * LINEAR_TILE];
+    size_t x_at[ROWS_BITS], dy_at[DEPTH];
     uint32_t begin[ROWS_BITS + 1];
     union {
         struct {
             float acc[TILES][ROWS_BITS * LINEAR_TILE];
-            uint16_t index[ROWS_BITS * DEPTH + LINEAR_LIST_SPARE];
+            uint8_t index[ROWS_BITS * DEPTH + LINEAR_LIST_SPARE];
         } bits;
         struct {
             float acc[TILES][ROWS_COUNTS * LINEAR_TILE];
-            uint16_t index[ROWS_COUNTS * DEPTH + LINEAR_LIST_SPARE];
+            uint8_t index[ROWS_COUNTS * DEPTH + LINEAR_LIST_SPARE];
             float value[ROWS_COUNTS * DEPTH];
         } counts;
     } u;
@@ -36,20 +38,21 @@ _Static_assert(sizeof(struct events_scratch) <= KERNEL_SCRATCH_BYTES, "scratch o
 /* The same, whatever the kind of the spikes. */
 struct lists {
     float *tile, *acc[TILES];
+    size_t *x_at, *dy_at; /* where images begin: of the rows, or of a lot of DEPTH */
     uint32_t *begin, n; /* events of row m: [begin[m], begin[m + 1]) */
-    uint16_t *index;
+    uint8_t *index;
     float *value; /* NULL: all 1 */
 };
 
 static struct lists lists_of(const struct linear_job *j, size_t thread)
 {
     struct events_scratch *s = (void *)(j->kc->scratch + thread * j->kc->scratch_per_thread);
-    if (j->xd->kind == TENSOR_BITS)
-        return (struct lists){ .tile = s->tile, .acc = { s->u.bits.acc[0], s->u.bits.acc[1] },
-                               .begin = s->begin, .index = s->u.bits.index };
-    return (struct lists){ .tile = s->tile, .acc = { s->u.counts.acc[0], s->u.counts.acc[1] },
-                           .begin = s->begin, .index = s->u.counts.index,
-                           .value = s->u.counts.value };
+    struct lists l = { .tile = s->tile, .x_at = s->x_at, .dy_at = s->dy_at, .begin = s->begin };
+    const bool bits = j->xd->kind == TENSOR_BITS;
+    for (size_t i = 0; i < TILES; i++) l.acc[i] = bits ? s->u.bits.acc[i] : s->u.counts.acc[i];
+    l.index = bits ? s->u.bits.index : s->u.counts.index;
+    l.value = bits ? NULL : s->u.counts.value;
+    return l;
 }
 
 static size_t rows_max(const struct linear_job *j)
@@ -64,17 +67,25 @@ static uint64_t mask_of(const struct linear_job *j, size_t at, size_t input)
     return j->kc->k->counts_mask((const uint8_t *)j->x + at + input);
 }
 
-static void add_tile(const struct linear_job *j, const struct lists *l, size_t rows, size_t tile)
+/* Adds the tile's rows to the chains of all rows; `next` will be the next tile. */
+static void add_tile(const struct linear_job *j, const struct lists *l, size_t rows, size_t tile,
+                     const struct linear_ahead *next)
 {
-    j->kc->k->linear_rows(rows, l->begin, l->index, l->value, l->tile, l->acc[tile]);
+    const size_t parts = ceil_div(rows, PART);
+    for (size_t i = 0; i < parts; i++) {
+        const size_t m = i * PART;
+        linear_fetch(next, i, parts);
+        j->kc->k->linear_rows(least(rows - m, PART), l->begin + m, l->index, l->value, l->tile,
+                              l->acc[tile] + m * LINEAR_TILE);
+    }
 }
 
 /* ---- forward --------------------------------------------------------------------------------- */
 /* Row m is an image; its events among inputs [first, first + n). */
-static void list_image(const struct linear_job *j, struct lists *l, size_t row, size_t m,
-                       size_t first, size_t n)
+static void list_image(const struct linear_job *j, struct lists *l, size_t m, size_t first,
+                       size_t n)
 {
-    const size_t at = linear_image_at(j->xd, row / j->t_count, j->t_begin + row % j->t_count);
+    const size_t at = l->x_at[m];
     uint64_t mask[WORDS] = { 0 };
     for (size_t i = 0; i < n; i += 64) mask[i / 64] = mask_of(j, at, first + i);
     const size_t events = j->kc->k->list_events(mask, WORDS, l->index + l->n);
@@ -85,14 +96,27 @@ static void list_image(const struct linear_job *j, struct lists *l, size_t row, 
     l->begin[m + 1] = l->n;
 }
 
+/* The weights behind those of inputs [first, ...) and columns [k, k + LINEAR_TILE). */
+static struct linear_ahead next_weights(const struct linear_job *j, size_t from, size_t end,
+                                        size_t first, size_t k)
+{
+    k += LINEAR_TILE;
+    if (k >= end) {
+        k = from;
+        first += DEPTH;
+    }
+    if (first >= j->inputs) return (struct linear_ahead){ 0 };
+    return (struct linear_ahead){ j->w + first * j->w_stride + k, j->w_stride,
+                                  least(j->inputs - first, DEPTH), least(end - k, LINEAR_TILE) };
+}
+
 /* Weights of inputs [first, first + n) and columns [k, k + width). */
 static void load_weights(const struct linear_job *j, size_t first, size_t n, size_t k, size_t width,
                          float *tile)
 {
-    for (size_t i = 0; i < n; i++, tile += LINEAR_TILE) {
-        memcpy(tile, j->w + (first + i) * j->w_stride + k, width * sizeof tile[0]);
-        memset(tile + width, 0, (LINEAR_TILE - width) * sizeof tile[0]);
-    }
+    for (size_t i = 0; i < n; i++)
+        linear_copy(tile + i * LINEAR_TILE, j->w + (first + i) * j->w_stride + k, width,
+                    LINEAR_TILE);
 }
 
 static void forward_item(void *ctx, size_t item, size_t thread)
@@ -103,13 +127,17 @@ static void forward_item(void *ctx, size_t item, size_t thread)
     const size_t end = least(from + TILES * LINEAR_TILE, j->yd->c_stored);
     const size_t rows = least(j->xd->b * j->t_count - group, j->rows);
     for (size_t i = 0; i < TILES; i++) memset(l.acc[i], 0, rows * LINEAR_TILE * sizeof(float));
+    for (size_t m = 0; m < rows; m++)
+        l.x_at[m] = linear_image_at(j->xd, (group + m) / j->t_count,
+                                    j->t_begin + (group + m) % j->t_count);
     for (size_t first = 0; first < j->inputs; first += DEPTH) {
         const size_t n = least(j->inputs - first, DEPTH);
         l.n = l.begin[0] = 0;
-        for (size_t m = 0; m < rows; m++) list_image(j, &l, group + m, m, first, n);
+        for (size_t m = 0; m < rows; m++) list_image(j, &l, m, first, n);
         for (size_t k = from; k < end; k += LINEAR_TILE) {
+            const struct linear_ahead next = next_weights(j, from, end, first, k);
             load_weights(j, first, n, k, least(end - k, LINEAR_TILE), l.tile);
-            add_tile(j, &l, rows, (k - from) / LINEAR_TILE);
+            add_tile(j, &l, rows, (k - from) / LINEAR_TILE, &next);
         }
     }
     for (size_t k = from; k < end; k += LINEAR_TILE)
@@ -126,23 +154,25 @@ void linear_events_product(struct linear_job *j)
 }
 
 /* ---- backward-weights ------------------------------------------------------------------------ */
-/* Element of x or dy where image i of the call begins. */
-static size_t image_at(const struct linear_job *j, const struct tensor_desc *d, size_t i)
+/* Where images [first, first + n) begin. */
+static void find_images(const struct linear_job *j, struct lists *l, size_t first, size_t n)
 {
     const size_t steps = j->xd->t_stored;
-    return linear_image_at(d, j->b.begin + i / steps, i % steps);
+    for (size_t i = 0; i < n; i++) {
+        const size_t b = j->b.begin + (first + i) / steps, t = (first + i) % steps;
+        l->x_at[i] = linear_image_at(j->xd, b, t);
+        l->dy_at[i] = linear_image_at(j->yd, b, t);
+    }
 }
 
-/* Rows [m, m + 64) are inputs [input, input + 64); their events among images [first, first + n). */
+/* Rows [m, m + 64) are inputs [input, input + 64); their events among n images. */
 static void list_inputs(const struct linear_job *j, struct lists *l, size_t input, size_t m,
-                        size_t first, size_t n)
+                        size_t n)
 {
     uint64_t mask[64], turned[64][WORDS];
     for (size_t word = 0; word < WORDS; word++) {
         for (size_t i = 0; i < 64; i++)
-            mask[i] = word * 64 + i < n
-                          ? mask_of(j, image_at(j, j->xd, first + word * 64 + i), input)
-                          : 0;
+            mask[i] = word * 64 + i < n ? mask_of(j, l->x_at[word * 64 + i], input) : 0;
         j->kc->k->turn_masks(mask);
         for (size_t i = 0; i < 64; i++) turned[i][word] = mask[i];
     }
@@ -150,22 +180,18 @@ static void list_inputs(const struct linear_job *j, struct lists *l, size_t inpu
         const size_t events = j->kc->k->list_events(turned[i], WORDS, l->index + l->n);
         if (l->value != NULL)
             for (size_t e = l->n; e < l->n + events; e++)
-                l->value[e] = (float)((const uint8_t *)j->x)[image_at(j, j->xd,
-                                                                      first + l->index[e]) +
-                                                             input + i];
+                l->value[e] = (float)((const uint8_t *)j->x)[l->x_at[l->index[e]] + input + i];
         l->n += (uint32_t)events;
         l->begin[m + i + 1] = l->n;
     }
 }
 
-/* Gradients of images [first, first + n) and columns [k, k + width). */
-static void load_gradients(const struct linear_job *j, size_t first, size_t n, size_t k,
-                           size_t width, float *tile)
+/* Gradients of n images and columns [k, k + width). */
+static void load_gradients(const struct linear_job *j, const struct lists *l, size_t n, size_t k,
+                           size_t width)
 {
-    for (size_t i = 0; i < n; i++, tile += LINEAR_TILE) {
-        memcpy(tile, j->dy + image_at(j, j->yd, first + i) + k, width * sizeof tile[0]);
-        memset(tile + width, 0, (LINEAR_TILE - width) * sizeof tile[0]);
-    }
+    for (size_t i = 0; i < n; i++)
+        linear_copy(l->tile + i * LINEAR_TILE, j->dy + l->dy_at[i] + k, width, LINEAR_TILE);
 }
 
 static void weights_item(void *ctx, size_t item, size_t thread)
@@ -180,10 +206,11 @@ static void weights_item(void *ctx, size_t item, size_t thread)
     for (size_t first = 0; first < images; first += DEPTH) {
         const size_t n = least(images - first, DEPTH);
         l.n = l.begin[0] = 0;
-        for (size_t m = 0; m < rows; m += 64) list_inputs(j, &l, input + m, m, first, n);
+        find_images(j, &l, first, n);
+        for (size_t m = 0; m < rows; m += 64) list_inputs(j, &l, input + m, m, n);
         for (size_t k = from; k < end; k += LINEAR_TILE) {
-            load_gradients(j, first, n, k, least(end - k, LINEAR_TILE), l.tile);
-            add_tile(j, &l, rows, (k - from) / LINEAR_TILE);
+            load_gradients(j, &l, n, k, least(end - k, LINEAR_TILE));
+            add_tile(j, &l, rows, (k - from) / LINEAR_TILE, &(struct linear_ahead){ 0 });
         }
     }
     for (size_t k = from; k < end; k += LINEAR_TILE)

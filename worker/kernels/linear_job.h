@@ -34,6 +34,14 @@ static inline size_t linear_image_at(const struct tensor_desc *d, size_t b, size
     return b * d->sample + (d->t_stored == 1 ? 0 : t) * d->time;
 }
 
+/* `width` floats, a multiple of 16, and 0 up to `whole`. By 16 at a time: gcc makes a copy of a
+ * length it does not know `rep movs`, which takes as long to begin as such a row to copy. */
+static inline void linear_copy(float *to, const float *from, size_t width, size_t whole)
+{
+    for (size_t i = 0; i < width; i += 16) memcpy(to + i, from + i, 16 * sizeof to[0]);
+    for (size_t i = width; i < whole; i += 16) memset(to + i, 0, 16 * sizeof to[0]);
+}
+
 /* Cuts `rows` into groups: of at most `most`, whole lots but for the last, and enough of them to
  * keep every thread busy. No bit depends on it. */
 static inline void linear_cut(struct linear_job *j, size_t rows, size_t most, size_t lot)
@@ -69,6 +77,20 @@ static inline void linear_store(const struct linear_job *j, size_t row, size_t a
     const size_t b = row / j->t_count, t = j->t_begin + row % j->t_count;
     j->kc->k->store_scaled(j->y + tensor_at(j->yd, b, t, 0, 0, at / 16), acc, j->xd->scale,
                            j->bias != NULL ? j->bias + at : NULL, width);
+}
+
+/* What is read next, brought into the second cache a part at a time: `rows` of `width` floats.
+ * Their rows lie too far apart for the CPU to guess. */
+struct linear_ahead {
+    const float *at;
+    size_t stride, rows, width;
+};
+
+static inline void linear_fetch(const struct linear_ahead *a, size_t part, size_t parts)
+{
+    for (size_t i = a->rows * part / parts; i < a->rows * (part + 1) / parts; i++)
+        for (size_t c = 0; c < a->width; c += 16)
+            __builtin_prefetch(a->at + i * a->stride + c, 0, 2);
 }
 
 struct linear_piece linear_piece_of(const struct linear_job *j, size_t column);
