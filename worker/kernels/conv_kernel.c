@@ -23,6 +23,7 @@ static const float zeros[ORDER_BLOCK];
 struct tile {
     const struct kernels *k;
     size_t rows, n;
+    bool begun; /* acc holds the beginning of the chains */
     struct gather_stretch stretch[STRETCHES_MAX];
     float acc[GATHER_ROWS_MAX * PANEL] __attribute__((aligned(64)));
 };
@@ -32,13 +33,14 @@ static void tile_begin(struct tile *t, const struct kernels *k, size_t rows)
     t->k = k;
     t->rows = rows;
     t->n = 0;
-    memset(t->acc, 0, rows * PANEL * sizeof t->acc[0]);
+    t->begun = false;
 }
 
 static void tile_flush(struct tile *t)
 {
-    if (t->n > 0) t->k->gather(t->rows, t->n, t->stretch, t->acc);
+    if (t->n > 0 || !t->begun) t->k->gather(t->rows, t->n, t->stretch, !t->begun, t->acc);
     t->n = 0;
+    t->begun = true;
 }
 
 static struct gather_stretch *tile_stretch(struct tile *t)
@@ -139,12 +141,12 @@ static void forward_item(void *ctx, size_t item, size_t thread)
     const size_t oy = item % bands * f->band, rows = least(cs->oh - oy, f->band);
     float *scratch = (float *)(void *)(f->kc->scratch + thread * f->kc->scratch_per_thread);
     const struct plane in = band_input(f, b * f->xd->sample + t * f->xd->time, oy, rows, scratch);
-    const size_t y_at = b * f->yd->sample + t * f->yd->time;
+    const size_t y_at = b * f->yd->sample + t * f->yd->time, lot = f->kc->k->gather_rows;
     struct tile tile;
     for (size_t k = 0; k < cs->k; k += PANEL) {
         const float *panel = f->w + k * cs->c * cs->r * cs->s;
-        for (size_t p = 0; p < rows * cs->ow; p += GATHER_ROWS_MAX) {
-            tile_begin(&tile, f->kc->k, least(rows * cs->ow - p, GATHER_ROWS_MAX));
+        for (size_t p = 0; p < rows * cs->ow; p += lot) {
+            tile_begin(&tile, f->kc->k, least(rows * cs->ow - p, lot));
             forward_tile(f, &in, oy, p, panel, &tile);
             forward_store(f, y_at, oy, p, k, &tile);
         }
@@ -274,12 +276,13 @@ static void backward_item(void *ctx, size_t item, size_t thread)
     const struct conv_shape *cs = f->cs;
     const size_t b = item / f->t_count, t = f->t_begin + item % f->t_count;
     const float *dy = f->dy + b * f->dyd->sample + t * f->dyd->time;
+    const size_t lot = f->kc->k->gather_rows;
     struct tile tile;
     for (size_t c = 0; c < cs->c; c += PANEL) {
         const float *panel = f->wt + c * cs->k * cs->r * cs->s;
         const size_t width = least(f->dxd->c_stored - c, PANEL);
-        for (size_t p = 0; p < cs->h * cs->w; p += GATHER_ROWS_MAX) {
-            tile_begin(&tile, f->kc->k, least(cs->h * cs->w - p, GATHER_ROWS_MAX));
+        for (size_t p = 0; p < cs->h * cs->w; p += lot) {
+            tile_begin(&tile, f->kc->k, least(cs->h * cs->w - p, lot));
             backward_tile(f, dy, p, panel, &tile);
             for (size_t m = 0; m < tile.rows; m++) {
                 const size_t y = (p + m) / cs->w, x = (p + m) % cs->w;

@@ -1,7 +1,7 @@
 /* conv_winograd: see conv_winograd.h. With d a tile of 6 x 6 gradients and g the kernel turned
  * round, the 4 x 4 gradients of the data are A^T [ sum over k of (G g G^T) * (B^T d B) ] A.
  *
- * An item is TILES tiles of any images: it transforms their gradients, V [36][tile][K], then takes
+ * An item is some tiles of any images: it transforms their gradients, V [36][tile][K], then takes
  * 32 channels of the data at a time: 36 products M = V U by the tiles of isa_gemm.c, and back. */
 #include "worker/kernels/conv_winograd.h"
 
@@ -12,8 +12,11 @@
 #include <string.h>
 
 #define POINTS 36
-#define TILES 42 /* whole register tiles of every instruction set: 14 and 6 rows */
+#define TILES_MAX 42 /* whole register tiles of every instruction set: 14 and 6 rows */
+#define TILES_FEW 28 /* with few channels: V, M and what comes next fit the second cache */
+#define FEW 256
 #define SIDE 4   /* pixels of a tile's side that come out */
+#define GAP 16   /* floats between two points of V: else all lie in few sets of the first cache */
 
 /* ---- what is done so ------------------------------------------------------------------------- */
 static bool fits(const struct conv_shape *cs)
@@ -37,6 +40,15 @@ bool conv_winograd_used(const struct conv_shape *cs, enum kernel_path path)
 /* Rows of a panel of U or V: gradients are blocked by 32. */
 static size_t depth_of(const struct conv_shape *cs) { return ceil_div(cs->k, PANEL) * PANEL; }
 
+/* Tiles of an item. Many channels: more of them, since each item reads all of U. */
+static size_t tiles_of(const struct conv_shape *cs)
+{
+    return depth_of(cs) <= FEW ? TILES_FEW : TILES_MAX;
+}
+
+/* Floats of V of one point. */
+static size_t point_floats(const struct conv_shape *cs) { return tiles_of(cs) * depth_of(cs) + GAP; }
+
 size_t conv_winograd_floats(const struct conv_shape *cs)
 {
     return POINTS * ceil_div(cs->c, PANEL) * PANEL * depth_of(cs);
@@ -44,64 +56,42 @@ size_t conv_winograd_floats(const struct conv_shape *cs)
 
 size_t conv_winograd_scratch(const struct conv_shape *cs)
 {
-    return POINTS * TILES * (depth_of(cs) + PANEL) * sizeof(float);
+    return POINTS * (point_floats(cs) + tiles_of(cs) * PANEL) * sizeof(float);
 }
 
 /* ---- weights --------------------------------------------------------------------------------- */
 struct transform {
+    const struct kernel_ctx *kc;
     const struct conv_shape *cs;
     const float *w;
     float *u; /* [panel of C][36][k][PANEL] */
 };
 
-/* One column of G g. */
-static void to_points(const float g[3], float u[6])
-{
-    const float ends = (g[0] + g[2]) * (-1.0f / 6.0f), middle = g[1] * (1.0f / 6.0f);
-    const float wide = g[0] * (1.0f / 24.0f) + g[2] * (1.0f / 6.0f), mid = g[1] * (1.0f / 12.0f);
-    u[0] = g[0] * 0.25f;
-    u[1] = ends - middle;
-    u[2] = ends + middle;
-    u[3] = wide + mid;
-    u[4] = wide - mid;
-    u[5] = g[2];
-}
-
-/* G g G^T of the turned kernel from output channel k to input channel c. */
-static void transform_kernel(const struct transform *j, size_t k, size_t c, float u[POINTS])
-{
-    float half[3][6];
-    for (size_t s = 0; s < 3; s++) {
-        float g[3];
-        for (size_t r = 0; r < 3; r++)
-            g[r] = j->w[conv_packed_at(j->cs, ((k * j->cs->c + c) * 3 + 2 - r) * 3 + 2 - s)];
-        to_points(g, half[s]);
-    }
-    for (size_t y = 0; y < 6; y++) {
-        const float g[3] = { half[0][y], half[1][y], half[2][y] };
-        to_points(g, u + y * 6);
-    }
-}
-
+/* One panel of output channels to one of input channels: by rows of output channels, as the weights
+ * lie, then turned. */
 static void transform_item(void *ctx, size_t item, size_t thread)
 {
-    (void)thread;
     const struct transform *j = ctx;
-    const size_t depth = depth_of(j->cs), panel = item / depth, k = item % depth;
-    float *to = j->u + (panel * POINTS * depth + k) * PANEL;
-    for (size_t i = 0; i < PANEL; i++) {
-        float u[POINTS] = { 0 };
-        const size_t c = panel * PANEL + i;
-        if (k < j->cs->k && c < j->cs->c) transform_kernel(j, k, c, u);
-        for (size_t p = 0; p < POINTS; p++) to[p * depth * PANEL + i] = u[p];
+    const size_t depth = depth_of(j->cs), c0 = item / (depth / PANEL) * PANEL;
+    const size_t k0 = item % (depth / PANEL) * PANEL;
+    float *half = (float *)(void *)(j->kc->scratch + thread * j->kc->scratch_per_thread);
+    memset(half, 0, POINTS * PANEL * PANEL * sizeof half[0]);
+    for (size_t i = 0; i < PANEL && c0 + i < j->cs->c; i++) {
+        const size_t at = (k0 * j->cs->c + c0 + i) * 9; /* first tap */
+        const float *w = j->w + conv_packed_at(j->cs, at);
+        const size_t tap = conv_packed_at(j->cs, at + 1) - conv_packed_at(j->cs, at);
+        j->kc->k->winograd_kernel(w, tap, half + i * PANEL, PANEL * PANEL);
     }
+    for (size_t p = 0; p < POINTS; p++)
+        j->kc->k->turn_panel(half + p * PANEL * PANEL, PANEL, PANEL,
+                             j->u + ((c0 / PANEL * POINTS + p) * depth + k0) * PANEL);
 }
 
 void conv_winograd_transform(const struct kernel_ctx *kc, const struct conv_shape *cs,
                              const float *w, float *u)
 {
-    struct transform j = { cs, w, u };
-    threads_run(kc->threads, ceil_div(cs->c, PANEL) * depth_of(cs), transform_item, &j);
+    struct transform j = { kc, cs, w, u };
+    threads_run(kc->threads, ceil_div(cs->c, PANEL) * (depth_of(cs) / PANEL), transform_item, &j);
 }
 
 /* ---- tiles ----------------------------------------------------------------------------------- */
@@ -139,21 +129,18 @@ static void take_tile(const struct backward *f, size_t tile, float *v)
             rows[i] = at.y + i < f->cs->h + 2 ? first + i * d->row : NULL;
         /* Blocks of 16 that hold a real channel: what lies behind them is nobody's. */
         const size_t width = f->cs->k - k > PANEL / 2 ? PANEL : PANEL / 2;
-        f->kc->k->winograd_in(rows, columns, width, d->pixel, v + k, TILES * depth);
+        f->kc->k->winograd_in(rows, columns, width, d->pixel, v + k, point_floats(f->cs));
     }
 }
 
 static void put_tile(const struct backward *f, size_t tile, size_t c, const float *m)
 {
-    float y[SIDE * SIDE * PANEL] __attribute__((aligned(64)));
     const struct place at = place_of(f, tile);
-    const size_t width = least(f->dxd->c_stored - c, PANEL);
-    f->kc->k->winograd_out(m, TILES * PANEL, y);
-    for (size_t i = 0; i < SIDE && at.y + i < f->cs->h; i++)
-        for (size_t j = 0; j < SIDE && at.x + j < f->cs->w; j++) {
-            float *to = f->dx + tensor_at(f->dxd, at.b, at.t, at.y + i, at.x + j, c / 16);
-            f->kc->k->store_scaled(to, y + (i * SIDE + j) * PANEL, f->scale, NULL, width);
-        }
+    const struct tensor_desc *d = f->dxd;
+    float *first = f->dx + tensor_at(d, at.b, at.t, at.y, at.x, c / 16), *rows[SIDE];
+    for (size_t i = 0; i < SIDE; i++) rows[i] = at.y + i < f->cs->h ? first + i * d->row : NULL;
+    f->kc->k->winograd_out(m, tiles_of(f->cs) * PANEL, rows, least(SIDE, f->cs->w - at.x),
+                           least(d->c_stored - c, PANEL), d->pixel, f->scale);
 }
 
 /* m[tile][PANEL] of one point: one chain over k. */
@@ -161,27 +148,46 @@ static void multiply(const struct backward *f, const float *v, const float *u, s
                      float *m)
 {
     const size_t depth = depth_of(f->cs);
-    memset(m, 0, tiles * PANEL * sizeof m[0]);
-    for (size_t first = 0; first < tiles; first += GATHER_ROWS_MAX) {
+    const size_t lot = f->kc->k->gather_rows;
+    for (size_t first = 0; first < tiles; first += lot) {
         struct gather_stretch s = { .b = u, .count = depth };
-        const size_t rows = least(tiles - first, GATHER_ROWS_MAX);
+        const size_t rows = least(tiles - first, lot);
         for (size_t i = 0; i < rows; i++) s.a[i] = v + (first + i) * depth;
-        f->kc->k->gather(rows, 1, &s, m + first * PANEL);
+        f->kc->k->gather(rows, 1, &s, true, m + first * PANEL);
+    }
+}
+
+/* Brings a part of what the tiles from `tile` on will read into the second cache, PANEL channels of
+ * a tile at a time. */
+static void fetch(const struct backward *f, size_t tile, size_t part, size_t parts)
+{
+    const struct tensor_desc *d = f->dyd;
+    const size_t panels = depth_of(f->cs) / PANEL;
+    const size_t all = tile < f->tiles ? least(f->tiles - tile, tiles_of(f->cs)) * panels : 0;
+    for (size_t i = all * part / parts; i < all * (part + 1) / parts; i++) {
+        const struct place at = place_of(f, tile + i / panels);
+        const float *first = f->dy + tensor_at(d, at.b, at.t, at.y, at.x, i % panels * PANEL / 16);
+        for (size_t y = 0; y < least(6, f->cs->h + 2 - at.y); y++)
+            for (size_t c = 0; c < least(6, f->cs->w + 2 - at.x) * PANEL; c += 16)
+                __builtin_prefetch(first + (y - 1) * d->row - d->pixel + c, 0, 2);
     }
 }
 
 static void backward_item(void *ctx, size_t item, size_t thread)
 {
     const struct backward *f = ctx;
-    const size_t depth = depth_of(f->cs), first = item * TILES;
-    const size_t tiles = least(f->tiles - first, TILES);
+    const size_t depth = depth_of(f->cs), most = tiles_of(f->cs), first = item * most;
+    const size_t tiles = least(f->tiles - first, most);
     float *v = (float *)(void *)(f->kc->scratch + thread * f->kc->scratch_per_thread);
-    float *m = v + POINTS * TILES * depth;
+    float *m = v + POINTS * point_floats(f->cs);
     for (size_t i = 0; i < tiles; i++) take_tile(f, first + i, v + i * depth);
     for (size_t c = 0; c < f->cs->c; c += PANEL) {
         const float *u = f->u + c * POINTS * depth;
-        for (size_t p = 0; p < POINTS; p++)
-            multiply(f, v + p * TILES * depth, u + p * depth * PANEL, tiles, m + p * TILES * PANEL);
+        for (size_t p = 0; p < POINTS; p++) {
+            fetch(f, first + most, c / PANEL * POINTS + p, ceil_div(f->cs->c, PANEL) * POINTS);
+            multiply(f, v + p * point_floats(f->cs), u + p * depth * PANEL, tiles,
+                     m + p * most * PANEL);
+        }
         for (size_t i = 0; i < tiles; i++) put_tile(f, first + i, c, m + i * PANEL);
     }
 }
@@ -194,5 +200,5 @@ void conv_winograd_backward_data(const struct kernel_ctx *kc, const struct conv_
     struct backward f = { kc, cs, dyd, dxd, dy, u, dx, x_scale, t.begin, t.end - t.begin, 0 };
     assert(kc->scratch_per_thread >= conv_winograd_scratch(cs));
     f.tiles = dxd->b * f.t_count * ceil_div(cs->h, SIDE) * ceil_div(cs->w, SIDE);
-    threads_run(kc->threads, ceil_div(f.tiles, TILES), backward_item, &f);
+    threads_run(kc->threads, ceil_div(f.tiles, tiles_of(cs)), backward_item, &f);
 }

@@ -12,12 +12,14 @@
 /* rows x (vectors * VEC) outputs from column `from` on; both counts are compile-time constants at
  * every call, so the accumulators live in registers. */
 LANES_INLINE void gather_tile(size_t rows, size_t vectors, size_t n,
-                              const struct gather_stretch *s, size_t first, size_t from, float *acc)
+                              const struct gather_stretch *s, bool begin, size_t first, size_t from,
+                              float *acc)
 {
     vec sum[TILE_ROWS][TILE_VECTORS];
     for (size_t m = 0; m < rows; m++)
         for (size_t v = 0; v < vectors; v++)
-            sum[m][v] = vec_load(acc + (first + m) * PANEL + from + v * VEC);
+            sum[m][v] = begin ? vec_set(0.0f)
+                              : vec_load(acc + (first + m) * PANEL + from + v * VEC);
     for (size_t i = 0; i < n; i++) {
         const float *b = s[i].b + from;
         const float *const *a = s[i].a + first;
@@ -36,10 +38,10 @@ LANES_INLINE void gather_tile(size_t rows, size_t vectors, size_t n,
 }
 
 #define GATHER_CASE(rows)                                                                          \
-    case rows: gather_tile(rows, TILE_VECTORS, n, s, first, from, acc); break
+    case rows: gather_tile(rows, TILE_VECTORS, n, s, begin, first, from, acc); break
 
-static void gather_some(size_t rows, size_t n, const struct gather_stretch *s, size_t first,
-                        size_t from, float *acc)
+static void gather_some(size_t rows, size_t n, const struct gather_stretch *s, bool begin,
+                        size_t first, size_t from, float *acc)
 {
     switch (rows) {
         GATHER_CASE(1);
@@ -64,12 +66,12 @@ static void gather_some(size_t rows, size_t n, const struct gather_stretch *s, s
     }
 }
 
-void LOOP(gather)(size_t rows, size_t n, const struct gather_stretch *s, float *acc)
+void LOOP(gather)(size_t rows, size_t n, const struct gather_stretch *s, bool begin, float *acc)
 {
     for (size_t first = 0; first < rows; first += TILE_ROWS) {
         const size_t some = rows - first < TILE_ROWS ? rows - first : TILE_ROWS;
         for (size_t from = 0; from < PANEL; from += TILE_VECTORS * VEC)
-            gather_some(some, n, s, first, from, acc);
+            gather_some(some, n, s, begin, first, from, acc);
     }
 }
 

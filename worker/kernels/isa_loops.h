@@ -7,7 +7,7 @@
 
 #define LOOP(name) ISA_SYMBOL(loop_##name)
 
-void LOOP(gather)(size_t rows, size_t n, const struct gather_stretch *s, float *acc);
+void LOOP(gather)(size_t rows, size_t n, const struct gather_stretch *s, bool begin, float *acc);
 void LOOP(turn_panel)(const float *from, size_t row, size_t n, float *to);
 void LOOP(outer)(size_t m, size_t width, const struct outer_run *run, float *acc);
 void LOOP(linear_rows)(size_t rows, const uint32_t *begin, const uint8_t *index,
@@ -16,7 +16,9 @@ size_t LOOP(list_events)(const uint64_t *mask, size_t n, uint8_t *out);
 void LOOP(turn_masks)(uint64_t mask[64]);
 void LOOP(winograd_in)(const float *const rows[6], size_t columns, size_t width, size_t pixel,
                        float *v, size_t stride);
-void LOOP(winograd_out)(const float *m, size_t stride, float y[16 * PANEL]);
+void LOOP(winograd_out)(const float *m, size_t stride, float *const rows[4], size_t columns,
+                        size_t width, size_t pixel, float scale);
+void LOOP(winograd_kernel)(const float *w, size_t tap, float *u, size_t stride);
 void LOOP(gather_events)(size_t n, const struct event_list *lists, size_t pixels, size_t stride,
                          float *acc);
 void LOOP(outer_events)(const struct event_outer *o, float *acc);

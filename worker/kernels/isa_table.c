@@ -181,6 +181,7 @@ const struct kernels ISA_SYMBOL(kernels) = {
     .turn_masks = LOOP(turn_masks),
     .winograd_in = LOOP(winograd_in),
     .winograd_out = LOOP(winograd_out),
+    .winograd_kernel = LOOP(winograd_kernel),
     .gather_events = LOOP(gather_events),
     .outer_events = LOOP(outer_events),
     .mask_events = LOOP(mask_events),

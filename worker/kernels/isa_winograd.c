@@ -52,9 +52,11 @@ void LOOP(winograd_in)(const float *const rows[6], size_t columns, size_t width,
     }
 }
 
-void LOOP(winograd_out)(const float *m, size_t stride, float y[16 * PANEL])
+void LOOP(winograd_out)(const float *m, size_t stride, float *const rows[4], size_t columns,
+                        size_t width, size_t pixel, float scale)
 {
-    for (size_t c = 0; c < PANEL; c += LANES) {
+    const lanes_f k = lanes_set(scale), nothing = lanes_set(0.0f);
+    for (size_t c = 0; c < width; c += LANES) {
         lanes_f half[6][4]; /* [column][row of the tile] */
         for (size_t x = 0; x < 6; x++) {
             lanes_f d[6];
@@ -63,9 +65,44 @@ void LOOP(winograd_out)(const float *m, size_t stride, float y[16 * PANEL])
         }
         for (size_t i = 0; i < 4; i++) {
             lanes_f d[6], out[4];
+            if (rows[i] == NULL) continue;
             for (size_t x = 0; x < 6; x++) d[x] = half[x][i];
             from_tile(d, out);
-            for (size_t x = 0; x < 4; x++) lanes_store(y + (i * 4 + x) * PANEL + c, out[x]);
+            for (size_t x = 0; x < 4; x++)
+                if (x < columns)
+                    lanes_store(rows[i] + x * pixel + c, lanes_fma(out[x], k, nothing));
+        }
+    }
+}
+
+/* One column of G g: three values to six. */
+LANES_INLINE void to_points(const lanes_f g[3], lanes_f u[6])
+{
+    const lanes_f ends = (g[0] + g[2]) * (-1.0f / 6.0f), middle = g[1] * (1.0f / 6.0f);
+    const lanes_f wide = g[0] * (1.0f / 24.0f) + g[2] * (1.0f / 6.0f), mid = g[1] * (1.0f / 12.0f);
+    u[0] = g[0] * 0.25f;
+    u[1] = ends - middle;
+    u[2] = ends + middle;
+    u[3] = wide + mid;
+    u[4] = wide - mid;
+    u[5] = g[2];
+}
+
+void LOOP(winograd_kernel)(const float *w, size_t tap, float *u, size_t stride)
+{
+    for (size_t k = 0; k < PANEL; k += LANES) {
+        lanes_f half[3][6]; /* [column][point's row] */
+        for (size_t s = 0; s < 3; s++) {
+            lanes_f g[3];
+            for (size_t r = 0; r < 3; r++)
+                g[r] = lanes_load(w + ((2 - r) * 3 + 2 - s) * tap + k); /* turned round */
+            to_points(g, half[s]);
+        }
+        for (size_t y = 0; y < 6; y++) {
+            const lanes_f g[3] = { half[0][y], half[1][y], half[2][y] };
+            lanes_f out[6];
+            to_points(g, out);
+            for (size_t x = 0; x < 6; x++) lanes_store(u + (y * 6 + x) * stride + k, out[x]);
         }
     }
 }

@@ -44,8 +44,9 @@ struct outer_run {
 
 struct kernels {
     size_t gather_rows; /* whole register tiles: what gather is fastest with */
-    /* acc[m][PANEL] = fma chain over all stretches, in order, from acc. rows <= GATHER_ROWS_MAX. */
-    void (*gather)(size_t rows, size_t n, const struct gather_stretch *s, float *acc);
+    /* acc[m][PANEL] = fma chain over all stretches, in order, from acc, or from 0 (begin).
+     * rows <= GATHER_ROWS_MAX. */
+    void (*gather)(size_t rows, size_t n, const struct gather_stretch *s, bool begin, float *acc);
     /* to[i][PANEL] = from[j * row + i] for i < n, j < PANEL. */
     void (*turn_panel)(const float *from, size_t row, size_t n, float *to);
     /* acc[m][PANEL] += a[pixel][m] * b[pixel][0..width), over rows, then pixels. m < rows8 <= 8,
@@ -60,10 +61,14 @@ struct kernels {
     /* Bit j of word i <-> bit i of word j. */
     void (*turn_masks)(uint64_t mask[64]);
     /* Winograd, PANEL channels: v[36 at `stride`] of 6 rows (NULL: zeros) of `columns` <= 6 pixels
-     * of `width` channels (all others zero); y[4 x 4][PANEL] of m[36 at `stride`]. */
+     * of `width` channels (all others zero). */
     void (*winograd_in)(const float *const rows[6], size_t columns, size_t width, size_t pixel,
                         float *v, size_t stride);
-    void (*winograd_out)(const float *m, size_t stride, float y[16 * PANEL]);
+    /* m[36 at `stride`], times scale, to 4 rows (NULL: none) of `columns` <= 4 pixels. */
+    void (*winograd_out)(const float *m, size_t stride, float *const rows[4], size_t columns,
+                         size_t width, size_t pixel, float scale);
+    /* u[36 at `stride`] of 3 x 3 taps, `tap` floats apart, turned round. */
+    void (*winograd_kernel)(const float *w, size_t tap, float *u, size_t stride);
     /* acc[pixel][PANEL] += the rows of its events, over lists, then events; `stride` columns lie
      * between two pixels. */
     void (*gather_events)(size_t n, const struct event_list *lists, size_t pixels, size_t stride,

@@ -79,7 +79,7 @@ static void add_rows(const struct linear_job *j, size_t group, size_t from, size
     }
     for (size_t c = 0; c < width; c += PANEL) {
         g.b = s->w[c / PANEL];
-        j->kc->k->gather(rows, 1, &g, s->acc[c / PANEL] + from * PANEL);
+        j->kc->k->gather(rows, 1, &g, first == 0, s->acc[c / PANEL] + from * PANEL);
     }
 }
 
@@ -90,8 +90,6 @@ static void product_item(void *ctx, size_t item, size_t thread)
     const struct linear_piece p = linear_piece_of(j, item / j->groups);
     const size_t group = item % j->groups * j->rows, lot = j->kc->k->gather_rows;
     const size_t rows = least(j->xd->b * j->t_count - group, j->rows);
-    for (size_t c = 0; c < p.width; c += PANEL)
-        memset(s->acc[c / PANEL], 0, rows * PANEL * sizeof(float));
     for (size_t first = 0; first < j->inputs; first += DEPTH) {
         const size_t n = least(j->inputs - first, DEPTH);
         load_panels(j, &p, first, n, s);
