@@ -2,6 +2,7 @@
  * backward-weights. Called by layers/conv2d; work is cut into items by output, one item a thread.
  * Grouped convolutions are in conv_groups.c. */
 #include "worker/kernels/conv_events.h"
+#include "worker/kernels/conv_few.h"
 #include "worker/kernels/conv_groups.h"
 #include "worker/kernels/conv_job.h"
 #include "worker/kernels/conv_winograd.h"
@@ -125,11 +126,9 @@ static void forward_store(const struct conv_job *f, size_t image_at, size_t oy0,
     const size_t named = least(f->cs->k - k0, PANEL);
     if (f->bias != NULL) memcpy(bias, f->bias + k0, named * sizeof bias[0]);
     const size_t width = least(d->c_stored - k0, PANEL);
-    for (size_t m = 0; m < t->rows; m++) {
-        const size_t p = first + m;
-        float *y = f->y + image_at + (oy0 + p / f->cs->ow) * d->row + p % f->cs->ow * d->pixel + k0;
-        f->kc->k->store_scaled(y, t->acc + m * PANEL, f->xd->scale, bias, width);
-    }
+    /* Rows of y that is not blocked follow one another without a gap. */
+    float *y = f->y + image_at + oy0 * d->row + first * d->pixel + k0;
+    f->kc->k->store_rows(y, d->pixel, t->acc, t->rows, f->xd->scale, bias, width);
 }
 
 static void forward_item(void *ctx, size_t item, size_t thread)
@@ -202,6 +201,12 @@ void conv_forward(const struct kernel_ctx *kc, const struct conv_shape *cs,
         kernel_note(kc, xd->kind == TENSOR_BITS ? KERNEL_conv_forward_events_bits
                                                 : KERNEL_conv_forward_events_counts);
         conv_events_forward(kc, cs, xd, x, w, bias, yd, y, steps);
+        return;
+    }
+    if (conv_few_used(cs, xd)) {
+        kernel_note(kc, KERNEL_conv_forward_few);
+        conv_few_forward(&(struct conv_job){ kc, cs, xd, yd, x, w, bias, y, steps.begin,
+                                             steps.end - steps.begin, 1 });
         return;
     }
     kernel_note_form(kc, KERNEL_conv_forward_floats, xd);
@@ -409,6 +414,11 @@ void conv_backward_weights(const struct kernel_ctx *kc, const struct conv_shape 
         kernel_note(kc, xd->kind == TENSOR_BITS ? KERNEL_conv_backward_weights_events_bits
                                                 : KERNEL_conv_backward_weights_events_counts);
         conv_events_backward_weights(kc, cs, xd, x, dyd, dy, b, dw);
+        return;
+    }
+    if (conv_few_used(cs, xd)) {
+        kernel_note(kc, KERNEL_conv_backward_weights_few);
+        conv_few_backward_weights(kc, cs, xd, x, dyd, dy, b, dw);
         return;
     }
     kernel_note_form(kc, KERNEL_conv_backward_weights_floats, xd);

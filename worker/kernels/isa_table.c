@@ -12,6 +12,12 @@ static void store_scaled(float *y, const float *acc, float scale, const float *b
     }
 }
 
+static void store_rows(float *y, size_t pitch, const float *acc, size_t rows, float scale,
+                       const float *bias, size_t n)
+{
+    for (size_t m = 0; m < rows; m++) store_scaled(y + m * pitch, acc + m * PANEL, scale, bias, n);
+}
+
 static void bits_expand(const uint64_t *words, float *y, size_t n, float one)
 {
     const lanes_i lane = { 1,   2,   4,    8,    16,   32,   64,    128,
@@ -189,6 +195,7 @@ const struct kernels ISA_SYMBOL(kernels) = {
     .count_bits = LOOP(count_bits),
     .count_counts = LOOP(count_counts),
     .store_scaled = store_scaled,
+    .store_rows = store_rows,
     .bits_expand = bits_expand,
     .counts_expand = counts_expand,
     .floats_scale = floats_scale,

@@ -49,8 +49,8 @@ struct kernels {
     void (*gather)(size_t rows, size_t n, const struct gather_stretch *s, bool begin, float *acc);
     /* to[i][PANEL] = from[j * row + i] for i < n, j < PANEL. */
     void (*turn_panel)(const float *from, size_t row, size_t n, float *to);
-    /* acc[m][PANEL] += a[pixel][m] * b[pixel][0..width), over rows, then pixels. m < rows8 <= 8,
-     * width 16 or 32. */
+    /* acc[m][PANEL] += a[pixel][m] * b[pixel][0..width), over rows, then pixels. width 16
+     * or 32. */
     void (*outer)(size_t m, size_t width, const struct outer_run *run, float *acc);
     /* acc[m][LINEAR_TILE] += value * w[index][LINEAR_TILE], over the events [begin[m], begin[m + 1])
      * of every row m. value NULL: all 1. */
@@ -82,6 +82,9 @@ struct kernels {
     uint64_t (*count_counts)(const uint8_t *x, size_t n); /* that are not 0 */
     /* y[0..n) = (c[i % 16-aligned block]...): n multiple of 16 in all below. */
     void (*store_scaled)(float *y, const float *acc, float scale, const float *bias, size_t n);
+    /* The same of rows acc[m][PANEL], `pitch` floats apart in y. */
+    void (*store_rows)(float *y, size_t pitch, const float *acc, size_t rows, float scale,
+                       const float *bias, size_t n);
     void (*bits_expand)(const uint64_t *words, float *y, size_t n, float one); /* n floats */
     void (*counts_expand)(const uint8_t *x, float *y, size_t n, float one);
     void (*floats_scale)(const float *x, float *y, size_t n, float factor);

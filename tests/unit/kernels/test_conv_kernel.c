@@ -16,6 +16,9 @@ static const struct conv_case cases[] = {
     { SAME(70, 5, 5, 33, 3), TENSOR_BITS, 1, 2 },
     { SAME(64, 4, 4, 64, 1), TENSOR_BITS, 2, 2 },
     { SAME(130, 3, 4, 48, 3), TENSOR_F32, 1, 2 },
+    { SAME(2, 4, 70, 70, 3), TENSOR_F32, 2, 2 }, /* few channels: rows beyond a lot of pixels */
+    { { 3, 13, 12, 40, 5, 3, 5, 5, 3, 2, 2, 1, 1, 2, 1 }, TENSOR_F32, 2, 2 },
+    { SAME(16, 7, 9, 40, 3), TENSOR_F32, 2, 2 },
     { { 12, 9, 9, 24, 5, 5, 3, 3, 2, 2, 1, 1, 1, 1, 1 }, TENSOR_BITS, 2, 2 },
     { { 8, 11, 10, 16, 7, 6, 3, 3, 1, 1, 0, 0, 2, 2, 1 }, TENSOR_F32, 2, 1 },
     { { 5, 7, 9, 17, 3, 9, 5, 1, 1, 1, 0, 0, 1, 1, 1 }, TENSOR_BITS, 1, 2 },
