@@ -56,7 +56,7 @@ struct band {
     size_t first_row, rows, columns;
     uint32_t *begin, *events;
     float *values; /* NULL: spikes */
-    float *acc;    /* [row][pixel][PANEL] */
+    float *acc;    /* [row][pixel][panel][PANEL], of one panel or EVENT_PANELS */
 };
 
 static size_t begin_at(const struct band *l, const struct conv_shape *cs, size_t row, size_t block)
@@ -71,7 +71,7 @@ static struct band band_of(const struct conv_job *f, size_t oy, size_t rows, uns
     struct band l = { .first_row = oy * cs->stride_h, .rows = reach(cs, rows),
                       .columns = columns_of(cs) };
     l.acc = (float *)(void *)at;
-    at += f->band * cs->ow * PANEL * sizeof(float);
+    at += f->band * cs->ow * EVENT_PANELS * PANEL * sizeof(float);
     l.events = (uint32_t *)(void *)at;
     at += events * sizeof(uint32_t);
     if (f->xd->kind == TENSOR_COUNT8) {
@@ -85,7 +85,7 @@ static struct band band_of(const struct conv_job *f, size_t oy, size_t rows, uns
 static size_t forward_scratch(const struct conv_shape *cs, const struct tensor_desc *xd)
 {
     const size_t band = band_rows(cs, xd);
-    return band * cs->ow * PANEL * sizeof(float) +
+    return band * cs->ow * EVENT_PANELS * PANEL * sizeof(float) +
            reach(cs, band) * row_bytes(cs, xd) + 2 * 16 * sizeof(uint32_t);
 }
 
@@ -153,34 +153,39 @@ static size_t tap_lists(const struct conv_job *f, const struct band *l, size_t o
     return n;
 }
 
-/* All chains of the band for one panel, whose weights are at w. The weights of a row of taps of a
- * block, 24 KiB for 3 x 3, stay in the first cache while the band's pixels take turns; the chains
- * wait in scratch. */
+/* All chains of the band for some panels, whose weights are at w. The weights of a row of taps of a
+ * block, 24 KiB a panel for 3 x 3, stay in the first cache while the band's pixels take turns; the
+ * chains wait in scratch. */
 static void chain_band(const struct conv_job *f, const struct band *l, size_t oy, size_t rows,
-                       const float *w)
+                       size_t panels, const float *w)
 {
     const struct conv_shape *cs = f->cs;
-    const size_t stride = cs->ow * PANEL;
+    const size_t stride = cs->ow * panels * PANEL;
+    const size_t second = panels > 1 ? cs->c * cs->r * cs->s * PANEL : 0;
     struct event_list lists[TAPS_MAX];
     memset(l->acc, 0, rows * stride * sizeof l->acc[0]);
     for (size_t block = 0; block < blocks_of(cs); block++)
         for (size_t r = 0; r < cs->r; r++)
             for (size_t i = 0; i < rows; i++) {
                 const size_t n = tap_lists(f, l, oy + i, block, r, w, lists);
-                f->kc->k->gather_events(n, lists, cs->ow, cs->stride_w, l->acc + i * stride);
+                f->kc->k->gather_events(n, lists, second, cs->ow, cs->stride_w,
+                                        l->acc + i * stride);
             }
 }
 
 static void store_band(const struct conv_job *f, const struct band *l, size_t image, size_t oy,
-                       size_t rows, size_t k)
+                       size_t rows, size_t panels, size_t k)
 {
     const struct tensor_desc *d = f->yd;
-    float bias[PANEL] = { 0 };
-    const size_t width = least(d->c_stored - k, PANEL);
-    if (f->bias != NULL) memcpy(bias, f->bias + k, least(f->cs->k - k, PANEL) * sizeof bias[0]);
-    for (size_t p = 0; p < rows * d->w; p++)
-        f->kc->k->store_scaled(f->y + image + (oy + p / d->w) * d->row + p % d->w * d->pixel + k,
-                               l->acc + p * PANEL, f->xd->scale, bias, width);
+    float bias[EVENT_PANELS * PANEL] = { 0 };
+    const size_t width = least(d->c_stored - k, panels * PANEL);
+    if (f->bias != NULL)
+        memcpy(bias, f->bias + k, least(f->cs->k - k, panels * PANEL) * sizeof bias[0]);
+    for (size_t i = 0; i < rows; i++)
+        for (size_t x = 0; x < d->w; x++)
+            f->kc->k->store_scaled(f->y + image + (oy + i) * d->row + x * d->pixel + k,
+                                   l->acc + (i * d->w + x) * panels * PANEL, f->xd->scale, bias,
+                                   width);
 }
 
 static void forward_item(void *ctx, size_t item, size_t thread)
@@ -192,9 +197,10 @@ static void forward_item(void *ctx, size_t item, size_t thread)
     const size_t oy = item % bands * f->band, rows = least(cs->oh - oy, f->band);
     const struct band l = band_of(f, oy, rows, f->kc->scratch + thread * f->kc->scratch_per_thread);
     list_band(f, &l, b * f->xd->sample + t * f->xd->time);
-    for (size_t k = 0; k < cs->k; k += PANEL) {
-        chain_band(f, &l, oy, rows, f->w + k * cs->c * cs->r * cs->s);
-        store_band(f, &l, b * f->yd->sample + t * f->yd->time, oy, rows, k);
+    for (size_t k = 0; k < cs->k; k += EVENT_PANELS * PANEL) {
+        const size_t panels = least(ceil_div(cs->k - k, PANEL), EVENT_PANELS);
+        chain_band(f, &l, oy, rows, panels, f->w + k * cs->c * cs->r * cs->s);
+        store_band(f, &l, b * f->yd->sample + t * f->yd->time, oy, rows, panels, k);
     }
 }
 

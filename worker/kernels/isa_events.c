@@ -17,36 +17,46 @@
 #endif
 
 /* ---- gather ---------------------------------------------------------------------------------- */
-/* The chains of one output pixel that sees the lists from column `column` on. */
-LANES_INLINE void gather_pixel(bool counts, size_t n, const struct event_list *lists, size_t column,
-                               float *acc)
+/* The chains of one output pixel that sees the lists from column `column` on: of one panel, or of
+ * two at once, which keeps twice as many additions under way. */
+LANES_INLINE void gather_pixel(bool counts, size_t panels, size_t n, const struct event_list *lists,
+                               size_t second, size_t column, float *acc)
 {
-    vec sum[PANEL_VECTORS];
-    for (size_t v = 0; v < PANEL_VECTORS; v++) sum[v] = vec_load(acc + v * VEC);
+    vec sum[EVENT_PANELS * PANEL_VECTORS];
+    for (size_t v = 0; v < panels * PANEL_VECTORS; v++) sum[v] = vec_load(acc + v * VEC);
     for (size_t i = 0; i < n; i++) {
         const struct event_list *l = &lists[i];
         const size_t end = l->begin[column + l->columns], base = column * l->channels + l->first;
         for (size_t e = l->begin[column]; e < end; e++) {
             const float *row = l->w + (l->events[e] - base) * PANEL;
-            for (size_t v = 0; v < PANEL_VECTORS; v++) {
-                const vec w = vec_load(row + v * VEC);
+            for (size_t v = 0; v < panels * PANEL_VECTORS; v++) {
+                const vec w = vec_load(row + v / PANEL_VECTORS * second + v % PANEL_VECTORS * VEC);
                 if (counts) sum[v] = vec_fma(vec_set(l->values[e]), w, sum[v]);
                 else sum[v] = sum[v] + w;
             }
         }
     }
-    for (size_t v = 0; v < PANEL_VECTORS; v++) vec_store(acc + v * VEC, sum[v]);
+    for (size_t v = 0; v < panels * PANEL_VECTORS; v++) vec_store(acc + v * VEC, sum[v]);
 }
 
-void LOOP(gather_events)(size_t n, const struct event_list *lists, size_t pixels, size_t stride,
-                         float *acc)
+LANES_INLINE void gather_pixels(bool counts, size_t panels, size_t n,
+                                const struct event_list *lists, size_t second, size_t pixels,
+                                size_t stride, float *acc)
 {
-    if (lists[0].values != NULL)
-        for (size_t x = 0; x < pixels; x++)
-            gather_pixel(true, n, lists, x * stride, acc + x * PANEL);
-    else
-        for (size_t x = 0; x < pixels; x++)
-            gather_pixel(false, n, lists, x * stride, acc + x * PANEL);
+    for (size_t x = 0; x < pixels; x++)
+        gather_pixel(counts, panels, n, lists, second, x * stride, acc + x * panels * PANEL);
+}
+
+void LOOP(gather_events)(size_t n, const struct event_list *lists, size_t second, size_t pixels,
+                         size_t stride, float *acc)
+{
+    if (lists[0].values != NULL) {
+        if (second != 0) gather_pixels(true, 2, n, lists, second, pixels, stride, acc);
+        else gather_pixels(true, 1, n, lists, 0, pixels, stride, acc);
+    } else {
+        if (second != 0) gather_pixels(false, 2, n, lists, second, pixels, stride, acc);
+        else gather_pixels(false, 1, n, lists, 0, pixels, stride, acc);
+    }
 }
 
 /* ---- outer ----------------------------------------------------------------------------------- */

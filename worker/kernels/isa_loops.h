@@ -19,8 +19,8 @@ void LOOP(winograd_in)(const float *const rows[6], size_t columns, size_t width,
 void LOOP(winograd_out)(const float *m, size_t stride, float *const rows[4], size_t columns,
                         size_t width, size_t pixel, float scale);
 void LOOP(winograd_kernel)(const float *w, size_t tap, float *u, size_t stride);
-void LOOP(gather_events)(size_t n, const struct event_list *lists, size_t pixels, size_t stride,
-                         float *acc);
+void LOOP(gather_events)(size_t n, const struct event_list *lists, size_t second, size_t pixels,
+                         size_t stride, float *acc);
 void LOOP(outer_events)(const struct event_outer *o, float *acc);
 size_t LOOP(mask_events)(uint64_t mask, uint32_t first, uint32_t *out);
 uint64_t LOOP(counts_mask)(const uint8_t *x);

@@ -8,6 +8,7 @@
 #define GATHER_ROWS_MAX 14 /* pixels of a tile */
 #define PANEL 32           /* output channels of a tile */
 #define OUTER_ROWS_MAX 8   /* input channels of a weight-gradient tile */
+#define EVENT_PANELS 2     /* whose output channels take an event together */
 #define LINEAR_TILE 64     /* output features of a linear tile */
 #define LINEAR_LIST_SPARE 8 /* bytes behind a list of events */
 
@@ -70,9 +71,10 @@ struct kernels {
     /* u[36 at `stride`] of 3 x 3 taps, `tap` floats apart, turned round. */
     void (*winograd_kernel)(const float *w, size_t tap, float *u, size_t stride);
     /* acc[pixel][PANEL] += the rows of its events, over lists, then events; `stride` columns lie
-     * between two pixels. */
-    void (*gather_events)(size_t n, const struct event_list *lists, size_t pixels, size_t stride,
-                          float *acc);
+     * between two pixels. second != 0: acc[pixel][2 * PANEL], whose second panel has its weights
+     * so many floats behind the first. */
+    void (*gather_events)(size_t n, const struct event_list *lists, size_t second, size_t pixels,
+                          size_t stride, float *acc);
     /* acc[tap_acc[k]][width] += dy[at + tap_dy[k]][width], for every tap k, over events. */
     void (*outer_events)(const struct event_outer *o, float *acc);
     /* first + number of every set bit, ascending; how many. May write 16 entries more. */
