@@ -18,7 +18,7 @@ STRICT = -Wall -Wextra -Wshadow -Wconversion -Werror
 BASE = -std=gnu11 -D_GNU_SOURCE -I. -I$(BUILD)/gen -ffp-contract=off -fno-math-errno -MMD -MP $(SANITIZE)
 PKG = pkg-config
 COMMON_LIBS = -lcjson -lsodium -lzstd -lpthread -lm
-WORKER_LIBS = -larchive -lopenblas -lcurl -lz $(COMMON_LIBS)
+WORKER_LIBS = -larchive -lcurl -lz $(COMMON_LIBS)
 SERVER_LIBS = -lmicrohttpd -luv -lsqlite3 $(COMMON_LIBS)
 TEST_LIBS = -lcriterion -lcurl -lz
 
@@ -167,8 +167,8 @@ $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(worker_lib_obj) $(common_ob
 $(BUILD)/tests/integration/%: $(BUILD)/obj/tests/integration/%.o $(common_obj) $(support_obj)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS)
-$(BUILD)/bench_%: $(BUILD)/obj/bench/bench_%.o $(worker_lib_obj) $(common_obj)
-	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(WORKER_LIBS)
+$(BUILD)/bench_%: $(BUILD)/obj/bench/bench_%.o $(BUILD)/obj/bench/blas.o $(worker_lib_obj) $(common_obj)
+	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(WORKER_LIBS) -lopenblas
 
 fuzz_bin = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 fuzz-build: $(fuzz_bin)

@@ -2,9 +2,9 @@
  * the matrix products that they hold, for numbers of time-steps T. Prints a table. Run by
  * bench/run.sh.
  * usage: bench_psn [THREADS] */
+#include "bench/blas.h"
 #include "common/clock.h"
 #include "common/mem.h"
-#include "worker/kernels/blas.h"
 #include "worker/neurons/neuron.h"
 
 #include <stdio.h>

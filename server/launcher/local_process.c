@@ -141,7 +141,6 @@ static void env_make(struct environment *env, const struct launch *what)
     env_inherit(env, "SPIKED_ISA", NULL);
     env_inherit(env, "ASAN_OPTIONS", NULL);
     env_add(env, mem_printf("LANG=C.UTF-8"));
-    env_add(env, mem_printf("OPENBLAS_NUM_THREADS=1"));
     env_add(env, mem_printf("SPIKED_SERVER=unix:%s", what->socket));
     env_add(env, mem_printf("SPIKED_EXPERIMENT=%" PRId64, what->experiment));
     env_add(env, mem_printf("SPIKED_ATTEMPT=%" PRId64, what->attempt));

@@ -2,7 +2,6 @@
  * See kernels.h. */
 #include "worker/kernels/kernels_table.h"
 
-#include "worker/kernels/blas.h"
 #include "worker/kernels/kernel_trace.h"
 
 #include <assert.h>
@@ -46,7 +45,6 @@ static bool runs_here(enum isa isa)
 
 int kernels_choose(enum isa *out, struct err *e)
 {
-    blas_init();
     const char *forced = getenv("SPIKED_ISA");
     for (int i = ISA_COUNT - 1; i >= 0; i--) {
         if (forced != NULL && strcmp(forced, names[i]) != 0) continue;
@@ -73,7 +71,7 @@ int kernels_choose_path(const char *name, enum kernel_path *out, struct err *e)
 
 void kernels_cpu(enum isa isa, char out[KERNELS_CPU_MAX])
 {
-    (void)snprintf(out, KERNELS_CPU_MAX, "%s %s", isa_name(isa), blas_core());
+    (void)snprintf(out, KERNELS_CPU_MAX, "%s", isa_name(isa));
 }
 
 /* ---- pieces of a long array ------------------------------------------------------------------ */

@@ -25,9 +25,9 @@ enum isa { ISA_GENERIC, ISA_AVX2, ISA_AVX512, ISA_COUNT };
  * here). */
 int kernels_choose(enum isa *out, struct err *e);
 const char *isa_name(enum isa isa);
-/* What decides bits in this CPU: the instruction set and OpenBLAS's kind of core. */
+/* How checkpoints name this CPU: by the instruction set. No kernel's bits depend on it. */
 #define KERNELS_CPU_MAX 64
-void kernels_cpu(enum isa isa, char out[KERNELS_CPU_MAX]); /* "avx512 SkylakeX" */
+void kernels_cpu(enum isa isa, char out[KERNELS_CPU_MAX]); /* "avx512" */
 
 /* The form of convolution and linear layers: by shape, input and its density, or forced
  * (SPIKED_PATH, --path). EVENT: spikes are always events. DENSE: they are expanded to floats first.
@@ -49,7 +49,7 @@ struct kernel_ctx {
     struct threads *threads;
     unsigned char *scratch;     /* threads * scratch_per_thread bytes, 64-byte aligned */
     size_t scratch_per_thread;  /* >= KERNEL_SCRATCH_BYTES */
-    bool exact;                 /* numerics: "exact": never OpenBLAS */
+    bool exact;                 /* numerics: "exact"; no kernel makes use of "fast" today */
     enum kernel_path path;
     size_t first_step;          /* of time: what step 0 of the tensors is (net_stream_step) */
     struct kernel_trace *trace; /* counts calls; NULL: nobody asks */

@@ -12,7 +12,7 @@ struct footprint {
     size_t staging_bytes;   /* a checkpoint as it is read, which is more than as it is written; the
                                frames of a sample for each thread */
     size_t dataset_bytes;   /* samples in memory, and the lists of them */
-    size_t program_bytes;   /* code, libraries, OpenBLAS's buffers, stacks: measured, not counted */
+    size_t program_bytes;   /* code, libraries, stacks: measured, not counted */
     size_t total_bytes;
 };
 struct footprint_data {

@@ -1,5 +1,5 @@
 /* The dense path: convolutions and linear layers that are fed by spikes expand them to floats
- * first. With numerics "exact" that changes no bit (design 5.7). */
+ * first. That changes no bit (design 5.7). */
 #include "tests/unit/nets/spec_nets.h"
 #include "worker/kernels/kernel_trace.h"
 

@@ -307,7 +307,7 @@ Test(trainer, a_run_of_two_builds_says_so, .timeout = 60)
     const struct trainer_options o = { .dir = dir, .training = true, .max_steps = 2 };
     for (int again = 0; again < 2; again++) {
         cr_assert_eq(trainer_init(&t, &s, &o, &e), 0, "%s", e.text);
-        cr_assert(t.at.build[0] != '\0' && strchr(t.at.cpu, ' ') != NULL, "%s", t.at.cpu);
+        cr_assert(t.at.build[0] != '\0' && t.at.cpu[0] != '\0', "%s", t.at.cpu);
         if (again == 0) (void)snprintf(t.at.build, sizeof t.at.build, "an older build");
         cr_assert_eq(trainer_resume(&t, &resumed, &e), 0, "%s", e.text);
         cr_assert(resumed == (again == 1));

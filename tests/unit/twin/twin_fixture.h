@@ -69,8 +69,7 @@ static inline void check_near(const struct twin_case *c, const struct twin_world
 /* What ran in the forced event form, in all cases of a test. */
 static struct kernel_trace fixture_events;
 
-/* Ways to run that change no bit; under numerics fast OpenBLAS takes the forced dense form. The
- * first three are those of a brief plan. */
+/* Ways to run that change no bit, with either numerics. The first three are those of a brief plan. */
 enum { ENGINE_WAYS = 5, ENGINE_WAYS_BRIEF = 3 };
 static inline struct match_engine engine_way(size_t i)
 {
@@ -87,8 +86,7 @@ static inline struct match_engine engine_way(size_t i)
     return ways[i];
 }
 
-/* Every instruction set in all those ways: near the twin, and the same bits; under numerics fast
- * those of the instruction set. */
+/* Every instruction set in all those ways: near the twin, and the same bits. */
 static inline void check_numerics(const struct twin_case *c, const struct twin_world *w, bool exact,
                                   const struct engine_plan *plan)
 {
@@ -100,17 +98,12 @@ static inline void check_numerics(const struct twin_case *c, const struct twin_w
             e.shards = c->in.b % 2 == 0 ? 2 : 1;
             e.exact = exact;
             struct net *n = match_run(c, w, &e);
-            if (!exact && i == 0) {
-                net_destroy(first);
-                first = NULL;
-            }
-            const bool apart = !exact && e.path == KERNEL_PATH_DENSE;
-            if (first == NULL || apart) check_near(c, w, n, &e, plan->tolerance);
+            if (first == NULL) check_near(c, w, n, &e, plan->tolerance);
             if (first == NULL) {
                 first = n;
                 continue;
             }
-            const char *differs = apart ? NULL : match_bits(first, n);
+            const char *differs = match_bits(first, n);
             cr_assert_null(differs, "%s: %s of %s, %zu threads, exact %d", c->name, differs,
                            isa_name(isa), e.threads, exact);
             net_destroy(n);

@@ -1,12 +1,14 @@
-/* blas: the only caller of OpenBLAS; single-threaded calls on fixed tiles (design 5.8). */
-#ifndef WORKER_BLAS_H
-#define WORKER_BLAS_H
+/* blas: the only caller of OpenBLAS, which the benchmarks set against our own products. No product of
+ * the worker is OpenBLAS's (docs/decisions.md). */
+#ifndef BENCH_BLAS_H
+#define BENCH_BLAS_H
 
 #include <stddef.h>
 
 /* Once at start: OpenBLAS runs on the calling thread only. */
 void blas_init(void);
-/* The kind of core whose kernels OpenBLAS chose ("SkylakeX"): other kinds give other bits. */
+/* The kind of core whose kernels OpenBLAS chose ("SkylakeX"): what it does not know it takes for
+ * an older one. */
 const char *blas_core(void);
 /* c[m][n] = a[m][k] * b[k][n] (or b given as [n][k] when transposed), onto what c holds when add;
  * row strides in floats. */

@@ -1,5 +1,5 @@
 /* blas: see blas.h. */
-#include "worker/kernels/blas.h"
+#include "bench/blas.h"
 
 #include <cblas.h>
 
