@@ -167,7 +167,8 @@ $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(worker_lib_obj) $(common_ob
 $(BUILD)/tests/integration/%: $(BUILD)/obj/tests/integration/%.o $(common_obj) $(support_obj)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS)
-$(BUILD)/bench_%: $(BUILD)/obj/bench/bench_%.o $(BUILD)/obj/bench/blas.o $(worker_lib_obj) $(common_obj)
+bench_obj = $(call obj,$(filter-out bench/bench_%.c,$(wildcard bench/*.c)))
+$(BUILD)/bench_%: $(BUILD)/obj/bench/bench_%.o $(bench_obj) $(worker_lib_obj) $(common_obj)
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(WORKER_LIBS) -lopenblas
 
 fuzz_bin = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))

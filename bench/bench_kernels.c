@@ -1,7 +1,11 @@
 /* bench_kernels: times the heavy loops of the network of examples/kernels-fashion-lif.json, layer
- * by layer, for every instruction set of this CPU. Medians; prints a table. Run by bench/run.sh.
+ * by layer, for every instruction set of this CPU, and sets them against the time that their
+ * multiply-adds, their additions of spikes' rows or their memory would take at the limits of this
+ * machine (limits.h). Medians; prints a table. Run by bench/run.sh.
  * usage: bench_kernels [THREADS [SAMPLES [PERCENT]]]; PERCENT of the inputs spike. SPIKED_PATH
  * forces the form of convolutions, SPIKED_ISA one instruction set. */
+#include "bench/blas.h"
+#include "bench/limits.h"
 #include "common/clock.h"
 #include "common/mem.h"
 #include "worker/neurons/neuron.h"
@@ -23,6 +27,7 @@ struct layer {
     struct tensor_view x, y, dy, dx;
     float *w, *wt, *dw;
     double giga; /* multiply-accumulates times 2, or cell-steps, of one pass; in 10^9 */
+    double inside; /* share of them whose tap is not outside the image */
 };
 struct job {
     const struct kernel_ctx *kc;
@@ -93,6 +98,8 @@ static struct layer conv_make(const char *name, enum tensor_kind kind, size_t sa
     l.dw = take_floats(conv_weight_floats(&l.conv));
     l.wt = take_floats(conv_weight_t_floats(&l.conv, KERNEL_PATH_WINOGRAD));
     l.giga = 2e-9 * 9 * 128 * (double)(c * side * side * samples * l.x.desc.t_stored);
+    const double taps = 3 - 2 / (double)side; /* of one axis */
+    l.inside = taps * taps / 9;
     return l;
 }
 
@@ -108,6 +115,7 @@ static struct layer linear_make(const char *name, size_t samples, size_t c, size
     l.w = take_floats(l.x.desc.c_stored * l.y.desc.c_stored);
     l.dw = take_floats(l.x.desc.c_stored * l.y.desc.c_stored);
     l.giga = 2e-9 * (double)(c * side * side * outputs * samples * STEPS);
+    l.inside = 1;
     return l;
 }
 
@@ -186,6 +194,25 @@ static void linear_weights_loop(const struct job *j)
                             (struct span){ 0, l->x.desc.b }, l->dw);
 }
 
+/* The same by OpenBLAS, by columns of dx. */
+#define BLAS_COLUMNS 448
+
+static void blas_item(void *ctx, size_t item, size_t thread)
+{
+    (void)thread;
+    const struct layer *l = ctx;
+    const size_t k = l->dy.desc.c, at = item * BLAS_COLUMNS, left = l->dx.desc.c_stored - at;
+    blas_gemm(l->dy.desc.b * STEPS, left < BLAS_COLUMNS ? left : BLAS_COLUMNS, k,
+              (const float *)l->dy.data, l->dy.desc.time, l->w + at * l->y.desc.c_stored,
+              l->y.desc.c_stored, 1, 0, (float *)l->dx.data + at, l->dx.desc.time);
+}
+
+static void blas_data_loop(const struct job *j)
+{
+    threads_run(j->kc->threads, (j->layer->dx.desc.c_stored + BLAS_COLUMNS - 1) / BLAS_COLUMNS,
+                blas_item, j->layer);
+}
+
 static void neuron_forward_loop(const struct job *j)
 {
     struct layer *l = j->layer;
@@ -225,36 +252,87 @@ static double median_ms(const struct job *j, void (*loop)(const struct job *))
     return ms[n / 2];
 }
 
+/* What a loop does, and what it reads or writes at least once. */
+enum work { FMAS, EVENTS, TILES, NOTHING };
+enum { X = 1, Y = 2, DY = 4, DX = 8, W = 16 };
+
 enum { CONV1, CONV2, NEURON1, NEURON2, LINEAR1, LINEAR2, LAYERS };
 static const struct {
     int layer;
     const char *name;
     void (*loop)(const struct job *);
+    enum work work;
+    int touched;
 } loops[] = {
-    { CONV1, "forward", conv_forward_loop },
-    { CONV1, "backward, weights", conv_weights_loop },
-    { CONV2, "forward", conv_forward_loop },
-    { CONV2, "backward, data", conv_data_loop },
-    { CONV2, "backward, weights", conv_weights_loop },
-    { NEURON1, "forward", neuron_forward_loop },
-    { NEURON1, "backward", neuron_backward_loop },
-    { NEURON2, "forward", neuron_forward_loop },
-    { NEURON2, "backward", neuron_backward_loop },
-    { LINEAR1, "forward", linear_forward_loop },
-    { LINEAR1, "backward, data", linear_data_loop },
-    { LINEAR1, "backward, weights", linear_weights_loop },
-    { LINEAR2, "forward", linear_forward_loop },
-    { LINEAR2, "backward, data", linear_data_loop },
-    { LINEAR2, "backward, weights", linear_weights_loop },
+    { CONV1, "forward", conv_forward_loop, FMAS, X | Y | W },
+    { CONV1, "backward, weights", conv_weights_loop, FMAS, X | DY | W },
+    { CONV2, "forward", conv_forward_loop, EVENTS, X | Y | W },
+    { CONV2, "backward, data", conv_data_loop, TILES, DX | DY | W },
+    { CONV2, "backward, weights", conv_weights_loop, EVENTS, X | DY | W },
+    { NEURON1, "forward", neuron_forward_loop, NOTHING, X | Y },
+    { NEURON1, "backward", neuron_backward_loop, NOTHING, X | DY | DX },
+    { NEURON2, "forward", neuron_forward_loop, NOTHING, X | Y },
+    { NEURON2, "backward", neuron_backward_loop, NOTHING, X | DY | DX },
+    { LINEAR1, "forward", linear_forward_loop, EVENTS, X | Y | W },
+    { LINEAR1, "backward, data", linear_data_loop, FMAS, DX | DY | W },
+    { LINEAR1, "the same by OpenBLAS", blas_data_loop, FMAS, DX | DY | W },
+    { LINEAR1, "backward, weights", linear_weights_loop, EVENTS, X | DY | W },
+    { LINEAR2, "forward", linear_forward_loop, EVENTS, X | Y | W },
+    { LINEAR2, "backward, data", linear_data_loop, FMAS, DX | DY | W },
+    { LINEAR2, "backward, weights", linear_weights_loop, EVENTS, X | DY | W },
 };
+
+static double bytes_of(const struct layer *l, int touched)
+{
+    size_t bytes = 0;
+    if (touched & X) bytes += tensor_bytes(&l->x.desc);
+    if (touched & Y) bytes += tensor_bytes(&l->y.desc);
+    if (touched & DY) bytes += tensor_bytes(&l->dy.desc);
+    if (touched & DX) bytes += tensor_bytes(&l->dx.desc);
+    if (touched & W && l->conv.c == 0)
+        bytes += l->x.desc.c_stored * l->y.desc.c_stored * sizeof(float);
+    return (double)bytes;
+}
+
+/* Seconds of the arithmetic alone; 0 where there is none, or no limit is known. */
+static double least_arithmetic(const struct layer *l, enum work work, enum kernel_path path,
+                               const struct limits *most)
+{
+    const double tiles = (double)((l->conv.w + 3) / 4 * 4) / (double)l->conv.w; /* of one axis */
+    if (work == EVENTS && (path == KERNEL_PATH_DENSE || spike_rate > 0.6f)) work = FMAS;
+    if (work == EVENTS) return 0.5e9 * l->giga * l->inside * (double)spike_rate / most->adds;
+    if (work == NOTHING || most->flops == 0) return 0;
+    if (work == TILES) return 1e9 * l->giga * tiles * tiles / 4 / most->flops; /* F(4x4, 3x3) */
+    return 1e9 * l->giga * l->inside / most->flops;
+}
+
+static void print_limits(enum isa isa, const struct limits *most)
+{
+    (void)printf(
+        "\n%s: %.2f GHz; multiply-adds %.0f G/s, one vector of additions a cycle %.1f G/s, "
+        "memory %.0f (triad) and %.0f GB/s (copy)\n\n"
+        "| instruction set | layer | loop | ms | G/s | least ms | reached | bound by |\n"
+        "|---|---|---|---|---|---|---|---|\n",
+        isa_name(isa), most->cycles * 1e-9, most->flops * 1e-9, most->adds * 1e-9,
+        most->bandwidth * 1e-9, most->copy * 1e-9);
+}
 
 static void print_rows(enum isa isa, const struct kernel_ctx *kc, struct layer layers[LAYERS])
 {
+    static const char *const bounds[] = { "multiply-adds", "additions", "multiply-adds of tiles",
+                                          "" };
+    struct limits most;
+    limits_measure(isa, kc->threads, &most);
+    print_limits(isa, &most);
     for (size_t i = 0; i < sizeof loops / sizeof loops[0]; i++) {
         const struct job j = { kc, isa, &layers[loops[i].layer] };
         const double ms = median_ms(&j, loops[i].loop);
-        (void)printf("| %s | %s | %s | %.2f | %.2f |\n", isa_name(isa), j.layer->name,
-                     loops[i].name, ms, j.layer->giga / ms * 1e3);
+        const double sums = least_arithmetic(j.layer, loops[i].work, kc->path, &most);
+        const double memory = bytes_of(j.layer, loops[i].touched) / most.bandwidth;
+        const double least = 1e3 * (sums > memory ? sums : memory);
+        (void)printf("| %s | %s | %s | %.2f | %.2f | %.2f | %.0f %% | %s |\n", isa_name(isa),
+                     j.layer->name, loops[i].name, ms, j.layer->giga / ms * 1e3, least,
+                     100 * least / ms, sums > memory ? bounds[loops[i].work] : "memory");
         (void)fflush(stdout);
     }
 }
@@ -272,6 +350,7 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "usage: bench_kernels [THREADS [SAMPLES [PERCENT]]] %s\n", e.text);
         return 64;
     }
+    blas_init();
     struct layer layers[LAYERS] = {
         [CONV1] = conv_make("conv 1 > 128, 28 x 28", TENSOR_REPEAT, samples, 1, 28),
         [CONV2] = conv_make("conv 128 > 128, 14 x 14", TENSOR_BITS, samples, 128, 14),
@@ -282,9 +361,8 @@ int main(int argc, char **argv)
     };
     (void)printf("%zu samples, %d time-steps, %zu threads, spikes at %.0f %%; G/s: 10^9 "
                  "floating-point operations\nof the dense product (GFLOP/s), for LIF 10^9 "
-                 "cell-steps; median of up to %d runs\n\n"
-                 "| instruction set | layer | loop | ms | G/s |\n|---|---|---|---|---|\n",
-                 samples, STEPS, threads, 100 * (double)spike_rate, RUNS_MAX);
+                 "cell-steps; median of up to %d runs; OpenBLAS runs as on %s\n",
+                 samples, STEPS, threads, 100 * (double)spike_rate, RUNS_MAX, blas_core());
     const int first = getenv("SPIKED_ISA") != NULL ? (int)best : 0;
     for (int isa = first; isa <= (int)best; isa++) {
         struct kernel_ctx kc = { .k = kernels_get((enum isa)isa),
