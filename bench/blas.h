@@ -1,5 +1,5 @@
-/* blas: the only caller of OpenBLAS, which the benchmarks set against our own products. No product of
- * the worker is OpenBLAS's (docs/decisions.md). */
+/* blas: the only caller of OpenBLAS, which the benchmarks set against our own products. No product
+ * of the worker is OpenBLAS's (docs/decisions.md). */
 #ifndef BENCH_BLAS_H
 #define BENCH_BLAS_H
 

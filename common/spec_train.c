@@ -209,7 +209,8 @@ static const struct spec_field train_fields[] = {
     { "shards", FIELD_INT, SPEC_RESULT, T(shards), 1, 1, 1024,
       .meaning = "parts of a batch summed as a tree; a power of two" },
     { "numerics", FIELD_CHOICE, SPEC_RESULT, T(numerics), SPEC_NUMERICS_FAST,
-      .choices = "fast|exact", .meaning = "exact: same bits on every CPU, fast: on one CPU type; today both are exact" },
+      .choices = "fast|exact",
+      .meaning = "exact: same bits on every CPU, fast: on one CPU type; today both are exact" },
     { "step_mode", FIELD_CHOICE, SPEC_EXECUTION, T(step_mode), SPEC_STEP_MULTI,
       .choices = "multi|single|chunk",
       .meaning = "time-steps of one call of a stateless layer or a serial neuron: all, one or "

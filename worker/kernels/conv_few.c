@@ -122,8 +122,9 @@ static void weights_item(void *ctx, size_t item, size_t thread)
             for (size_t ox = 0; ox < cs->ow; ox += LOT) {
                 const size_t n = least(cs->ow - ox, LOT);
                 take_patches(cs, f->xd, x, oy, ox, n, patch, rows);
-                struct outer_run run = { .a = patch, .rows = 1, .pixels = n, .a_pixel = rows,
-                                         .b_pixel = f->dyd->pixel };
+                struct outer_run run = {
+                    .a = patch, .rows = 1, .pixels = n, .a_pixel = rows, .b_pixel = f->dyd->pixel
+                };
                 for (size_t k = first; k < end; k += PANEL) {
                     run.b = f->dy + tensor_at(f->dyd, b, t, oy, ox, k / 16);
                     /* Blocks of 16 that hold a real channel: what lies behind is nobody's. */
@@ -142,6 +143,8 @@ void conv_few_backward_weights(const struct kernel_ctx *kc, const struct conv_sh
                                float *dw)
 {
     const size_t panels = ceil_div(cs->k, PANEL);
-    struct weights f = { kc, cs, xd, dyd, x, dy, b, dw, ceil_div(panels, threads_count(kc->threads)) };
+    struct weights f = {
+        kc, cs, xd, dyd, x, dy, b, dw, ceil_div(panels, threads_count(kc->threads))
+    };
     threads_run(kc->threads, ceil_div(panels, f.panels), weights_item, &f);
 }

@@ -47,7 +47,10 @@ static size_t tiles_of(const struct conv_shape *cs)
 }
 
 /* Floats of V of one point. */
-static size_t point_floats(const struct conv_shape *cs) { return tiles_of(cs) * depth_of(cs) + GAP; }
+static size_t point_floats(const struct conv_shape *cs)
+{
+    return tiles_of(cs) * depth_of(cs) + GAP;
+}
 
 size_t conv_winograd_floats(const struct conv_shape *cs)
 {

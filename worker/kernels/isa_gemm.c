@@ -26,18 +26,18 @@
 
 #define DECLARE(m) vec left##m, right##m;
 #define ZERO(m) left##m = right##m = vec_set(0.0f);
-#define LOAD(m)                                                                                    \
-    left##m = vec_load(acc + (m) * PANEL);                                                         \
-    right##m = vec_load(acc + (m) * PANEL + VEC);
-#define STORE(m)                                                                                   \
-    vec_store(acc + (m) * PANEL, left##m);                                                         \
-    vec_store(acc + (m) * PANEL + VEC, right##m);
+#define LOAD(m)                          \
+    left##m = vec_load(acc + (m)*PANEL); \
+    right##m = vec_load(acc + (m)*PANEL + VEC);
+#define STORE(m)                         \
+    vec_store(acc + (m)*PANEL, left##m); \
+    vec_store(acc + (m)*PANEL + VEC, right##m);
 /* x: the row's input, w and v: weights of two vectors */
-#define ADD(m, x)                                                                                  \
-    {                                                                                              \
-        const vec in = vec_set(x);                                                                 \
-        left##m = vec_fma(in, w, left##m);                                                         \
-        right##m = vec_fma(in, v, right##m);                                                       \
+#define ADD(m, x)                            \
+    {                                        \
+        const vec in = vec_set(x);           \
+        left##m = vec_fma(in, w, left##m);   \
+        right##m = vec_fma(in, v, right##m); \
     }
 
 /* ---- gather ---------------------------------------------------------------------------------- */
@@ -47,25 +47,25 @@ typedef void gather_tile(size_t n, const struct gather_stretch *s, bool begin, s
 
 #define INPUTS_OF(m) const float *const a##m = s[i].a[first + (m)];
 #define ADD_INPUT(m) ADD(m, a##m[c])
-#define GATHER(k)                                                                               \
-    static void gather_##k(size_t n, const struct gather_stretch *s, bool begin, size_t first,  \
-                              size_t from, float *acc)                                             \
-    {                                                                                              \
-        ROWS_##k(DECLARE)                                                                       \
-        if (begin) {                                                                               \
-            ROWS_##k(ZERO)                                                                      \
-        } else {                                                                                   \
-            ROWS_##k(LOAD)                                                                      \
-        }                                                                                          \
-        for (size_t i = 0; i < n; i++) {                                                           \
-            const float *b = s[i].b + from;                                                        \
-            ROWS_##k(INPUTS_OF)                                                                 \
-            for (size_t c = 0; c < s[i].count; c++, b += PANEL) {                                  \
-                const vec w = vec_load(b), v = vec_load(b + VEC);                                  \
-                ROWS_##k(ADD_INPUT)                                                             \
-            }                                                                                      \
-        }                                                                                          \
-        ROWS_##k(STORE)                                                                         \
+#define GATHER(k)                                                                              \
+    static void gather_##k(size_t n, const struct gather_stretch *s, bool begin, size_t first, \
+                           size_t from, float *acc)                                            \
+    {                                                                                          \
+        ROWS_##k(DECLARE);                                                                     \
+        if (begin) {                                                                           \
+            ROWS_##k(ZERO);                                                                    \
+        } else {                                                                               \
+            ROWS_##k(LOAD);                                                                    \
+        }                                                                                      \
+        for (size_t i = 0; i < n; i++) {                                                       \
+            const float *b = s[i].b + from;                                                    \
+            ROWS_##k(INPUTS_OF);                                                               \
+            for (size_t c = 0; c < s[i].count; c++, b += PANEL) {                              \
+                const vec w = vec_load(b), v = vec_load(b + VEC);                              \
+                ROWS_##k(ADD_INPUT);                                                           \
+            }                                                                                  \
+        }                                                                                      \
+        ROWS_##k(STORE);                                                                       \
     }
 
 GATHER(1)
@@ -111,35 +111,36 @@ void LOOP(gather)(size_t rows, size_t n, const struct gather_stretch *s, bool be
 typedef void outer_tile(const struct outer_run *r, size_t first, size_t from, float *acc);
 
 #define ADD_PIXEL(m) ADD(m, a[m])
-#define OUTER(k)                                                                                \
-    static void outer_##k(const struct outer_run *r, size_t first, size_t from, float *acc)     \
-    {                                                                                              \
-        ROWS_##k(DECLARE) ROWS_##k(LOAD)                                                     \
-        for (size_t y = 0; y < r->rows; y++) {                                                     \
-            const float *a = r->a + y * r->a_row + first, *b = r->b + y * r->b_row + from;         \
-            for (size_t x = 0; x < r->pixels; x++, a += r->a_pixel, b += r->b_pixel) {             \
-                const vec w = vec_load(b), v = vec_load(b + VEC);                                  \
-                ROWS_##k(ADD_PIXEL)                                                             \
-            }                                                                                      \
-        }                                                                                          \
-        ROWS_##k(STORE)                                                                         \
+#define OUTER(k)                                                                            \
+    static void outer_##k(const struct outer_run *r, size_t first, size_t from, float *acc) \
+    {                                                                                       \
+        ROWS_##k(DECLARE);                                                                  \
+        ROWS_##k(LOAD);                                                                     \
+        for (size_t y = 0; y < r->rows; y++) {                                              \
+            const float *a = r->a + y * r->a_row + first, *b = r->b + y * r->b_row + from;  \
+            for (size_t x = 0; x < r->pixels; x++, a += r->a_pixel, b += r->b_pixel) {      \
+                const vec w = vec_load(b), v = vec_load(b + VEC);                           \
+                ROWS_##k(ADD_PIXEL);                                                        \
+            }                                                                               \
+        }                                                                                   \
+        ROWS_##k(STORE);                                                                    \
     }
-#define DECLARE_ONE(m) vec left##m = vec_load(acc + (m) * PANEL);
-#define STORE_ONE(m) vec_store(acc + (m) * PANEL, left##m);
+#define DECLARE_ONE(m) vec left##m = vec_load(acc + (m)*PANEL);
+#define STORE_ONE(m) vec_store(acc + (m)*PANEL, left##m);
 #define ADD_ONE(m) left##m = vec_fma(vec_set(a[m]), w, left##m);
 /* One vector: the last 16 columns with AVX-512. */
 #define OUTER_ONE(k)                                                                            \
     static void outer_one_##k(const struct outer_run *r, size_t first, size_t from, float *acc) \
-    {                                                                                              \
-        ROWS_##k(DECLARE_ONE)                                                                   \
-        for (size_t y = 0; y < r->rows; y++) {                                                     \
-            const float *a = r->a + y * r->a_row + first, *b = r->b + y * r->b_row + from;         \
-            for (size_t x = 0; x < r->pixels; x++, a += r->a_pixel, b += r->b_pixel) {             \
-                const vec w = vec_load(b);                                                         \
-                ROWS_##k(ADD_ONE)                                                               \
-            }                                                                                      \
-        }                                                                                          \
-        ROWS_##k(STORE_ONE)                                                                     \
+    {                                                                                           \
+        ROWS_##k(DECLARE_ONE);                                                                  \
+        for (size_t y = 0; y < r->rows; y++) {                                                  \
+            const float *a = r->a + y * r->a_row + first, *b = r->b + y * r->b_row + from;      \
+            for (size_t x = 0; x < r->pixels; x++, a += r->a_pixel, b += r->b_pixel) {          \
+                const vec w = vec_load(b);                                                      \
+                ROWS_##k(ADD_ONE);                                                              \
+            }                                                                                   \
+        }                                                                                       \
+        ROWS_##k(STORE_ONE);                                                                    \
     }
 
 #define OUTER_BOTH(k) OUTER(k) OUTER_ONE(k)

@@ -23,8 +23,8 @@ LANES_INLINE void add_events(bool counts, size_t begin, size_t end, const uint8_
     for (size_t v = 0; v < TILE_VECS; v++) vec_store(acc + v * VEC, sum[v]);
 }
 
-void LOOP(linear_rows)(size_t rows, const uint32_t *begin, const uint8_t *index,
-                       const float *value, const float *w, float *acc)
+void LOOP(linear_rows)(size_t rows, const uint32_t *begin, const uint8_t *index, const float *value,
+                       const float *w, float *acc)
 {
     if (value != NULL)
         for (size_t m = 0; m < rows; m++)
@@ -36,11 +36,11 @@ void LOOP(linear_rows)(size_t rows, const uint32_t *begin, const uint8_t *index,
 
 /* ---- masks ----------------------------------------------------------------------------------- */
 /* The numbers of a byte's set bits, ascending, one a byte from the lowest on. */
-#define ONES(m) (((m) >> 0 & 1) + ((m) >> 1 & 1) + ((m) >> 2 & 1) + ((m) >> 3 & 1) +               \
-                 ((m) >> 4 & 1) + ((m) >> 5 & 1) + ((m) >> 6 & 1))
-#define BIT(m, i) ((uint64_t)((m) >> (i) & 1) * (i) << 8 * ONES((m) & ((1u << (i)) - 1)))
-#define BITS_1(m)                                                                                  \
-    BIT(m, 1) | BIT(m, 2) | BIT(m, 3) | BIT(m, 4) | BIT(m, 5) | BIT(m, 6) | BIT(m, 7)
+#define ONES(m)                                                                           \
+    (((m) >> 0 & 1) + ((m) >> 1 & 1) + ((m) >> 2 & 1) + ((m) >> 3 & 1) + ((m) >> 4 & 1) + \
+     ((m) >> 5 & 1) + ((m) >> 6 & 1))
+#define BIT(m, i) ((uint64_t)((m) >> (i)&1) * (i) << 8 * ONES((m) & ((1u << (i)) - 1)))
+#define BITS_1(m) BIT(m, 1) | BIT(m, 2) | BIT(m, 3) | BIT(m, 4) | BIT(m, 5) | BIT(m, 6) | BIT(m, 7)
 #define BITS_4(m) BITS_1((m)), BITS_1((m) + 1u), BITS_1((m) + 2u), BITS_1((m) + 3u)
 #define BITS_16(m) BITS_4(m), BITS_4((m) + 4u), BITS_4((m) + 8u), BITS_4((m) + 12u)
 #define BITS_64(m) BITS_16(m), BITS_16((m) + 16u), BITS_16((m) + 32u), BITS_16((m) + 48u)

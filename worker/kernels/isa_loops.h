@@ -10,8 +10,8 @@
 void LOOP(gather)(size_t rows, size_t n, const struct gather_stretch *s, bool begin, float *acc);
 void LOOP(turn_panel)(const float *from, size_t row, size_t n, float *to);
 void LOOP(outer)(size_t m, size_t width, const struct outer_run *run, float *acc);
-void LOOP(linear_rows)(size_t rows, const uint32_t *begin, const uint8_t *index,
-                       const float *value, const float *w, float *acc);
+void LOOP(linear_rows)(size_t rows, const uint32_t *begin, const uint8_t *index, const float *value,
+                       const float *w, float *acc);
 size_t LOOP(list_events)(const uint64_t *mask, size_t n, uint8_t *out);
 void LOOP(turn_masks)(uint64_t mask[64]);
 void LOOP(winograd_in)(const float *const rows[6], size_t columns, size_t width, size_t pixel,

@@ -53,11 +53,12 @@ struct kernels {
     /* acc[m][PANEL] += a[pixel][m] * b[pixel][0..width), over rows, then pixels. width 16
      * or 32. */
     void (*outer)(size_t m, size_t width, const struct outer_run *run, float *acc);
-    /* acc[m][LINEAR_TILE] += value * w[index][LINEAR_TILE], over the events [begin[m], begin[m + 1])
-     * of every row m. value NULL: all 1. */
+    /* acc[m][LINEAR_TILE] += value * w[index][LINEAR_TILE], over the events [begin[m], begin[m +
+     * 1]) of every row m. value NULL: all 1. */
     void (*linear_rows)(size_t rows, const uint32_t *begin, const uint8_t *index,
                         const float *value, const float *w, float *acc);
-    /* Numbers of the set bits of n <= 4 words, ascending; how many. May write LINEAR_LIST_SPARE more. */
+    /* Numbers of the set bits of n <= 4 words, ascending; how many. May write LINEAR_LIST_SPARE
+     * more. */
     size_t (*list_events)(const uint64_t *mask, size_t n, uint8_t *out);
     /* Bit j of word i <-> bit i of word j. */
     void (*turn_masks)(uint64_t mask[64]);

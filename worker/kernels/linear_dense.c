@@ -60,8 +60,7 @@ static struct linear_ahead next_weights(const struct linear_job *j, size_t item,
     if (column == j->columns) return (struct linear_ahead){ 0 };
     const struct linear_piece p = linear_piece_of(j, column);
     const size_t n = least(j->inputs - first, DEPTH);
-    if (j->transposed)
-        return (struct linear_ahead){ j->w + p.w + first, j->w_stride, p.width, n };
+    if (j->transposed) return (struct linear_ahead){ j->w + p.w + first, j->w_stride, p.width, n };
     return (struct linear_ahead){ j->w + p.w + first * j->w_stride, j->w_stride, n, p.width };
 }
 
@@ -72,8 +71,7 @@ static void add_rows(const struct linear_job *j, size_t group, size_t from, size
     struct gather_stretch g = { .count = n };
     for (size_t m = 0; m < rows; m++) {
         const size_t row = group + from + m;
-        const size_t at = linear_image_at(j->xd, row / j->t_count,
-                                          j->t_begin + row % j->t_count);
+        const size_t at = linear_image_at(j->xd, row / j->t_count, j->t_begin + row % j->t_count);
         /* Whole words: what lies behind the last input is not read. */
         g.a[m] = linear_floats(j, at, first, ceil_div(n, 64) * 64, s->x + m * DEPTH);
     }
@@ -149,8 +147,12 @@ static void weights_item(void *ctx, size_t item, size_t thread)
         load_images(j, first, n, input, k, width, s);
         for (size_t c = 0; c < width; c += PANEL)
             for (size_t i = 0; i < inputs; i += OUTER_ROWS_MAX) {
-                const struct outer_run run = { .a = s->x + i, .b = s->dy[c / PANEL], .rows = 1,
-                                               .pixels = n, .a_pixel = INPUTS, .b_pixel = PANEL };
+                const struct outer_run run = { .a = s->x + i,
+                                               .b = s->dy[c / PANEL],
+                                               .rows = 1,
+                                               .pixels = n,
+                                               .a_pixel = INPUTS,
+                                               .b_pixel = PANEL };
                 j->kc->k->outer(least(inputs - i, OUTER_ROWS_MAX), PANEL, &run,
                                 s->acc[c / PANEL] + i * PANEL);
             }

@@ -9,10 +9,10 @@
 
 #include <assert.h>
 
-#define DEPTH 128   /* rows of a tile: 32 KiB */
+#define DEPTH 128 /* rows of a tile: 32 KiB */
 #define WORDS (DEPTH / 64)
 #define TILES 2
-#define PART 16 /* rows between two lots of what is brought ahead */
+#define PART 16       /* rows between two lots of what is brought ahead */
 #define ROWS_BITS 512 /* of an item: chains of 256 KiB, lists of at most 64 KiB */
 #define ROWS_COUNTS 256
 
@@ -39,7 +39,7 @@ _Static_assert(sizeof(struct events_scratch) <= KERNEL_SCRATCH_BYTES, "scratch o
 struct lists {
     float *tile, *acc[TILES];
     size_t *x_at, *dy_at; /* where images begin: of the rows, or of a lot of DEPTH */
-    uint32_t *begin, n; /* events of row m: [begin[m], begin[m + 1]) */
+    uint32_t *begin, n;   /* events of row m: [begin[m], begin[m + 1]) */
     uint8_t *index;
     float *value; /* NULL: all 1 */
 };

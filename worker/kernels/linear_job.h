@@ -16,8 +16,8 @@ struct linear_job {
     float *y;                   /* what is written: y, dx or dw */
     bool transposed;
     size_t inputs, w_stride;
-    struct span b;              /* samples */
-    size_t t_begin, t_count;    /* steps */
+    struct span b;                /* samples */
+    size_t t_begin, t_count;      /* steps */
     size_t columns, groups, rows; /* items: tiles of columns times groups of so many rows */
 };
 

@@ -1,5 +1,5 @@
-/* Linear layers against the plain loops: equal bits for every instruction set, number of threads and
- * form, by events and by floats. */
+/* Linear layers against the plain loops: equal bits for every instruction set, number of threads
+ * and form, by events and by floats. */
 #include "tests/unit/kernels/kernel_fixture.h"
 
 struct linear_case {
@@ -60,8 +60,8 @@ static void world_drop(struct linear_world *w)
 }
 
 /* Every form of a pass: by density, by events, by floats. */
-#define EACH_PATH(kc)                                                                              \
-    for (int path_ = KERNEL_PATH_AUTO; path_ <= (int)KERNEL_PATH_DENSE; path_++)                   \
+#define EACH_PATH(kc)                                                            \
+    for (int path_ = KERNEL_PATH_AUTO; path_ <= (int)KERNEL_PATH_DENSE; path_++) \
         if ((kc).path = (enum kernel_path)path_, true)
 
 /* Goal: forward has the bits of the plain loop, with both numerics. */
@@ -96,8 +96,8 @@ Test(linear_kernel, backward_data, .timeout = 60)
         EACH_CONTEXT(kc, i % 2 == 0)
         {
             memset(w.dx.data, 0xff, tensor_bytes(&w.dx.desc));
-            linear_backward_data(&kc, &w.dy.desc, w.dy.data, w.w, &w.x.desc, &w.dx.desc,
-                                 w.dx.data, (struct span){ 0, w.dx.desc.t });
+            linear_backward_data(&kc, &w.dy.desc, w.dy.data, w.w, &w.x.desc, &w.dx.desc, w.dx.data,
+                                 (struct span){ 0, w.dx.desc.t });
             cr_assert(difference(&w.dx, &want) == 0, "case %zu, %s, %zu threads: %g", i,
                       isa_name((enum isa)isa_kc), threads_kc, difference(&w.dx, &want));
         }
@@ -129,7 +129,8 @@ Test(linear_kernel, backward_weights_and_bias, .timeout = 60)
                 for (size_t b = 0; b < cases[i].b; b++)
                     for (size_t t = 0; t < w.dy.desc.t_stored; t++)
                         sum += (double)tensor_get(&w.dy.desc, w.dy.data, b, t, j, 0, 0);
-                cr_assert(fabs((double)db[j] - sum) < 1e-6 * (1 + fabs(sum)), "case %zu, bias %zu", i, j);
+                cr_assert(fabs((double)db[j] - sum) < 1e-6 * (1 + fabs(sum)), "case %zu, bias %zu",
+                          i, j);
             }
         }
         free(want);

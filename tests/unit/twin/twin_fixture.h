@@ -69,7 +69,7 @@ static inline void check_near(const struct twin_case *c, const struct twin_world
 /* What ran in the forced event form, in all cases of a test. */
 static struct kernel_trace fixture_events;
 
-/* Ways to run that change no bit, with either numerics. The first three are those of a brief plan. */
+/* Ways to run that change no bit. The first three are those of a brief plan. */
 enum { ENGINE_WAYS = 5, ENGINE_WAYS_BRIEF = 3 };
 static inline struct match_engine engine_way(size_t i)
 {
