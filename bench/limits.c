@@ -43,17 +43,17 @@ static double best_of(struct meter *m, struct threads *threads,
 }
 
 /* ---- arithmetic ------------------------------------------------------------------------------ */
-#define ADDS_A_ROUND 8
+#define ADDS_A_ROUND 16
 
-/* A chain of additions of whole numbers: one a cycle. */
+/* A chain of operations of one cycle each that no CPU does ahead: every one needs the one before. */
 static void chain(struct meter *m, size_t thread)
 {
     (void)m;
-    (void)thread;
-    size_t x = 1;
-    for (size_t i = 0; i < ROUNDS; i++)
+    size_t x = thread;
+    for (size_t i = 0; i < 4 * ROUNDS; i++)
+#pragma GCC unroll 16
         for (int k = 0; k < ADDS_A_ROUND; k++) {
-            x += i;
+            x ^= i;
             __asm__ volatile("" : "+r"(x)); /* the compiler may not know x */
         }
 }
@@ -117,7 +117,7 @@ void limits_measure(enum isa isa, struct threads *threads, struct limits *out)
     struct meter m = { .a = take_array(), .b = take_array(), .c = take_array() };
     const double n = (double)threads_count(threads), lanes = (double)lanes_of[isa];
     *out = (struct limits){ 0 };
-    out->cycles = (double)(ROUNDS * ADDS_A_ROUND) / best_of(&m, threads, chain);
+    out->cycles = (double)(4 * ROUNDS * ADDS_A_ROUND) / best_of(&m, threads, chain);
     out->adds = n * lanes * out->cycles;
 #if defined(__x86_64__)
     const double fmas = (double)(ROUNDS * FMAS_A_ROUND) * n * lanes * 2;
