@@ -45,7 +45,7 @@ static double best_of(struct meter *m, struct threads *threads,
 /* ---- arithmetic ------------------------------------------------------------------------------ */
 #define ADDS_A_ROUND 16
 
-/* A chain of operations of one cycle each that no CPU does ahead: every one needs the one before. */
+/* A chain of operations of one cycle each, none of which can begin before the last is done. */
 static void chain(struct meter *m, size_t thread)
 {
     (void)m;

@@ -1,6 +1,7 @@
 /* Linear layers against the plain loops: equal bits for every instruction set, number of threads
  * and form, by events and by floats. */
 #include "tests/unit/kernels/kernel_fixture.h"
+#include "worker/kernels/kernel_trace.h"
 
 struct linear_case {
     enum tensor_kind kind;
@@ -186,4 +187,41 @@ Test(linear_kernel, rows_stand_alone, .timeout = 120)
                 check_rows(&(struct linear_case){ TENSOR_REPEAT, sizes[i][0], 1, 1, sizes[i][1],
                                                   b, t });
         }
+}
+
+static void run_both(struct linear_world *w, enum kernel_path path, struct kernel_trace *trace)
+{
+    struct kernel_ctx kc = context_make(ISA_GENERIC, 2, true);
+    kc.path = path;
+    kc.trace = trace;
+    memset(trace, 0, sizeof *trace);
+    linear_forward(&kc, &w->x.desc, w->x.data, w->w, NULL, &w->y.desc, w->y.data,
+                   (struct span){ 0, w->y.desc.t });
+    float *dw = take(w->floats, sizeof(float));
+    linear_backward_weights(&kc, &w->x.desc, w->x.data, &w->dy.desc, w->dy.data,
+                            (struct span){ 0, w->x.desc.b }, dw);
+    free(dw);
+    context_drop(&kc);
+}
+
+/* Goal: few spikes go by events and many by floats; a forced path is kept. */
+Test(linear_kernel, density_decides, .timeout = 60)
+{
+    static const double rates[] = { 0.02, 0.98 };
+    const struct linear_case few = { TENSOR_BITS, 128, 1, 1, 40, 3, 2 };
+    for (size_t i = 0; i < 2; i++) {
+        struct linear_world w = world_of(&few);
+        struct kernel_trace n;
+        memset(w.x.data, 0, tensor_bytes(&w.x.desc));
+        view_fill(&w.x, 1, rates[i]);
+        run_both(&w, KERNEL_PATH_AUTO, &n);
+        cr_expect_eq(n.calls[KERNEL_linear_forward_events_bits], i == 0);
+        cr_expect_eq(n.calls[KERNEL_linear_forward_bits], i == 1);
+        cr_expect_eq(n.calls[KERNEL_linear_backward_weights_events_bits], i == 0);
+        cr_expect_eq(n.calls[KERNEL_linear_backward_weights_bits], i == 1);
+        run_both(&w, i == 0 ? KERNEL_PATH_DENSE : KERNEL_PATH_EVENT, &n);
+        cr_expect_eq(n.calls[KERNEL_linear_forward_events_bits], i == 1);
+        cr_expect_eq(n.calls[KERNEL_linear_backward_weights_events_bits], i == 1);
+        world_drop(&w);
+    }
 }
