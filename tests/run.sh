@@ -50,6 +50,7 @@ build_group() { make --no-print-directory -j"$jobs" all units stories >"$logs/bu
 tidy_group() {
     sh tests/tidy/check_tree.sh >"$logs/tidy.log" 2>&1 && add 1 0 || { add 0 1; tail -n 30 "$logs/tidy.log"; }
     sh tests/tidy/test_check_tree.sh >"$logs/tidy-self.log" 2>&1 && add 1 0 || { add 0 1; tail -n 30 "$logs/tidy-self.log"; }
+    sh tests/peers/test_compare_table.sh >"$logs/compare-table.log" 2>&1 && add 1 0 || { add 0 1; grep -A3 '^not ok' "$logs/compare-table.log"; }
 }
 unit_group() { criterion build/tests/unit; }
 # Two of the deliberate sign errors of tests/mutations.txt; `make prove` puts all of them in.
