@@ -1,6 +1,7 @@
-/* conv_kernel: convolution by register tiles (implicit GEMM), forward, backward-data and
- * backward-weights. Called by layers/conv2d; work is cut into items by output, one item a thread.
- * Grouped convolutions are in conv_groups.c. */
+/* conv_kernel: convolution, which form a pass takes, and forward and backward-weights by register
+ * tiles (implicit GEMM); backward-data by them is in conv_data.c. Called by layers/conv2d; work is
+ * cut into items by output, one item a thread. Grouped convolutions are in conv_groups.c. */
+#include "worker/kernels/conv_data.h"
 #include "worker/kernels/conv_events.h"
 #include "worker/kernels/conv_few.h"
 #include "worker/kernels/conv_groups.h"
@@ -217,87 +218,6 @@ void conv_forward(const struct kernel_ctx *kc, const struct conv_shape *cs,
 }
 
 /* ---- backward-data --------------------------------------------------------------------------- */
-struct backward {
-    const struct kernel_ctx *kc;
-    const struct conv_shape *cs;
-    const struct tensor_desc *dyd, *dxd;
-    const float *dy, *wt;
-    float *dx;
-    float scale;
-    size_t t_begin, t_count;
-};
-
-/* Output pixel that input pixel (y, x) feeds through tap (r, s); false when there is none. */
-static bool source_at(const struct conv_shape *cs, size_t y, size_t x, size_t r, size_t s,
-                      size_t *oy, size_t *ox)
-{
-    const size_t up = y + cs->pad_h - r * cs->dil_h, left = x + cs->pad_w - s * cs->dil_w;
-    if (up > y + cs->pad_h || left > x + cs->pad_w) return false; /* wrapped below 0 */
-    if (up % cs->stride_h != 0 || left % cs->stride_w != 0) return false;
-    *oy = up / cs->stride_h;
-    *ox = left / cs->stride_w;
-    return *oy < cs->oh && *ox < cs->ow;
-}
-
-static void backward_tap(const struct backward *f, const float *dy, size_t first, size_t tap,
-                         size_t k, size_t count, const float *b, struct tile *t)
-{
-    const struct conv_shape *cs = f->cs;
-    struct gather_stretch *st = tile_stretch(t);
-    bool any = false;
-    for (size_t m = 0; m < t->rows; m++) {
-        size_t oy, ox;
-        const size_t p = first + m;
-        const bool inside = source_at(cs, p / cs->w, p % cs->w, tap / cs->s, tap % cs->s, &oy, &ox);
-        st->a[m] = inside ? dy + tensor_at(f->dyd, 0, 0, oy, ox, k / 16) : zeros;
-        any |= inside;
-    }
-    st->b = b;
-    st->count = count;
-    t->n += any;
-}
-
-static void backward_tile(const struct backward *f, const float *dy, size_t first,
-                          const float *panel, struct tile *t)
-{
-    const struct conv_shape *cs = f->cs;
-    for (size_t k0 = 0; k0 < cs->k; k0 += ORDER_BLOCK) {
-        const size_t end = least(k0 + ORDER_BLOCK, cs->k);
-        for (size_t tap = 0; tap < cs->r * cs->s; tap++)
-            for (size_t k = k0; k < end;
-                 k += PANEL) { /* a blocked gradient is contiguous that far */
-                const size_t count = least(end - k, PANEL);
-                backward_tap(f, dy, first, tap, k, count, panel, t);
-                panel += count * PANEL;
-            }
-    }
-    tile_flush(t);
-}
-
-static void backward_item(void *ctx, size_t item, size_t thread)
-{
-    (void)thread;
-    const struct backward *f = ctx;
-    const struct conv_shape *cs = f->cs;
-    const size_t b = item / f->t_count, t = f->t_begin + item % f->t_count;
-    const float *dy = f->dy + b * f->dyd->sample + t * f->dyd->time;
-    const size_t lot = f->kc->k->gather_rows;
-    struct tile tile;
-    for (size_t c = 0; c < cs->c; c += PANEL) {
-        const float *panel = f->wt + c * cs->k * cs->r * cs->s;
-        const size_t width = least(f->dxd->c_stored - c, PANEL);
-        for (size_t p = 0; p < cs->h * cs->w; p += lot) {
-            tile_begin(&tile, f->kc->k, least(cs->h * cs->w - p, lot));
-            backward_tile(f, dy, p, panel, &tile);
-            for (size_t m = 0; m < tile.rows; m++) {
-                const size_t y = (p + m) / cs->w, x = (p + m) % cs->w;
-                f->kc->k->store_scaled(f->dx + tensor_at(f->dxd, b, t, y, x, c / 16),
-                                       tile.acc + m * PANEL, f->scale, NULL, width);
-            }
-        }
-    }
-}
-
 void conv_backward_data(const struct kernel_ctx *kc, const struct conv_shape *cs,
                         const struct tensor_desc *dyd, const float *dy, const float *wt,
                         float x_scale, const struct tensor_desc *dxd, float *dx, struct span t)
@@ -313,9 +233,7 @@ void conv_backward_data(const struct kernel_ctx *kc, const struct conv_shape *cs
         return;
     }
     kernel_note(kc, KERNEL_conv_backward_data);
-    struct backward f = { kc, cs, dyd, dxd, dy, wt, dx, x_scale, steps.begin,
-                          steps.end - steps.begin };
-    threads_run(kc->threads, dxd->b * f.t_count, backward_item, &f);
+    conv_data_backward(kc, cs, dyd, dy, wt, x_scale, dxd, dx, steps);
 }
 
 /* ---- backward-weights ------------------------------------------------------------------------ */

@@ -31,6 +31,7 @@ static const struct conv_case cases[] = {
     { SAME(5, 3, 300, 16, 3), TENSOR_BITS, 1, 2 },  /* a row fills a lot */
     { { 10, 9, 9, 20, 3, 3, 5, 5, 3, 3, 2, 2, 1, 1, 1 }, TENSOR_BITS, 2, 1 }, /* 9 classes */
     { SAME(12, 8, 8, 40, 7), TENSOR_BITS, 2, 2 }, /* taps reach behind the border */
+    { { 4, 7, 7, 150, 4, 4, 7, 7, 2, 2, 3, 3, 1, 1, 1 }, TENSOR_BITS, 1, 2 }, /* in several lots */
     { { 6, 2, 1100, 16, 2, 1100, 1, 3, 1, 1, 0, 1, 1, 1, 1 }, TENSOR_BITS, 1, 1 }, /* too wide */
 };
 #define CASES (sizeof cases / sizeof cases[0])
