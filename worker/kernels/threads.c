@@ -1,11 +1,16 @@
 /* threads: see threads.h. Workers spin for a short while between two jobs, since a training step is
- * hundreds of jobs back to back, and sleep on a condition variable after that. */
+ * hundreds of jobs back to back, and sleep on a condition variable after that.
+ *
+ * The kernel may wake a worker on the CPU of the thread that woke it, which works itself and then
+ * spins: they would take turns, for a tenth of a second and more before it moves one of them. So a
+ * worker that finds itself there moves to another CPU that it may use; nothing stays pinned. */
 #include "worker/kernels/threads.h"
 
 #include "common/mem.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
@@ -21,6 +26,7 @@ struct threads {
     atomic_size_t job;  /* raised for every job; workers wait for it to change */
     atomic_size_t left; /* workers that have not finished the job */
     atomic_bool stop;
+    _Atomic int caller; /* CPU of the thread that announced the job */
     pthread_mutex_t lock;
     pthread_cond_t wake;
 };
@@ -43,7 +49,22 @@ static void run_share(struct threads *t, size_t thread)
     for (size_t i = begin; i < end; i++) t->fn(t->ctx, i, thread);
 }
 
-static void wait_for_job(struct threads *t, size_t seen)
+/* To the CPU `index` places behind `busy` among those allowed; then free again. */
+static void leave_cpu(int busy, size_t index)
+{
+    cpu_set_t all, one;
+    if (sched_getaffinity(0, sizeof all, &all) != 0 || CPU_COUNT(&all) < 2) return;
+    const size_t steps = (index - 1) % (size_t)(CPU_COUNT(&all) - 1) + 1;
+    int cpu = busy;
+    for (size_t i = 0; i < steps; i++) do
+            cpu = (cpu + 1) % CPU_SETSIZE;
+        while (!CPU_ISSET((size_t)cpu, &all));
+    CPU_ZERO(&one);
+    CPU_SET((size_t)cpu, &one);
+    if (sched_setaffinity(0, sizeof one, &one) == 0) (void)sched_setaffinity(0, sizeof all, &all);
+}
+
+static void wait_for_job(struct threads *t, size_t seen, size_t index)
 {
     for (int i = 0; i < SPIN_ROUNDS; i++) {
         if (atomic_load_explicit(&t->job, memory_order_acquire) != seen) return;
@@ -53,6 +74,8 @@ static void wait_for_job(struct threads *t, size_t seen)
     while (atomic_load_explicit(&t->job, memory_order_acquire) == seen)
         pthread_cond_wait(&t->wake, &t->lock);
     pthread_mutex_unlock(&t->lock);
+    const int caller = atomic_load(&t->caller);
+    if (sched_getcpu() == caller) leave_cpu(caller, index);
 }
 
 static void *work(void *arg)
@@ -62,7 +85,7 @@ static void *work(void *arg)
     const size_t index = seat->index;
     mem_free(seat);
     for (size_t seen = 0;; seen++) {
-        wait_for_job(t, seen);
+        wait_for_job(t, seen, index);
         if (atomic_load(&t->stop)) return NULL;
         run_share(t, index);
         atomic_fetch_sub_explicit(&t->left, 1, memory_order_release);
@@ -104,6 +127,7 @@ int threads_create(struct threads **out, size_t n, struct err *e)
 static void announce(struct threads *t)
 {
     pthread_mutex_lock(&t->lock);
+    atomic_store(&t->caller, sched_getcpu());
     atomic_fetch_add_explicit(&t->job, 1, memory_order_release);
     pthread_cond_broadcast(&t->wake);
     pthread_mutex_unlock(&t->lock);
