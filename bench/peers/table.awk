@@ -29,11 +29,12 @@ function shown(x, digits) { return x < 0 ? "-" : sprintf("%." digits "f", x) }
 function value(x, unit) { return x < 0 ? "-" : sprintf("%.*f %s", x < 10 ? 2 : x < 100 ? 1 : 0, x, unit) }
 function ratio(x, digits) { return x < 0 ? "-" : sprintf("%.*fx", digits, x) }
 
+function meets(x, least) { return least == "-" || x >= least + 0 } # + 0: as numbers, not as texts
 # "aim", "yes", "no", or "-" without a counted round. Goals "-" hold always.
 function reached(a, b, least_a, least_b, aim_a, aim_b) {
     if (a < 0) return "-"
-    if ((aim_a == "-" || a >= aim_a) && (aim_b == "-" || b >= aim_b)) return "aim"
-    return (a >= least_a && (least_b == "-" || b >= least_b)) ? "yes" : "no"
+    if (meets(a, aim_a) && meets(b, aim_b)) return "aim"
+    return meets(a, least_a) && meets(b, least_b) ? "yes" : "no"
 }
 function goals(a, b) { return b == "-" || a == b ? a "x" : a "x / " b "x" }
 function counted(row,    r, n) {

@@ -29,6 +29,7 @@ two() { # ROUND ONE ALL
     three new sew 6 0.0 100 400 340 # tuned suffices, as shipped does not
     three new lif-4 7 1.0 0.5 20 15.5
     three new psn-4 8 7.0 1 20 20 # nothing counts
+    three new sequential-lif 12 0.0 100 900 900 # 9 is more than 8 and less than 15
     two 9 1950 1000
     two 10 1700 1000
     two 11 1810 1000
@@ -45,6 +46,7 @@ expect 'median of ratios over quiet rounds' '| Fashion-MNIST, LIF, T=4, B=128 | 
 expect 'one goal holds against both' '| SEW-ResNet-18, 32x32, LIF, T=4, B=16 | 100 ms | 400 ms | 340 ms | 4.0x | 3.4x | 3.5x | 5x | no | 1 of 1 |'
 expect 'aim' '| LIF layer, T=4 | 0.50 ns | 20.0 ns | 15.5 ns | 40.0x | 31.0x | 22x | 30x | aim | 1 of 1 |'
 expect 'no quiet round, no figure' '| PSN layer, T=4 | - | - | - | - | - | 15x | 25x | - | 0 of 1 |'
+expect 'goals are numbers' '| sequential CIFAR, LIF, T=32, B=64 | 100 ms | 900 ms | 900 ms | 9.0x | 9.0x | 8x | 15x | yes | 1 of 1 |'
 expect 'memory and rates' '| Fashion-MNIST, LIF, T=4, B=128 | 100 MiB | 400 MiB | 600 MiB | 6.0x | 5x | 10x | yes | 5.0 / 7.0 % |'
 expect 'threads' '| SEW-ResNet-18 | 1810 ms | 1000 ms | 1.81x | 1.8x | 1.95x | yes | 3 of 3 |'
 [ "$(grep -c '^| Fashion' "$folder/out")" = 2 ] || { echo 'not ok a row once a table'; failed=1; }
