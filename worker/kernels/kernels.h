@@ -112,8 +112,19 @@ void linear_backward_weights(const struct kernel_ctx *kc, const struct tensor_de
 void bias_backward(const struct kernel_ctx *kc, const struct tensor_desc *dyd, const float *dy,
                    struct span b, float *db);
 
+/* ---- parts of a sample, for neighbours that work while rows are in cache (nets/fusion.c) ------
+ */
+/* Steps, rows and columns of sample b. */
+struct image_tile {
+    size_t b;
+    struct span t, rows, columns;
+};
+/* Memory of a tile: [1][t][rows][columns][c], all its time-steps, of which a call may touch a span.
+ * Kernels that take a tile run on the caller's thread. */
+
 /* ---- batch norm over T*B*H*W ----------------------------------------------------------------- */
-/* Sums per sample, partial [b][2][c_stored] doubles: sum x, sum x^2 of the stored steps. */
+/* Sums per sample, chained over rows, steps and columns; partial [b][2][c_stored] doubles: sum x,
+ * sum x^2 of the stored steps. */
 void bn_partial_sums(const struct kernel_ctx *kc, const struct tensor_desc *xd, const float *x,
                      double *partial);
 /* Chains samples inside each shard, adds shards as a binary tree: mean and biased variance of n
@@ -124,10 +135,20 @@ void bn_finish(const struct tensor_desc *xd, const double *partial, size_t shard
  * y = fma(x, a, sh). */
 void bn_apply(const struct kernel_ctx *kc, const struct tensor_desc *xd, const float *x,
               const float *a, const float *sh, const struct tensor_desc *yd, float *y);
+/* The same of one tile. */
+void bn_apply_tile(const struct kernel_ctx *kc, const struct tensor_desc *xd, const float *x,
+                   const float *a, const float *sh, const struct image_tile *at,
+                   const struct tensor_view *y);
 /* partial [b][2][c_stored]: sum dy, sum dy * (x - mean) * inv_std. */
 void bn_backward_sums(const struct kernel_ctx *kc, const struct tensor_desc *xd, const float *x,
                       const struct tensor_desc *dyd, const float *dy, const float *mean,
                       const float *inv_std, double *partial);
+/* Adds those of one tile to partial [2][c_stored] of its sample: tiles of whole rows, from the
+ * first to the last, leave the bits of bn_backward_sums. */
+void bn_backward_sums_tile(const struct kernel_ctx *kc, const struct tensor_desc *xd,
+                           const float *x, const struct tensor_desc *dyd, const float *dy,
+                           const float *mean, const float *inv_std, const struct image_tile *at,
+                           double *partial);
 /* dx = k0[c]*dy + k1[c] + k2[c]*x (training), k1 = k2 = 0 in evaluation; dx may be blocked. */
 void bn_backward_data(const struct kernel_ctx *kc, const struct tensor_desc *xd, const float *x,
                       const struct tensor_desc *dyd, const float *dy, const float *k0,
@@ -149,6 +170,15 @@ void max_pool_forward(const struct kernel_ctx *kc, const struct pool_shape *ps,
 void max_pool_backward(const struct kernel_ctx *kc, const struct pool_shape *ps,
                        const struct tensor_desc *xd, const void *x, const struct tensor_desc *dyd,
                        const float *dy, const struct tensor_desc *dxd, float *dx, struct span t);
+/* No two windows share a position and none is padded or dilated: a tile whose borders are borders
+ * of windows has its gradient to itself. */
+bool max_pool_has_tiles(const struct pool_shape *ps);
+void max_pool_note_backward(const struct kernel_ctx *kc,
+                            const struct tensor_desc *xd); /* a trace */
+void max_pool_backward_tile(const struct kernel_ctx *kc, const struct pool_shape *ps,
+                            const struct tensor_desc *xd, const void *x,
+                            const struct tensor_desc *dyd, const float *dy,
+                            const struct image_tile *at, const struct tensor_view *dx);
 /* x F32 | REPEAT | BITS | COUNT8. y F32 | REPEAT, or COUNT8 with scale (when x is BITS or COUNT8,
  * the divisor is constant and the largest sum fits 255). */
 void avg_pool_forward(const struct kernel_ctx *kc, const struct pool_shape *ps,

@@ -1,5 +1,6 @@
 /* norm_kernel: batch norm over T*B*H*W in two passes each way. Called by layers/batch_norm; an item
- * is one sample, whose sums are chained over time, row and column in double. */
+ * is one sample, whose sums are chained over rows, steps and columns in double: the order of a
+ * neighbour that works row by row (nets/fusion.c). */
 #include "worker/kernels/kernel_trace.h"
 #include "worker/kernels/kernels_table.h"
 
@@ -13,11 +14,22 @@ struct norm {
     double *partial;
 };
 
-/* fn for every run of channels of sample b: x, dy and y addresses of `n` floats at channel `c`. */
-#define EACH_PIXEL(d)                                                                              \
-    for (size_t t = 0; t < (d)->t_stored; t++)                                                     \
-        for (size_t y = 0; y < (d)->h; y++)                                                        \
-            for (size_t x = 0; x < (d)->w; x++)
+/* Every stored pixel of a tile: y, t and x. */
+#define EACH_PIXEL(d, tile)                                                                        \
+    for (size_t y = (tile)->rows.begin; y < (tile)->rows.end; y++)                                 \
+        for (size_t t = stored_steps(d, (tile)->t).begin; t < stored_steps(d, (tile)->t).end; t++) \
+            for (size_t x = (tile)->columns.begin; x < (tile)->columns.end; x++)
+
+/* The one step of a REPEAT tensor is that of every span. */
+static struct span stored_steps(const struct tensor_desc *d, struct span t)
+{
+    return d->t_stored == 1 ? (struct span){ 0, 1 } : t;
+}
+
+static struct image_tile whole_sample(const struct tensor_desc *d, size_t b)
+{
+    return (struct image_tile){ b, { 0, d->t_stored }, { 0, d->h }, { 0, d->w } };
+}
 
 /* A pixel of a flattened or plain tensor is contiguous; of a blocked one, 32 channels are. */
 static size_t run_length(const struct tensor_desc *d) { return d->blocked ? 32 : d->c_stored; }
@@ -28,8 +40,10 @@ static void partial_item(void *ctx, size_t b, size_t thread)
     const struct norm *n = ctx;
     const size_t c = n->xd->c_stored;
     double *sum = n->partial + b * 2 * c;
+    const struct image_tile all = whole_sample(n->xd, b);
     memset(sum, 0, 2 * c * sizeof sum[0]);
-    EACH_PIXEL(n->xd) n->k->sums(n->x + tensor_at(n->xd, b, t, y, x, 0), sum, sum + c, c);
+    EACH_PIXEL(n->xd, &all)
+    n->k->sums(n->x + tensor_at(n->xd, b, t, y, x, 0), sum, sum + c, c);
 }
 
 void bn_partial_sums(const struct kernel_ctx *kc, const struct tensor_desc *xd, const float *x,
@@ -71,9 +85,21 @@ static void apply_item(void *ctx, size_t b, size_t thread)
 {
     (void)thread;
     const struct norm *n = ctx;
-    EACH_PIXEL(n->xd)
+    const struct image_tile all = whole_sample(n->xd, b);
+    EACH_PIXEL(n->xd, &all)
     n->k->affine(n->x + tensor_at(n->xd, b, t, y, x, 0), n->a, n->b,
                  n->y + tensor_at(n->yd, b, t, y, x, 0), n->xd->c_stored);
+}
+
+void bn_apply_tile(const struct kernel_ctx *kc, const struct tensor_desc *xd, const float *from,
+                   const float *a, const float *sh, const struct image_tile *at,
+                   const struct tensor_view *to)
+{
+    float *const out = to->data;
+    EACH_PIXEL(xd, at)
+    kc->k->affine(from + tensor_at(xd, at->b, t, y, x, 0), a, sh,
+                  out + tensor_at(&to->desc, 0, t, y - at->rows.begin, x - at->columns.begin, 0),
+                  xd->c_stored);
 }
 
 void bn_apply(const struct kernel_ctx *kc, const struct tensor_desc *xd, const float *x,
@@ -84,20 +110,37 @@ void bn_apply(const struct kernel_ctx *kc, const struct tensor_desc *xd, const f
     threads_run(kc->threads, xd->b, apply_item, &n);
 }
 
+static void add_sums(const struct norm *n, const struct image_tile *at, double *sum)
+{
+    const size_t c = n->xd->c_stored, run = run_length(n->dyd);
+    EACH_PIXEL(n->xd, at)
+    for (size_t i = 0; i < c; i += run) {
+        const size_t count = c - i < run ? c - i : run;
+        n->k->sums2(n->dy + tensor_at(n->dyd, at->b, t, y, x, i / 16),
+                    n->x + tensor_at(n->xd, at->b, t, y, x, i / 16), n->a + i, n->b + i, sum + i,
+                    sum + c + i, count);
+    }
+}
+
 static void sums_item(void *ctx, size_t b, size_t thread)
 {
     (void)thread;
     const struct norm *n = ctx;
-    const size_t c = n->xd->c_stored, run = run_length(n->dyd);
-    double *sum = n->partial + b * 2 * c;
-    memset(sum, 0, 2 * c * sizeof sum[0]);
-    EACH_PIXEL(n->xd)
-    for (size_t i = 0; i < c; i += run) {
-        const size_t count = c - i < run ? c - i : run;
-        n->k->sums2(n->dy + tensor_at(n->dyd, b, t, y, x, i / 16),
-                    n->x + tensor_at(n->xd, b, t, y, x, i / 16), n->a + i, n->b + i, sum + i,
-                    sum + c + i, count);
-    }
+    const struct image_tile all = whole_sample(n->xd, b);
+    double *sum = n->partial + b * 2 * n->xd->c_stored;
+    memset(sum, 0, 2 * n->xd->c_stored * sizeof sum[0]);
+    add_sums(n, &all, sum);
+}
+
+void bn_backward_sums_tile(const struct kernel_ctx *kc, const struct tensor_desc *xd,
+                           const float *x, const struct tensor_desc *dyd, const float *dy,
+                           const float *mean, const float *inv_std, const struct image_tile *at,
+                           double *partial)
+{
+    const struct norm n = {
+        .k = kc->k, .xd = xd, .dyd = dyd, .x = x, .dy = dy, .a = mean, .b = inv_std
+    };
+    add_sums(&n, at, partial);
 }
 
 void bn_backward_sums(const struct kernel_ctx *kc, const struct tensor_desc *xd, const float *x,
@@ -116,7 +159,8 @@ static void data_item(void *ctx, size_t b, size_t thread)
     const struct norm *n = ctx;
     const size_t c = n->xd->c_stored;
     const size_t run = n->yd->blocked || n->dyd->blocked ? 32 : c;
-    EACH_PIXEL(n->xd)
+    const struct image_tile all = whole_sample(n->xd, b);
+    EACH_PIXEL(n->xd, &all)
     for (size_t i = 0; i < c; i += run) {
         const size_t count = c - i < run ? c - i : run;
         n->k->affine2(n->dy + tensor_at(n->dyd, b, t, y, x, i / 16),

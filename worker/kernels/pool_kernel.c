@@ -18,6 +18,7 @@ struct pool {
     const uint64_t *keep; /* dropout */
     float factor;
     size_t t_begin, t_count;
+    size_t sample0, row0, column0; /* of a tile: where y lies */
 };
 
 static struct span stored(const struct tensor_desc *d, struct span t)
@@ -135,6 +136,12 @@ static void clear_image(const struct tensor_desc *d, float *data, size_t b, size
 
 static size_t channel_blocks(const struct tensor_desc *d) { return (d->c + 15) / 16; }
 
+/* Max backward: the gradient of an input, in the whole tensor or in a tile. */
+static float *routed_at(const struct pool *p, size_t b, size_t t, size_t y, size_t x, size_t block)
+{
+    return (float *)p->y + tensor_at(p->yd, b - p->sample0, t, y - p->row0, x - p->column0, block);
+}
+
 /* Word position of one pixel. */
 static const uint64_t *word_at(const struct pool *p, size_t at, size_t y, size_t x)
 {
@@ -161,10 +168,9 @@ static void route_window_bits(const struct pool *p, size_t b, size_t t, size_t o
         taken |= mine;
         first = 0;
         for (size_t j = 0; j < channels; j += run)
-            p->k->route_bits(mine >> j,
-                             dy + tensor_at(p->xd, b, t, o / ps->ow, o % ps->ow, (c + j) / 16),
-                             (float *)p->y + tensor_at(p->yd, b, t, y, x, (c + j) / 16),
-                             channels - j < run ? channels - j : run);
+            p->k->route_bits(
+                mine >> j, dy + tensor_at(p->xd, b, t, o / ps->ow, o % ps->ow, (c + j) / 16),
+                routed_at(p, b, t, y, x, (c + j) / 16), channels - j < run ? channels - j : run);
     }
 }
 
@@ -188,8 +194,17 @@ static void route_window_floats(const struct pool *p, size_t b, size_t t, size_t
         size_t y, x;
         if (!tap(ps, o, i, &y, &x)) continue;
         kernels_load16(p->k, &value, b, t, y, x, block, 1.0f, v);
-        p->k->route_max(v, best, dy, &taken,
-                        (float *)p->y + tensor_at(p->yd, b, t, y, x, block), 16);
+        p->k->route_max(v, best, dy, &taken, routed_at(p, b, t, y, x, block), 16);
+    }
+}
+
+static void route_window(const struct pool *p, size_t b, size_t t, size_t o)
+{
+    const bool bits = p->value_d->kind == TENSOR_BITS;
+    const size_t parts = bits ? (p->yd->c + 63) / 64 : channel_blocks(p->yd);
+    for (size_t i = 0; i < parts; i++) {
+        if (bits) route_window_bits(p, b, t, o, i);
+        else route_window_floats(p, b, t, o, i);
     }
 }
 
@@ -199,13 +214,7 @@ static void max_back_item(void *ctx, size_t item, size_t thread)
     const struct pool *p = ctx;
     const size_t b = sample_of(p, item), t = step_of(p, item);
     clear_image(p->yd, p->y, b, t);
-    const bool bits = p->value_d->kind == TENSOR_BITS;
-    const size_t parts = bits ? (p->yd->c + 63) / 64 : channel_blocks(p->yd);
-    for (size_t o = 0; o < p->ps->oh * p->ps->ow; o++)
-        for (size_t i = 0; i < parts; i++) {
-            if (bits) route_window_bits(p, b, t, o, i);
-            else route_window_floats(p, b, t, o, i);
-        }
+    for (size_t o = 0; o < p->ps->oh * p->ps->ow; o++) route_window(p, b, t, o);
 }
 
 void max_pool_backward(const struct kernel_ctx *kc, const struct pool_shape *ps,
@@ -215,6 +224,49 @@ void max_pool_backward(const struct kernel_ctx *kc, const struct pool_shape *ps,
     kernel_note_form(kc, KERNEL_max_pool_backward_floats, xd);
     struct pool p = { .ps = ps, .xd = dyd, .yd = dxd, .value_d = xd, .x = dy, .y = dx, .value = x };
     each_image(kc, &p, dxd, t, max_back_item);
+}
+
+bool max_pool_has_tiles(const struct pool_shape *ps)
+{
+    return ps->pad_h == 0 && ps->pad_w == 0 && ps->dil_h <= 1 && ps->dil_w <= 1 &&
+           ps->stride_h >= ps->kh && ps->stride_w >= ps->kw;
+}
+
+void max_pool_note_backward(const struct kernel_ctx *kc, const struct tensor_desc *xd)
+{
+    kernel_note_form(kc, KERNEL_max_pool_backward_floats, xd);
+}
+
+/* Windows that begin in [s.begin, s.end). */
+static struct span windows_in(struct span s, size_t stride, size_t count)
+{
+    const size_t first = (s.begin + stride - 1) / stride, end = (s.end + stride - 1) / stride;
+    return (struct span){ first, end < count ? end : count };
+}
+
+void max_pool_backward_tile(const struct kernel_ctx *kc, const struct pool_shape *ps,
+                            const struct tensor_desc *xd, const void *x,
+                            const struct tensor_desc *dyd, const float *dy,
+                            const struct image_tile *at, const struct tensor_view *dx)
+{
+    const struct pool p = { .k = kc->k,
+                            .ps = ps,
+                            .xd = dyd,
+                            .yd = &dx->desc,
+                            .value_d = xd,
+                            .x = dy,
+                            .y = dx->data,
+                            .value = x,
+                            .sample0 = at->b,
+                            .row0 = at->rows.begin,
+                            .column0 = at->columns.begin };
+    const struct span oy = windows_in(at->rows, ps->stride_h, ps->oh);
+    const struct span ox = windows_in(at->columns, ps->stride_w, ps->ow);
+    for (size_t t = at->t.begin; t < at->t.end; t++) {
+        clear_image(&dx->desc, dx->data, 0, t);
+        for (size_t y = oy.begin; y < oy.end; y++)
+            for (size_t c = ox.begin; c < ox.end; c++) route_window(&p, at->b, t, y * ps->ow + c);
+    }
 }
 
 /* ---- average --------------------------------------------------------------------------------- */

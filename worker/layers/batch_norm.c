@@ -19,13 +19,14 @@ enum { BN_WEIGHT, BN_BIAS, BN_RUNNING_MEAN, BN_RUNNING_VAR };
 struct bn_saved {
     float *mean, *inv_std;
     double *batch_mean, *batch_var; /* training: for commit */
-    float *a, *b, *c;               /* coefficients of the kernels */
+    float *a, *b;                   /* y = fma(x, a, b); kept for who makes y later */
+    float *k0, *k1, *k2;            /* coefficients of the backward pass */
 };
 
 static size_t bn_saved_bytes(size_t c_stored)
 {
     return 2 * mem_align(c_stored * sizeof(double), 64) +
-           5 * mem_align(c_stored * sizeof(float), 64);
+           7 * mem_align(c_stored * sizeof(float), 64);
 }
 
 static struct bn_saved bn_saved_of(const struct layer *l, const struct step *s, size_t c_stored)
@@ -40,7 +41,9 @@ static struct bn_saved bn_saved_of(const struct layer *l, const struct step *s, 
         .inv_std = (float *)(void *)(at + 2 * doubles + floats),
         .a = (float *)(void *)(at + 2 * doubles + 2 * floats),
         .b = (float *)(void *)(at + 2 * doubles + 3 * floats),
-        .c = (float *)(void *)(at + 2 * doubles + 4 * floats),
+        .k0 = (float *)(void *)(at + 2 * doubles + 4 * floats),
+        .k1 = (float *)(void *)(at + 2 * doubles + 5 * floats),
+        .k2 = (float *)(void *)(at + 2 * doubles + 6 * floats),
     };
 }
 
@@ -111,7 +114,7 @@ static void bn_forward(const struct layer *l, const struct step *s, struct span 
         double var = s->training ? v.batch_var[i] : (double)running_var[i];
         bn_affine(l, s, &v, i, mean, var);
     }
-    bn_apply(s->kc, &x.desc, x.data, v.a, v.b, &s->y.desc, s->y.data);
+    if (s->y.data != NULL) bn_apply(s->kc, &x.desc, x.data, v.a, v.b, &s->y.desc, s->y.data);
 }
 
 static void bn_commit(const struct layer *l, const struct step *s)
@@ -163,8 +166,9 @@ static void bn_backward_data_layer(const struct layer *l, const struct step *s, 
     const size_t c = x.desc.c_stored;
     const struct bn_saved v = bn_saved_of(l, s, c);
     const struct bn_backward w = bn_backward_of(s, &x.desc);
-    bn_backward_sums(s->kc, &x.desc, x.data, &s->dy.desc, s->dy.data, v.mean, v.inv_std,
-                     w.partial);
+    if (!s->summed)
+        bn_backward_sums(s->kc, &x.desc, x.data, &s->dy.desc, s->dy.data, v.mean, v.inv_std,
+                         w.partial);
     bn_chain_shards(s, &w, bn_sums(&x.desc));
     if (s->dx[0].data == NULL) return;
     const double n = bn_count(s, &x.desc, true);
@@ -173,12 +177,37 @@ static void bn_backward_data_layer(const struct layer *l, const struct step *s, 
         const double k0 = (double)s->w[l->params[BN_WEIGHT].offset + i] * inv_std;
         const double k2 = s->training ? -k0 * inv_std * w.total[c + i] / n : 0.0;
         const double k1 = s->training ? -k0 * w.total[i] / n - k2 * mean : 0.0;
-        v.a[i] = (float)k0;
-        v.b[i] = (float)k1;
-        v.c[i] = (float)k2;
+        v.k0[i] = (float)k0;
+        v.k1[i] = (float)k1;
+        v.k2[i] = (float)k2;
     }
-    bn_backward_data(s->kc, &x.desc, x.data, &s->dy.desc, s->dy.data, v.a, v.b, v.c,
+    bn_backward_data(s->kc, &x.desc, x.data, &s->dy.desc, s->dy.data, v.k0, v.k1, v.k2,
                      &s->dx[0].desc, s->dx[0].data);
+}
+
+/* ---- tiles of a sample ----------------------------------------------------------------------- */
+void batch_norm_tile(const struct layer *l, const struct step *s, const struct image_tile *at,
+                     const struct tensor_view *to)
+{
+    const struct tensor_desc *x = &s->x[0].desc;
+    const struct bn_saved v = bn_saved_of(l, s, x->c_stored);
+    bn_apply_tile(s->kc, x, s->x[0].data, v.a, v.b, at, to);
+}
+
+float batch_norm_value(const struct layer *l, const struct step *s, size_t channel, float x)
+{
+    const struct bn_saved v = bn_saved_of(l, s, s->x[0].desc.c_stored);
+    return fmaf(x, v.a[channel], v.b[channel]);
+}
+
+void batch_norm_tile_sums(const struct layer *l, const struct step *s, const struct tensor_view *dy,
+                          const struct image_tile *at)
+{
+    const struct tensor_desc *x = &s->x[0].desc;
+    const struct bn_saved v = bn_saved_of(l, s, x->c_stored);
+    double *sums = bn_backward_of(s, x).partial + at->b * bn_sums(x);
+    if (at->rows.begin == 0) memset(sums, 0, bn_sums(x) * sizeof sums[0]);
+    bn_backward_sums_tile(s->kc, x, s->x[0].data, &dy->desc, dy->data, v.mean, v.inv_std, at, sums);
 }
 
 static void bn_backward_weights(const struct layer *l, const struct step *s)

@@ -70,7 +70,13 @@ struct step {
     unsigned char *saved, *scratch;
     unsigned char *state;   /* streams: what the layer carries to the next steps */
     size_t first_step;      /* streams: time-step that step 0 of the tensors is */
+    const uint32_t *lengths;        /* time-steps of each sample; NULL: all have T */
     const struct step_probe *probe; /* NULL */
+    /* Of a neuron layer, what is fused with it (fused.h); NULL: nothing. norm makes the input,
+     * which no memory holds; dy is the gradient of what pool puts out. */
+    const struct layer *norm, *pool;
+    const struct step *norm_step;
+    bool summed; /* of a fused batch norm: the neurons have made its sums of the backward pass */
 };
 
 struct layer;
@@ -114,6 +120,9 @@ struct layer {
     size_t span_steps;             /* time-steps of a call; in.t: all */
     const char *all_steps;         /* see layer_ops */
     enum kernel_path path;         /* of convolutions and linear layers */
+    struct {
+        size_t rows, columns;
+    } tile; /* of a neuron layer with neighbours: see fused.h */
     struct tensor_desc in, out;
     struct layer_param params[LAYER_PARAMS_MAX];
     size_t n_params;

@@ -27,6 +27,14 @@ void layer_init_weights(const struct layer *l, size_t i, enum spec_init init, st
 void layer_pack_plain(const struct layer *l, size_t i, const float *values, float *packed);
 void layer_unpack_plain(const struct layer *l, size_t i, const float *packed, float *values);
 
+/* What batch norm puts out at a tile of a sample, as fused.h wants it; one value of it; and its
+ * sums of the backward pass from dx, the gradient of that. The sample's first tile begins them. */
+void batch_norm_tile(const struct layer *l, const struct step *s, const struct image_tile *at,
+                     const struct tensor_view *to);
+float batch_norm_value(const struct layer *l, const struct step *s, size_t channel, float x);
+void batch_norm_tile_sums(const struct layer *l, const struct step *s, const struct tensor_view *dy,
+                          const struct image_tile *at);
+
 /* Sixteen channels of one pixel: F32 and REPEAT, any layout. */
 static inline float *layer_block(const struct tensor_view *v, size_t b, size_t t, size_t y,
                                  size_t x, size_t block)

@@ -3,6 +3,7 @@
  * thread; rows and samples are the pool's items. Nothing but the output is saved: the backward pass
  * runs the charge again from x (reference: kernels.md 4). Steps in spans: the state after each span
  * but the last is saved too, for the backward pass to begin from. */
+#include "worker/layers/fused.h"
 #include "worker/layers/layer_kinds.h"
 
 #include "common/mem.h"
@@ -116,6 +117,8 @@ static void set_weights(const struct layer *l, const struct step *s, struct neur
 static void neuron_layer_forward(const struct layer *l, const struct step *s, struct span t)
 {
     struct neuron_io io = { .x = layer_float_input(l, s, t), .draws = neuron_layer_draws(l, s) };
+    struct fused fused;
+    io.neighbours = fused_forward(&fused, l, s);
     set_span(l, s, t, &io);
     if (s->probe != NULL) {
         io.v0 = s->probe->v0;
@@ -135,6 +138,9 @@ static void neuron_layer_backward_data(const struct layer *l, const struct step 
 {
     struct neuron_io io = { .x = layer_float_input(l, s, LAYER_NO_STEPS), .ds = s->dy,
                             .dx = s->dx[0], .draws = neuron_layer_draws(l, s) };
+    struct fused fused;
+    io.neighbours = fused_backward(&fused, l, s);
+    if (s->pool != NULL) io.ds.data = NULL; /* its neighbours make it */
     /* The gradient of one frame for all steps is their sum, t ascending. */
     const bool at_once = l->in.kind == TENSOR_REPEAT;
     if (at_once && t.begin > 0) return;

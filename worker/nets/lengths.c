@@ -53,4 +53,14 @@ size_t net_count_steps(const struct net *n, const struct net_step *s)
     return steps;
 }
 
+void net_remember(struct net *n, const struct net_step *s)
+{
+    n->last = *s;
+    if (s->lengths != NULL) { /* the caller's */
+        memcpy(n->last_lengths, s->lengths, s->samples * sizeof s->lengths[0]);
+        n->last.lengths = n->last_lengths;
+    }
+    n->last_steps = net_count_steps(n, s);
+}
+
 size_t net_last_steps(const struct net *n) { return n->last_steps; }

@@ -1,6 +1,7 @@
 /* membrane: what monitors look at inside neurons after a forward pass (net.h). One thread.
  * Potentials are not stored by a step: they are computed again from the input, for the wanted cells
  * only. */
+#include "worker/layers/layer_kinds.h"
 #include "worker/nets/net_internal.h"
 
 #include <assert.h>
@@ -26,16 +27,27 @@ static struct neuron_run neuron_run_of(const struct net *n, size_t node)
     return neuron_run_make(&at->layer.u.neuron, w, (float *)(void *)n->kc.scratch);
 }
 
+/* What a batch norm that is fused with neurons gives them. */
+static float normalised(const struct net *n, size_t norm, size_t sample, size_t t, size_t c,
+                        float x)
+{
+    const struct step step = net_step_of(n, &n->last, norm);
+    if (step.lengths != NULL && t + step.first_step >= step.lengths[sample]) return 0.0f;
+    return batch_norm_value(&n->nodes[norm].layer, &step, c, x);
+}
+
 int net_membrane(const struct net *n, size_t node, size_t sample, const size_t *neurons,
                  size_t n_neurons, float *v, struct err *e)
 {
     const struct net_node *at = neuron_node(n, node);
     if (at == NULL)
         return err_set(e, ERR_INVALID, "layer %s is not a neuron", n->nodes[node].layer.spec->path);
-    if (!net_output_is_kept(n, at->inputs[0]))
+    const bool norm = at->norm != NET_NO_NODE; /* then x is the batch norm's input */
+    const size_t from = norm ? n->nodes[at->norm].inputs[0] : at->inputs[0];
+    if (!net_output_is_kept(n, from))
         return err_set(e, ERR_INVALID, "the input of layer %s is computed again, not kept",
                        at->layer.spec->path);
-    const struct tensor_view x = net_view(n, at->inputs[0], n->last.samples);
+    const struct tensor_view x = net_view(n, from, n->last.samples);
     const struct tensor_desc image = tensor_image(&x.desc);
     const size_t t_count = image.t, per = image.h * image.w;
     const struct neuron_run r = neuron_run_of(n, node);
@@ -48,8 +60,10 @@ int net_membrane(const struct net *n, size_t node, size_t sample, const size_t *
     for (size_t i = 0; i < n_neurons; i++) {
         const size_t c = neurons[i] / per, yx = neurons[i] % per;
         if (c >= image.c) return err_set(e, ERR_INVALID, "neuron %zu", neurons[i]);
-        for (size_t t = 0; t < t_count; t++)
+        for (size_t t = 0; t < t_count; t++) {
             in[t] = tensor_get(&image, x.data, sample, t, c, yx / image.w, yx % image.w);
+            if (norm) in[t] = normalised(n, at->norm, sample, t, c, in[t]);
+        }
         neuron_cell(&r, &draws, c, yx / image.w, yx % image.w, in, NULL, out);
         for (size_t t = 0; t < t_count; t++) v[t * n_neurons + i] = out[t];
     }

@@ -77,6 +77,8 @@ int net_start(struct net *n, struct err *e)
         .trace = n->options.trace,
     };
     assert(n->kc.k != NULL);
+    n->last_lengths = mem_calloc(n->options.input.b, sizeof n->last_lengths[0]);
+    if (n->last_lengths == NULL) return err_set(e, ERR_NOMEM, "net");
     return initial_values(n, e);
 }
 
@@ -90,6 +92,7 @@ void net_destroy(struct net *n)
         if (l->ops != NULL && l->ops->deinit != NULL) l->ops->deinit(l);
     }
     memory_plan_deinit(&n->blocks);
+    mem_free(n->last_lengths);
     mem_free(n->segments);
     mem_free(n->nodes);
     mem_free(n->params);
@@ -112,7 +115,7 @@ void net_node(const struct net *n, size_t i, struct net_node_info *out)
         .spec = node->layer.spec,
         .out = node->out,
         .macs = node->needs.macs,
-        .activation_bytes = node->needs.view ? 0 : tensor_bytes(&node->out),
+        .activation_bytes = node->needs.view || node->output_unheld ? 0 : tensor_bytes(&node->out),
         .repeat = node->out.kind == TENSOR_REPEAT,
         .recomputed = node->runs_again,
     };
@@ -142,7 +145,7 @@ const void *net_output(const struct net *n, const struct tensor_desc **desc)
 
 bool net_output_is_kept(const struct net *n, size_t node)
 {
-    return n->n_segments == 0 || node == NET_INPUT || n->nodes[node].kept;
+    return n->n_segments == 0 || node == NET_INPUT || n->nodes[node].kept; /* or not held at all */
 }
 
 const void *net_node_output(const struct net *n, size_t node, const struct tensor_desc **desc)

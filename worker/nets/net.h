@@ -51,6 +51,7 @@ struct net_options {
     enum net_recompute recompute;
     const bool *watched; /* layers that net_membrane will be asked about although parts are computed
                             again; NULL: none. Read by net_build only */
+    bool unfused;        /* tests: every layer works alone (layers/fused.h) */
     uint64_t seed;       /* initial weights, dropout */
     size_t stream_steps; /* 0, or T of a stream: input.t is then the steps of a call */
     enum kernel_path path;
@@ -148,7 +149,8 @@ bool net_streams(const struct net *n);
 /* dL/d(input) when asked for at build time of a golden case; NULL otherwise. */
 const float *net_input_gradient(const struct net *n, const struct tensor_desc **desc);
 /* Any node's output of the last forward pass (spikes for monitors); NULL when recomputation has let
- * go of it, which never happens to spikes, counts and the last output. */
+ * go of it or a batch norm is fused with neurons, which never happens to spikes, counts and the
+ * last output. */
 const void *net_node_output(const struct net *n, size_t node, const struct tensor_desc **desc);
 /* Membrane potentials after the reset, recomputed for one sample of a neuron node:
  * v [T][n_neurons] for the listed neurons, numbered in PyTorch's order x + W*(y + H*c).

@@ -236,6 +236,7 @@ static int build(struct net *n, const struct spec_layer *layers, size_t n_layers
     if (build_nodes(n, layers, n_layers, e) != 0 || check_output(n, classes, e) != 0)
         return (int)e->code;
     describe_gradients(n);
+    net_fuse(n);
     if (net_streams(n)) net_stream_describe(n);
     if (build_params(n, e) != 0) return (int)e->code;
     return net_plan_memory(n, e);

@@ -34,6 +34,8 @@ struct net_node {
     struct tensor_desc gradient;  /* of out, as this layer's backward pass reads it */
     struct tensor_desc back_gradient; /* of a joining point: of one step of what comes back */
     bool wants_gradient;          /* this node or one before it learns */
+    size_t norm, pool;            /* of neurons: nodes fused with them (fusion.c), or NET_NO_NODE */
+    bool output_unheld, gradient_unheld; /* made and read tile by tile: no memory holds it */
     size_t first_param;           /* in net.params */
     size_t weight_offset, buffer_offset; /* floats */
     size_t forward_at, again_at, backward_at; /* moments of the plan */
@@ -80,6 +82,7 @@ struct net {
     unsigned char *stream_input_data, *stream_output_data;
     size_t stream_at, stream_now;
     struct net_step last;   /* of the last net_forward: what monitors look at */
+    uint32_t *last_lengths; /* [b] */
     size_t last_steps;      /* time-steps of all its samples, each to its own end */
     bool profile;
     const struct step_probe *probe;
@@ -114,6 +117,18 @@ void net_backward_together(struct net *n, const struct net_step *s, size_t begin
 void net_stream_describe(struct net *n);
 int net_stream_plan(struct net *n, struct err *e);
 void net_stream_memory(struct net *n);
+/* Neighbours of neurons (fusion.c): chosen once; named for the layer in a step, norm_step is the
+ * caller's memory. */
+void net_fuse(struct net *n);
+const struct layer *net_layer(const struct net *n, size_t node); /* NULL for NET_NO_NODE */
+void net_name_fused(const struct net *n, const struct net_step *s, size_t i, struct step *step,
+                    struct step *norm_step);
+void net_name_fused_gradients(const struct net *n, const struct net_step *s, size_t i,
+                              struct step *step, struct step *norm_step);
+/* Whether the backward pass of the neurons behind it has made a batch norm's sums. */
+bool net_sums_are_made(const struct net *n, const struct net_step *s, size_t norm);
+/* Remembers a forward pass for who asks about it later. */
+void net_remember(struct net *n, const struct net_step *s);
 /* Steps of one call of a layer, from net_options.span_steps and what the layer allows. */
 size_t net_span_steps(const struct net *n, const struct layer *l);
 /* Forward and backward_data of one layer over all T. */

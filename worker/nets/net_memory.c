@@ -43,7 +43,9 @@ static size_t backward_moment(const struct net *n, size_t i)
 static bool feeds_neuron(const struct net *n, size_t i)
 {
     for (size_t k = i + 1; k <= n->nodes[i].readers.last; k++)
-        if (n->nodes[k].inputs[0] == i && n->nodes[k].layer.spec->type == SPEC_NEURON) return true;
+        if (n->nodes[k].inputs[0] == i &&
+            (n->nodes[k].layer.spec->type == SPEC_NEURON || n->nodes[k].output_unheld))
+            return true;
     return false;
 }
 
@@ -52,13 +54,28 @@ static bool counts_spikes(const struct net *n, size_t i)
     return n->nodes[i].out.kind == TENSOR_BITS || n->nodes[i].out.kind == TENSOR_COUNT8;
 }
 
+/* Of neurons, what they are charged with; of a fused batch norm, what the neurons behind it read.
+ */
+static size_t last_reading(const struct net *n, size_t i)
+{
+    size_t last = n->nodes[i].forward_at;
+    for (size_t k = i + 1; n->nodes[i].readers.count > 0 && k <= n->nodes[i].readers.last; k++) {
+        const struct net_node *reader = &n->nodes[k];
+        if (reader->inputs[0] != i && (reader->n_inputs < 2 || reader->inputs[1] != i)) continue;
+        const size_t at = reader->output_unheld ? n->nodes[reader->readers.last].forward_at
+                                                : reader->forward_at;
+        if (at > last) last = at;
+    }
+    return last;
+}
+
 /* Training keeps every output to the end of the step: the backward pass and the monitors read them.
  * Evaluation keeps what monitors ask for: spikes and counts, and what neurons are charged with. */
 static size_t output_dies(const struct net *n, size_t i)
 {
     const bool kept = n->options.training || counts_spikes(n, i) || i + 1 == n->n_nodes ||
                       feeds_neuron(n, i);
-    return kept ? n->moments : n->nodes[n->nodes[i].readers.last].forward_at;
+    return kept ? n->moments : last_reading(n, i);
 }
 
 /* A view lies in the block below it. */
@@ -86,6 +103,7 @@ static int plan_output(struct net *n, size_t i, struct err *e)
     struct net_node *node = &n->nodes[i];
     const size_t born = lasts(n, i) ? 0 : node->forward_at;
     const size_t dies = lasts(n, i) ? n->moments : output_dies(n, i);
+    if (node->output_unheld) return 0;
     if (!node->needs.view)
         return memory_plan_add(&n->blocks, PLAN_ACTIVATIONS, tensor_bytes(&node->out), born, dies,
                                &node->out_block, e);
@@ -106,12 +124,21 @@ static int plan_addend(struct net *n, struct memory_plan *p, const struct net_re
                            backward_moment(n, r->first), block, e);
 }
 
+/* That of a pooling that is fused with the neurons it reads is theirs. */
+static size_t gradient_dies(const struct net *n, size_t i)
+{
+    const size_t from = n->nodes[i].inputs[0];
+    const bool theirs = from != NET_INPUT && n->nodes[from].pool == i;
+    return backward_moment(n, theirs ? from : i);
+}
+
 /* The gradient of node i lives from the backward pass of its last reader to its own. A view whose
  * input has no other reader and is not read in blocks shares its input's memory. */
 static int plan_gradient(struct net *n, struct memory_plan *p, size_t i, struct err *e)
 {
     struct net_node *node = &n->nodes[i];
     const bool is_last = i + 1 == n->n_nodes;
+    if (node->gradient_unheld) return 0;
     const size_t born = is_last ? n->backward_begins : backward_moment(n, node->readers.last);
     const size_t from = node->inputs[0];
     const bool shares = node->needs.view && from != NET_INPUT && n->nodes[from].wants_gradient &&
@@ -122,7 +149,7 @@ static int plan_gradient(struct net *n, struct memory_plan *p, size_t i, struct 
     }
     if (!shares)
         return memory_plan_add(p, PLAN_ACTIVATIONS, tensor_bytes(&node->gradient), born,
-                               backward_moment(n, i), &node->gradient_block, e);
+                               gradient_dies(n, i), &node->gradient_block, e);
     node->gradient_block = n->nodes[from].gradient_block;
     memory_plan_extend(p, node->gradient_block, born, born);
     return 0;
@@ -145,19 +172,26 @@ static int plan_back(struct net *n, struct memory_plan *p, size_t i, struct err 
                            &node->back_block, e);
 }
 
+/* Coefficients of a fused batch norm outlast a step: monitors ask for the membranes of its neurons
+ * later, and a stream computes them once where nothing depends on time. */
+static int plan_saved(struct net *n, size_t i, struct err *e)
+{
+    struct net_node *node = &n->nodes[i];
+    const size_t dies = n->options.training ? backward_moment(n, i) : node->forward_at;
+    const bool lasting = node->output_unheld;
+    if (node->needs.saved_bytes == 0) return 0;
+    return memory_plan_add(&n->blocks, PLAN_SAVED, node->needs.saved_bytes,
+                           lasting ? 0 : node->forward_at, lasting ? n->moments : dies,
+                           &node->saved_block, e);
+}
+
 /* ---- a net that keeps everything --------------------------------------------------------------
  */
 static int plan_kept_nodes(struct net *n, struct err *e)
 {
     const bool training = n->options.training;
     for (size_t i = 0; i < n->n_nodes; i++) {
-        struct net_node *node = &n->nodes[i];
-        if (plan_output(n, i, e) != 0) return (int)e->code;
-        if (node->needs.saved_bytes > 0 &&
-            memory_plan_add(&n->blocks, PLAN_SAVED, node->needs.saved_bytes, node->forward_at,
-                            training ? backward_moment(n, i) : node->forward_at, &node->saved_block,
-                            e) != 0)
-            return (int)e->code;
+        if (plan_output(n, i, e) != 0 || plan_saved(n, i, e) != 0) return (int)e->code;
     }
     for (size_t i = 0; training && i < n->n_nodes; i++)
         if (n->nodes[i].wants_gradient &&
@@ -176,19 +210,26 @@ void net_mark_kept(struct net *n)
         struct net_node *node = &n->nodes[i];
         node->kept |= counts_spikes(n, i) || i + 1 == n->n_nodes;
         const size_t from = node->inputs[0];
-        if (from != NET_INPUT &&
-            ((node->needs.view && node->kept) || (watched != NULL && watched[i])))
+        const bool passes_on = node->needs.view || node->output_unheld;
+        if (from != NET_INPUT && ((passes_on && node->kept) || (watched != NULL && watched[i])))
             n->nodes[from].kept = true;
     }
+}
+
+/* Of a fused batch norm that monitors look behind, what makes its output. */
+size_t net_kept_bytes(const struct net *n, size_t i)
+{
+    const struct net_node *node = &n->nodes[i];
+    return node->output_unheld ? node->needs.saved_bytes : tensor_bytes(&node->out);
 }
 
 static int plan_kept_outputs(struct net *n, struct err *e)
 {
     for (size_t i = 0; i < n->n_nodes; i++) {
         struct net_node *node = &n->nodes[i];
-        if (node->kept && !node->needs.view &&
-            memory_plan_add(&n->blocks, PLAN_ACTIVATIONS, tensor_bytes(&node->out), 0, n->moments,
-                            &node->out_block, e) != 0)
+        if (!node->kept || node->needs.view) continue;
+        if (memory_plan_add(&n->blocks, PLAN_ACTIVATIONS, net_kept_bytes(n, i), 0, n->moments,
+                            node->output_unheld ? &node->saved_block : &node->out_block, e) != 0)
             return (int)e->code;
     }
     return 0;
@@ -231,8 +272,8 @@ static int drop(struct part *k, size_t bytes, size_t i, size_t last, size_t *blo
 static int part_output(struct part *k, size_t i, struct err *e)
 {
     struct net_node *node = &k->n->nodes[i];
-    const size_t last = k->n->nodes[node->readers.last].forward_at,
-                 bytes = tensor_bytes(&node->out);
+    const size_t last = last_reading(k->n, i), bytes = tensor_bytes(&node->out);
+    if (node->output_unheld) return 0;
     if (node->needs.view) {
         share_output(k->n, i);
         if (node->inputs[0] != NET_INPUT && !node->kept)
@@ -244,12 +285,17 @@ static int part_output(struct part *k, size_t i, struct err *e)
                        : hold(k, bytes, i, &node->out_block, e);
 }
 
+static size_t saved_last(const struct net *n, size_t i)
+{
+    return n->nodes[i].output_unheld ? last_reading(n, i) : n->nodes[i].forward_at;
+}
+
 static int part_saved(struct part *k, size_t i, struct err *e)
 {
     struct net_node *node = &k->n->nodes[i];
     const size_t bytes = node->needs.saved_bytes;
-    if (bytes == 0) return 0;
-    return k->s->again ? drop(k, bytes, i, node->forward_at, &node->saved_block, e)
+    if (bytes == 0 || (node->kept && node->output_unheld)) return 0;
+    return k->s->again ? drop(k, bytes, i, saved_last(k->n, i), &node->saved_block, e)
                        : hold(k, bytes, i, &node->saved_block, e);
 }
 
@@ -369,7 +415,8 @@ static int plan_scratch(struct net *n, struct err *e)
         const struct layer_needs *needs = &node->needs;
         size_t own = needs->forward_scratch_bytes;
         if (n->options.training) own = larger(own, needs->backward_scratch_bytes);
-        if (i == node->walk_begin) at = 0;
+        const bool with_norm = node->norm != NET_NO_NODE; /* whose sums these neurons make */
+        if (i == node->walk_begin && !with_norm) at = 0;
         node->scratch_at = at;
         at += mem_align(own, ARENA_ALIGN);
         layer = larger(layer, at);
@@ -422,7 +469,8 @@ int net_plan_blocks(struct net *n, struct err *e)
     else net_number_moments(n, &whole, 1);
     for (size_t i = 0; i < n->n_nodes; i++) {
         struct net_node *node = &n->nodes[i];
-        node->saved_block = node->gradient_block = node->addend_block = NET_NO_BLOCK;
+        node->out_block = node->saved_block = NET_NO_BLOCK;
+        node->gradient_block = node->addend_block = NET_NO_BLOCK;
         node->back_block = NET_NO_BLOCK;
     }
     int rc = plan_io(n, e);

@@ -8,6 +8,7 @@
 /* Marks outputs that are kept to the end of a step whatever is computed again: spikes, counts, the
  * last one, and those that options.watched neurons are charged with. */
 void net_mark_kept(struct net *n);
+size_t net_kept_bytes(const struct net *n, size_t i); /* of such a one */
 /* Gradient of the tensor that crosses into node `begin`; 0 when there is none. */
 size_t net_crossing_bytes(const struct net *n, size_t begin);
 /* Moments of these segments' nodes, as if they were the whole net. */

@@ -27,11 +27,13 @@ struct cutting {
 static bool is_boundary(const struct net *n, size_t i)
 {
     if (n->nodes[i].needs.view || n->input_readers.last > i) return false;
+    if (n->nodes[i].output_unheld || n->nodes[i].gradient_unheld) return false;
     if (n->nodes[i].walk_end > i + 1) return false; /* what comes back crosses too */
     for (size_t k = 0; k < i; k++)
         if (n->nodes[k].readers.last > i) return false;
     for (size_t k = i + 1; k <= n->nodes[i].readers.last; k++)
-        if (n->nodes[k].needs.view && n->nodes[k].inputs[0] == i) return false;
+        if ((n->nodes[k].needs.view || n->nodes[k].output_unheld) && n->nodes[k].inputs[0] == i)
+            return false;
     return true;
 }
 
@@ -88,7 +90,7 @@ static bool runs_again(const struct net *n, size_t i, size_t end)
 {
     const struct net_node *node = &n->nodes[i];
     if (node->needs.view) return false;
-    return node->needs.saved_bytes > 0 || (!node->kept && i + 1 != end);
+    return node->needs.saved_bytes > 0 || (!node->kept && !node->output_unheld && i + 1 != end);
 }
 
 static int measure(struct net *n, const struct net_segment *s, struct recompute_piece *out,
@@ -146,7 +148,7 @@ static size_t kept_bytes(const struct net *n)
     size_t sum = 0;
     for (size_t i = 0; i < n->n_nodes; i++)
         if (n->nodes[i].kept && !n->nodes[i].needs.view)
-            sum += mem_align(tensor_bytes(&n->nodes[i].out), ARENA_ALIGN);
+            sum += mem_align(net_kept_bytes(n, i), ARENA_ALIGN);
     return sum;
 }
 
@@ -177,6 +179,14 @@ static int choose(struct net *n, struct cutting *c, struct err *e)
     return rc;
 }
 
+/* Small nets need the fewest bytes when nothing is computed again. */
+static int plan_without_segments(struct net *n, struct err *e)
+{
+    n->n_segments = 0;
+    for (size_t i = 0; i < n->n_nodes; i++) n->nodes[i].runs_again = false;
+    return net_plan_blocks(n, e);
+}
+
 static int plan_with_segments(struct net *n, struct err *e)
 {
     const struct net_plan before = n->plan;
@@ -189,6 +199,7 @@ static int plan_with_segments(struct net *n, struct err *e)
     if (rc == 0) rc = measure_parts(&c, e);
     if (rc == 0) rc = choose(n, &c, e);
     if (rc == 0) rc = net_plan_blocks(n, e);
+    if (rc == 0 && n->plan.total_bytes >= before.total_bytes) rc = plan_without_segments(n, e);
     cutting_deinit(&c);
     n->plan.without_recompute_bytes = before.total_bytes;
     return rc;

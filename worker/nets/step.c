@@ -65,6 +65,7 @@ struct step net_step_of(const struct net *n, const struct net_step *s, size_t i)
         .saved = node->saved,
         .state = node->state,
         .first_step = n->stream_at,
+        .lengths = s->lengths,
         .scratch = n->layer_scratch + node->scratch_at,
         .probe = n->probe != NULL && n->probe_node == i ? n->probe : NULL,
     };
@@ -90,7 +91,8 @@ static void forward_node(struct net *n, const struct net_step *s, size_t i)
     struct net_node *node = &n->nodes[i];
     const int64_t start_ns = n->profile ? clock_mono_ns() : 0;
     net_set_scale(n, i, s->training);
-    const struct step step = net_step_of(n, s, i);
+    struct step step = net_step_of(n, s, i), norm_step;
+    net_name_fused(n, s, i, &step, &norm_step);
     const struct span chunk = { 0, step.y.desc.t };
     if (net_streams(n)) node->layer.ops->forward(&node->layer, &step, chunk);
     else net_forward_spans(&node->layer, &step);
@@ -110,9 +112,7 @@ void net_forward(struct net *n, const struct net_step *s)
 {
     assert(!net_streams(n));
     assert(s->samples > 0 && s->samples <= n->options.input.b);
-    n->last = *s;
-    n->last.lengths = NULL; /* the caller's */
-    n->last_steps = net_count_steps(n, s);
+    net_remember(n, s);
     const struct tensor_view input = net_view(n, NET_INPUT, s->samples);
     net_clear_ends(&input, s->lengths, 0);
     for (size_t i = 0; i < n->n_nodes; i = n->nodes[i].walk_end) net_forward_walk(n, s, i);
@@ -196,7 +196,8 @@ static void compute_again(struct net *n, const struct net_step *s, const struct 
         const struct net_node *node = &n->nodes[i];
         if (net_walks_together(n, i)) net_forward_together(n, s, i, true);
         if (net_walks_together(n, i) || !node->runs_again) continue;
-        const struct step step = net_step_of(n, s, i);
+        struct step step = net_step_of(n, s, i), norm_step;
+        net_name_fused(n, s, i, &step, &norm_step);
         net_forward_spans(&node->layer, &step);
         net_clear_ends(&step.y, s->lengths, 0);
     }
@@ -216,8 +217,10 @@ void net_backward_weights(struct net *n, struct step *step, size_t i)
 static void backward_node(struct net *n, const struct net_step *s, size_t i)
 {
     struct net_node *node = &n->nodes[i];
-    struct step step = net_step_of(n, s, i);
+    struct step step = net_step_of(n, s, i), norm_step;
     step.dy = net_gradient_view(n, i, s->samples);
+    step.summed = net_sums_are_made(n, s, i);
+    net_name_fused_gradients(n, s, i, &step, &norm_step);
     net_clear_ends(&step.dy, s->lengths, 0);
     for (size_t k = 0; k < node->n_inputs; k++) {
         step.dx[k] = net_reader_gradient(n, node->inputs[k], i, s->samples);

@@ -118,9 +118,7 @@ bool net_stream_step(struct net *n, const struct net_step *s)
     if (left == 0) return false;
     const struct net_node *last = &n->nodes[n->n_nodes - 1];
     const bool repeat = n->input.kind == TENSOR_REPEAT;
-    n->last = *s;
-    n->last.lengths = NULL; /* the caller's */
-    n->last_steps = net_count_steps(n, s);
+    net_remember(n, s);
     n->kc.first_step = n->stream_at;
     if (!repeat || n->stream_at == 0)
         copy_steps(&n->stream_input, n->stream_input_data, repeat ? 0 : n->stream_at, &n->input,

@@ -233,12 +233,35 @@ struct neuron_walk {
     double *partial;            /* [item][sums] */
 };
 
-static struct neuron_plane plane_of(const struct tensor_view *v, size_t b, size_t y)
+/* What a neighbour makes lies in the thread's scratch behind that of the model: x, then ds. */
+static struct tensor_desc tile_desc(const struct neuron *n, enum tensor_kind kind, size_t rows,
+                                    size_t columns)
+{
+    return tensor_make(kind, 1, n->t, n->c, rows, columns);
+}
+
+size_t neuron_tile_bytes(const struct neuron *n, enum tensor_kind kind, size_t rows, size_t columns)
+{
+    const struct tensor_desc d = tile_desc(n, kind, rows, columns);
+    return mem_align(tensor_bytes(&d), 64);
+}
+
+static struct tensor_view tile_view(const struct neuron_walk *k, const struct image_tile *at,
+                                    enum tensor_kind kind, size_t thread, size_t offset)
+{
+    unsigned char *own = k->kc->scratch + thread * k->kc->scratch_per_thread +
+                         mem_align(neuron_scratch_bytes(k->n), 64) + offset;
+    return (struct tensor_view){ tile_desc(k->n, kind, at->rows.end - at->rows.begin,
+                                           at->columns.end - at->columns.begin),
+                                 own };
+}
+
+static struct neuron_plane plane_of(const struct tensor_view *v, const struct image_tile *at)
 {
     if (v->data == NULL) return (struct neuron_plane){ 0 };
     const struct tensor_desc *d = &v->desc;
     return (struct neuron_plane){
-        .data = (float *)v->data + tensor_at(d, b, 0, y, 0, 0),
+        .data = (float *)v->data + tensor_at(d, at->b, 0, at->rows.begin, at->columns.begin, 0),
         .time = d->t_stored == 1 && d->t > 1 ? 0 : d->time,
         .row = d->row,
         .pixel = d->pixel,
@@ -246,37 +269,39 @@ static struct neuron_plane plane_of(const struct tensor_view *v, size_t b, size_
     };
 }
 
-static struct neuron_cells cells_of(const struct neuron_io *io, size_t b, size_t y, size_t rows)
+static struct neuron_cells cells_of(const struct neuron_io *io, const struct image_tile *at)
 {
     const struct tensor_desc *x = &io->x.desc, *s = &io->spikes.desc;
     struct neuron_cells c = {
-        .rows = rows,
-        .pixels = x->w,
+        .rows = at->rows.end - at->rows.begin,
+        .pixels = at->columns.end - at->columns.begin,
         .channels = x->c,
-        .row0 = y,
-        .x = plane_of(&io->x, b, y),
-        .y = plane_of(&io->y, b, y),
-        .v0 = plane_of(&io->v0, b, y),
-        .w0 = plane_of(&io->w0, b, y),
-        .u = plane_of(&io->u, b, y),
-        .v = plane_of(&io->v, b, y),
-        .w = plane_of(&io->w_trace, b, y),
-        .ds = plane_of(&io->ds, b, y),
-        .dv = plane_of(&io->dv, b, y),
-        .dx = plane_of(&io->dx, b, y),
-        .dv0 = plane_of(&io->dv0, b, y),
-        .dw0 = plane_of(&io->dw0, b, y),
+        .row0 = at->rows.begin,
+        .pixel0 = at->columns.begin,
+        .x = plane_of(&io->x, at),
+        .y = plane_of(&io->y, at),
+        .v0 = plane_of(&io->v0, at),
+        .w0 = plane_of(&io->w0, at),
+        .u = plane_of(&io->u, at),
+        .v = plane_of(&io->v, at),
+        .w = plane_of(&io->w_trace, at),
+        .ds = plane_of(&io->ds, at),
+        .dv = plane_of(&io->dv, at),
+        .dx = plane_of(&io->dx, at),
+        .dv0 = plane_of(&io->dv0, at),
+        .dw0 = plane_of(&io->dw0, at),
         .t = io->t,
-        .before = plane_of(&io->before, b, y),
-        .after = plane_of(&io->after, b, y),
-        .flow = plane_of(&io->flow, b, y),
+        .before = plane_of(&io->before, at),
+        .after = plane_of(&io->after, at),
+        .flow = plane_of(&io->flow, at),
         .draws = io->draws,
     };
-    c.draws.sample += b;
+    c.draws.sample += at->b;
     if (io->spikes.data == NULL) return c;
-    const size_t at = s->origin + b * s->sample + y * s->row;
-    if (s->kind == TENSOR_COUNT8) c.counts = (uint8_t *)io->spikes.data + at;
-    else c.spikes = (uint64_t *)io->spikes.data + at;
+    const size_t first = s->origin + at->b * s->sample + at->rows.begin * s->row +
+                         at->columns.begin * s->pixel;
+    if (s->kind == TENSOR_COUNT8) c.counts = (uint8_t *)io->spikes.data + first;
+    else c.spikes = (uint64_t *)io->spikes.data + first;
     c.spikes_time = s->time;
     c.spikes_row = s->row;
     c.spikes_pixel = s->pixel;
@@ -303,15 +328,47 @@ static struct neuron_io image_io(const struct neuron *n, const struct neuron_io 
     return i;
 }
 
+/* The tile that begins at (row, column), as neighbours want it. */
+static struct image_tile tile_at(const struct neuron_walk *k, size_t b, size_t row, size_t column,
+                                 size_t rows)
+{
+    const struct neuron_neighbours *with = k->io->neighbours;
+    const size_t h = k->io->x.desc.h, w = k->io->x.desc.w;
+    const size_t columns = with != NULL ? with->columns : w;
+    return (struct image_tile){
+        .b = b,
+        .t = k->io->t,
+        .rows = { row, row + rows < h ? row + rows : h },
+        .columns = { column, column + columns < w ? column + columns : w },
+    };
+}
+
+static const struct image_tile at_origin; /* of a tile's own memory */
+
+static void forward_tile(const struct neuron_walk *k, const struct image_tile *at, size_t thread)
+{
+    const struct neuron_neighbours *with = k->io->neighbours;
+    struct neuron_run r = run_on(k, thread);
+    struct neuron_cells c = cells_of(k->io, at);
+    c.first = k->kc->first_step;
+    if (with != NULL && with->input != NULL) {
+        const struct tensor_view x = tile_view(k, at, k->io->x.desc.kind, thread, 0);
+        with->input(with->ctx, at, &x);
+        c.x = plane_of(&x, &at_origin);
+    }
+    if (k->io->stream && k->n->ops->states == 0) k->n->ops->stream(&r, &c);
+    else k->n->ops->forward(&r, &c);
+}
+
 static void forward_row(void *ctx, size_t item, size_t thread)
 {
     const struct neuron_walk *k = ctx;
-    struct neuron_run r = run_on(k, thread);
-    const size_t h = k->io->x.desc.h;
-    struct neuron_cells c = cells_of(k->io, item / h, item % h, 1);
-    c.first = k->kc->first_step;
-    if (k->io->stream && k->n->ops->states == 0) k->n->ops->stream(&r, &c);
-    else k->n->ops->forward(&r, &c);
+    const size_t h = k->io->x.desc.h, w = k->io->x.desc.w;
+    struct image_tile at;
+    for (size_t column = 0; column < w; column = at.columns.end) {
+        at = tile_at(k, item / h, item % h, column, 1);
+        forward_tile(k, &at, thread);
+    }
 }
 
 void neuron_forward(const struct kernel_ctx *kc, const struct neuron *n, const struct neuron_io *io)
@@ -324,17 +381,42 @@ void neuron_forward(const struct kernel_ctx *kc, const struct neuron *n, const s
     threads_run(kc->threads, image.x.desc.b * image.x.desc.h, forward_row, &k);
 }
 
+static void backward_tile(const struct neuron_walk *k, const struct image_tile *at, double *sums,
+                          size_t thread)
+{
+    const struct neuron_neighbours *with = k->io->neighbours;
+    struct neuron_run r = run_on(k, thread);
+    struct neuron_cells c = cells_of(k->io, at);
+    c.sums = sums;
+    size_t made = 0; /* bytes of the tile's memory */
+    if (with != NULL && with->input != NULL) {
+        const struct tensor_view x = tile_view(k, at, k->io->x.desc.kind, thread, 0);
+        with->input(with->ctx, at, &x);
+        c.x = plane_of(&x, &at_origin);
+        made = mem_align(tensor_bytes(&x.desc), 64);
+    }
+    if (with != NULL && with->output_gradient != NULL) {
+        const struct tensor_view ds = tile_view(k, at, TENSOR_F32, thread, made);
+        with->output_gradient(with->ctx, at, &ds);
+        c.ds = plane_of(&ds, &at_origin);
+    }
+    k->n->ops->backward(&r, &c);
+    if (with != NULL && with->input_gradient != NULL) with->input_gradient(with->ctx, at);
+}
+
 static void backward_sample(void *ctx, size_t item, size_t thread)
 {
     const struct neuron_walk *k = ctx;
-    struct neuron_run r = run_on(k, thread);
-    struct neuron_cells c = cells_of(k->io, k->first + item, 0, k->io->x.desc.h);
-    const size_t sums = neuron_sums(k->n);
-    if (sums != 0) {
-        c.sums = k->partial + item * sums;
-        memset(c.sums, 0, sums * sizeof c.sums[0]);
-    }
-    k->n->ops->backward(&r, &c);
+    const size_t h = k->io->x.desc.h, w = k->io->x.desc.w, count = neuron_sums(k->n);
+    const size_t rows = k->io->neighbours != NULL ? k->io->neighbours->rows : h;
+    double *sums = count > 0 ? k->partial + item * count : NULL;
+    if (count > 0) memset(sums, 0, count * sizeof sums[0]);
+    struct image_tile at;
+    for (size_t row = 0; row < h; row = at.rows.end)
+        for (size_t column = 0; column < w; column = at.columns.end) {
+            at = tile_at(k, k->first + item, row, column, rows);
+            backward_tile(k, &at, sums, thread);
+        }
 }
 
 size_t neuron_group(const struct neuron *n, size_t samples)

@@ -147,14 +147,30 @@ size_t neuron_scratch_bytes(const struct neuron *n); /* per thread */
 /* Members mean what they mean in neuron_cells; data NULL: absent. x, y, states and gradients F32 or
  * REPEAT, spikes BITS, or COUNT8 where the surrogate fires counts; v0, w0, dv0 and dw0 have one
  * time-step. */
+/* Neighbours of a layer that make what it reads, or take what it writes, tile by tile while that is
+ * in cache, so that no memory holds all of it (layers/fused.h). Callbacks run on any thread. */
+struct neuron_neighbours {
+    const void *ctx;
+    /* Writes steps at->t of the input, or of the output's gradient; NULL: they are in memory. */
+    void (*input)(const void *ctx, const struct image_tile *at, const struct tensor_view *to);
+    void (*output_gradient)(const void *ctx, const struct image_tile *at,
+                            const struct tensor_view *to);
+    /* dx of the tile is written; NULL: nobody waits. */
+    void (*input_gradient)(const void *ctx, const struct image_tile *at);
+    size_t rows, columns; /* of a tile; forward: one row */
+};
 struct neuron_io {
     struct tensor_view x, spikes, y, v0, w0, u, v, w_trace, ds, dv, dx, dv0, dw0;
     struct tensor_view before, after, flow; /* planes in the place of time-steps */
     const float *w[NEURON_PARAMS_MAX];
     struct neuron_draws draws; /* of the first sample */
+    const struct neuron_neighbours *neighbours; /* NULL: x and ds are in memory */
     bool stream;   /* steps as they come; step 0 of t is kernel_ctx.first_step */
     struct span t; /* steps of this call; { 0, 0 } = all. Backward: last span first */
 };
+/* Beyond neuron_scratch_bytes, of each thread: memory of a tile of x (REPEAT has one step). */
+size_t neuron_tile_bytes(const struct neuron *n, enum tensor_kind kind, size_t rows,
+                         size_t columns);
 /* Floats of a cell that cross from span to span: forward, backward. 0: all steps in one call. */
 size_t neuron_states(const struct neuron *n);
 size_t neuron_flows(const struct neuron *n);

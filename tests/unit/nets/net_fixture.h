@@ -28,7 +28,7 @@ static inline enum isa fixture_isa(void)
 }
 
 /* ---- layers ---------------------------------------------------------------------------------- */
-#define FIXTURE_LAYERS_MAX 24
+#define FIXTURE_LAYERS_MAX 32
 struct layers {
     struct spec_layer l[FIXTURE_LAYERS_MAX];
     size_t n;
