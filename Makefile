@@ -43,7 +43,7 @@ worker_obj = $(call obj,$(worker_src)) $(isa_obj)
 server_obj = $(call obj,$(server_src)) $(BUILD)/obj/gen/migrations.o $(BUILD)/obj/gen/web_files.o
 
 MAKEFLAGS += --no-builtin-rules
-.PHONY: FORCE all help run test check prove bench bench-peer install format tidy fuzz clean setup units stories web fuzz-build
+.PHONY: FORCE all help run test check prove bench bench-peer instructions install format tidy fuzz clean setup units stories web fuzz-build
 all: $(BUILD)/spiked $(BUILD)/spiked-worker ## build the daemon, the worker and the page
 
 help: ## list the targets
@@ -75,6 +75,10 @@ bench: all $(BUILD)/bench_kernels $(BUILD)/bench_psn ## time kernels and whole s
 
 bench-peer: all $(BUILD)/bench_neurons ## beside SpikingJelly: SPIKINGJELLY_DIR=checkout, ROWS="fashion-lif ..."
 	@sh bench/compare_spikingjelly.sh $(ROWS)
+
+instructions: $(BUILD)/spiked-worker ## count instructions anew: bench/instructions.json, which tests hold code to
+	@bash bench/instructions.sh update
+	@git --no-pager diff --stat -- bench/instructions.json
 
 install: all ## install below PREFIX (default /usr/local)
 	install -D -m 755 $(BUILD)/spiked $(DESTDIR)$(or $(PREFIX),/usr/local)/bin/spiked
