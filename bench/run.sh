@@ -24,7 +24,8 @@ table() {
         END { exit !seen }'
 }
 
-build/bench_kernels "$threads"
+slower=0
+build/bench_kernels "$threads" | sh bench/isa_ratio.sh || slower=1
 echo
 build/bench_psn "$threads"
 for spec in quickstart kernels-fashion-lif; do
@@ -32,3 +33,4 @@ for spec in quickstart kernels-fashion-lif; do
     build/spiked-worker bench "examples/$spec.json" --random-data \
         --steps "$steps" --threads "$threads" | table
 done
+[ "$slower" = 0 ] || { echo "AVX-512 is slower than AVX2 somewhere, see above" >&2; exit 1; }
