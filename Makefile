@@ -62,6 +62,7 @@ docs/spec.md: $(BUILD)/spiked ## the reference of the spec, from the tables in t
 
 test: ## set up, build and run every test; the last line counts them
 	@sh deploy/setup.sh build run test
+	@sh deploy/setup.sh aarch64 || true
 	@bash tests/run.sh all
 
 check: ## build, tidy and unit tests, in under a minute
@@ -177,6 +178,15 @@ $(BUILD)/tests/integration/%: $(BUILD)/obj/tests/integration/%.o $(common_obj) $
 bench_obj = $(call obj,$(filter-out bench/bench_%.c,$(wildcard bench/*.c)))
 $(BUILD)/bench_%: $(BUILD)/obj/bench/bench_%.o $(bench_obj) $(worker_lib_obj) $(common_obj)
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(WORKER_LIBS) -lopenblas
+
+# tests/bits: kernels and neurons without OpenBLAS, for this machine and, with CROSS=1 and a static C
+# library alone, for others: what spec_neuron.c has for JSON is never called and dropped there.
+bits_common = $(if $(CROSS),$(addprefix common/,err.c mem.c philox.c spec_neuron.c),$(common_src))
+bits_src = $(wildcard tests/bits/*.c) $(bits_common) \
+    $(filter-out %/blas.c,$(filter worker/kernels/% worker/neurons/% worker/tensor/%,$(worker_src)))
+bits_libs = $(if $(CROSS),-static -Xlinker --gc-sections -lpthread -lm,$(COMMON_LIBS))
+$(BUILD)/bits: $(call obj,$(bits_src)) $(isa_obj)
+	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(bits_libs)
 
 fuzz_bin = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 fuzz-build: $(fuzz_bin)

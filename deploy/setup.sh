@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what is missing of deploy/packages.txt. usage: deploy/setup.sh [build] [run] [test]
+# Installs what is missing of deploy/packages.txt. usage: deploy/setup.sh [GROUP...]
 # Quick when there is nothing to do; needs root or sudo only when something is missing.
 set -eu
 cd "$(dirname "$0")/.."

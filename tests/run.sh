@@ -136,16 +136,19 @@ golden_kernels() {
     strange=$(comm -23 "$logs/golden-seen.txt" "$logs/golden-known.txt")
     if [ -n "$strange" ] || ! [ -s "$logs/golden-seen.txt" ]; then add 0 1; echo "    kernels that no table has: $strange"; else add 1 0; fi
 }
-# Instructions of fixed training steps against bench/instructions.json.
-instructions_group() {
-    bash bench/instructions.sh check >"$logs/instructions.log" 2>&1
-    local rc=$? bad
-    bad=$(grep -c '^FAIL' "$logs/instructions.log")
-    [ $rc != 0 ] && [ "$bad" = 0 ] && bad=1
-    add "$(grep -c '^ok' "$logs/instructions.log")" "$bad" "$(grep -c '^SKIPPED' "$logs/instructions.log")"
-    grep -E '^(FAIL|SKIPPED)|Better:' "$logs/instructions.log" | sed 's/^/    /'
-    [ "$bad" = 0 ] || grep -q '^FAIL' "$logs/instructions.log" || tail -n 5 "$logs/instructions.log" | sed 's/^/      /'
+# Scripts that print ok, FAIL and SKIPPED, a line a test; NAME of the log, COMMAND...
+script_lines() {
+    local log=$logs/$1.log rc bad
+    shift
+    "$@" >"$log" 2>&1
+    rc=$?
+    bad=$(grep -c '^FAIL' "$log")
+    [ $rc != 0 ] && [ "$bad" = 0 ] && { bad=1; tail -n 5 "$log" | sed 's/^/      /'; }
+    add "$(grep -c '^ok' "$log")" "$bad" "$(grep -c '^SKIPPED' "$log")"
+    grep -E '^(FAIL|SKIPPED)|Better:' "$log" | sed 's/^/    /'
 }
+instructions_group() { script_lines instructions bash bench/instructions.sh check; }
+bits_group() { script_lines bits bash tests/bits.sh; }
 # Weights to PyTorch and back, where Debian's python3-torch is installed (sh deploy/setup.sh peer).
 peer_group() {
     local python=${SPIKED_PYTHON:-/usr/bin/python3}
@@ -194,7 +197,7 @@ run_group() {
 }
 
 case ${1:-all} in
-all) groups='build:12 tidy:1 unit:4 mutation:1 golden:2 instructions:1 story:6 peer:1 browser:5 sanitizer:5 fuzz:3' ;;
+all) groups='build:12 tidy:1 unit:4 mutation:1 golden:2 instructions:1 bits:1 story:6 peer:1 browser:5 sanitizer:5 fuzz:3' ;;
 check) groups='build:13 tidy:1 unit:4' ;;
 prove) groups='build:13 prove:75' ;;
 *) groups=$(for g in "$@"; do printf '%s:- ' "$g"; done) ;;
