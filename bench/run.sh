@@ -6,21 +6,36 @@ cd "$(dirname "$0")/.."
 threads=${THREADS:-2}
 steps=${STEPS:-5}
 
-# The worker's JSON, one key a line, as a table: medians of whole steps, the last step by layer.
+# The worker's JSON, one key a line, as a table: medians of whole steps and of each layer; the
+# density of its input; how its products were done: forward / gradient of the input / of the weights.
 table() {
     awk -F'[":, ]+' '
-        /"layers"/ { layers = 1; print "\n\n| layer | type | forward ms | backward ms |"
-                     print "|---|---|---|---|" }
+        function known(text) { return text == "" ? "-" : text }
+        function row() {
+            if (path == "") return
+            paths = known(by["forward"]) " / " known(by["data"]) " / " known(by["weights"])
+            printf "| %s | %s | %.2f | %.2f | %s | %s |\n", path, type, forward, backward, density,
+                by["forward"] by["data"] by["weights"] == "" ? "" : paths
+            path = density = ""
+            split("", by)
+        }
+        /"layers"/ { layers = 1
+                     print "\n\n| layer | type | forward ms | backward ms | input density | path |"
+                     print "|---|---|---|---|---|---|" }
         !layers && /\{$/ { name = $2 }
         !layers && $2 == "median" { printf "%s%s %.1f", comma, name, $3; seen = 1; comma = ", " }
         !layers && /"(page_faults_per_step|isa)"/ { printf ", %s %s", $2, $3 }
         !layers && /"peak_rss_bytes"/ { printf ", peak_rss_mib %.0f", $3 / 1048576 }
         layers && $2 == "path" { path = $3 }
         layers && $2 == "type" { type = $3 }
+        layers && $2 == "model" { type = $3 }
         layers && $2 == "forward_ms" { forward = $3 }
-        layers && $2 == "backward_ms" {
-            printf "| %s | %s | %.2f | %.2f |\n", path, type, forward, $3
-        }
+        layers && $2 == "backward_ms" { backward = $3 }
+        layers && $2 == "input_density" { density = sprintf("%.1f %%", 100 * $3) }
+        layers && $2 == "forward_path" { by["forward"] = $3 }
+        layers && $2 == "backward_data_path" { by["data"] = $3 }
+        layers && $2 == "backward_weights_path" { by["weights"] = $3 }
+        layers && /}/ { row() }
         END { exit !seen }'
 }
 

@@ -5,6 +5,7 @@
 #include "common/mem.h"
 #include "worker/commands.h"
 #include "worker/train/check_golden.h"
+#include "worker/train/profile.h"
 #include "worker/train/summary.h"
 #include "worker/train/trainer.h"
 
@@ -223,6 +224,7 @@ static bool add_times(cJSON *json, const char *name, double *ms, size_t n)
 }
 
 struct bench {
+    struct profile profile;
     double *step, *forward, *backward, *rest;
     long faults; /* minor page faults of all measured steps */
 };
@@ -248,8 +250,7 @@ static int bench_steps(struct trainer *t, const struct plan_options *o, struct b
                        struct err *e)
 {
     struct rusage before, after;
-    const size_t batch = (size_t)t->spec->train.batch_size, nodes = net_node_count(t->net);
-    net_profile(t->net, true);
+    const size_t batch = (size_t)t->spec->train.batch_size;
     for (int64_t i = -o->warmup; i < o->steps; i++) {
         const struct tensor_desc *d;
         void *input = net_input_data(t->net, &d);
@@ -259,44 +260,21 @@ static int bench_steps(struct trainer *t, const struct plan_options *o, struct b
             batcher_fill(&t->batcher, &t->train, 0, 0, t->batch, true, d, input, t->labels);
         const int64_t begin = clock_mono_ns();
         struct loss_result r;
+        struct profile *profile = i >= 0 ? &m->profile : NULL;
+        profile_begin(profile, t->net);
         const int rc = trainer_update(t, t->batch, &r, e);
+        profile_end(profile, t->net, begin);
         if (rc != 0) return rc;
         t->at.step++;
         if (i < 0) continue;
-        m->step[i] = (double)(clock_mono_ns() - begin) / 1e6;
-        m->forward[i] = m->backward[i] = 0;
-        for (size_t k = 0; k < nodes; k++) {
-            double f, b;
-            net_node_times(t->net, k, &f, &b);
-            m->forward[i] += f;
-            m->backward[i] += b;
-        }
+        m->step[i] = profile_last(&m->profile, PROFILE_STEP);
+        m->forward[i] = profile_last(&m->profile, PROFILE_FORWARD);
+        m->backward[i] = profile_last(&m->profile, PROFILE_BACKWARD);
         m->rest[i] = m->step[i] - m->forward[i] - m->backward[i];
     }
     (void)getrusage(RUSAGE_SELF, &after);
     m->faults = after.ru_minflt - before.ru_minflt;
     return 0;
-}
-
-static bool add_bench_layers(cJSON *json, struct trainer *t)
-{
-    cJSON *list = cJSON_AddArrayToObject(json, "layers");
-    for (size_t i = 0; list != NULL && i < net_node_count(t->net); i++) {
-        struct net_node_info n;
-        double forward, backward;
-        net_node(t->net, i, &n);
-        net_node_times(t->net, i, &forward, &backward);
-        cJSON *o = cJSON_CreateObject();
-        bool ok = o != NULL && cJSON_AddItemToArray(list, o) &&
-                  cJSON_AddStringToObject(o, "path", n.path) != NULL &&
-                  cJSON_AddStringToObject(o, "type", n.type) != NULL &&
-                  json_add_number(o, "forward_ms", forward) &&
-                  json_add_number(o, "backward_ms", backward);
-        if (ok && n.spec != NULL && spec_layer_neuron(n.spec) != NULL && n.out.kind == TENSOR_BITS)
-            ok = json_add_number(o, "firing_rate", net_firing_rate(t->net, i));
-        if (!ok) list = NULL;
-    }
-    return list != NULL;
 }
 
 static cJSON *bench_json(struct trainer *t, const struct plan_options *o, struct bench *m)
@@ -308,17 +286,18 @@ static cJSON *bench_json(struct trainer *t, const struct plan_options *o, struct
     struct err ignored = { 0 };
     (void)kernels_choose(&isa, &ignored);
     cJSON *json = cJSON_CreateObject();
-    const bool ok =
-        json != NULL && add_times(json, "step_ms", m->step, n) &&
-        add_times(json, "forward_ms", m->forward, n) &&
-        add_times(json, "backward_ms", m->backward, n) &&
-        add_times(json, "optimizer_ms", m->rest, n) &&
-        json_add_int(json, "peak_rss_bytes", (int64_t)usage.ru_maxrss * 1024) &&
-        json_add_number(json, "page_faults_per_step", (double)m->faults / (double)n) &&
-        json_add_int(json, "plan_bytes", (int64_t)net_plan(t->net)->total_bytes) &&
-        json_add_int(json, "threads", (int64_t)threads_count(t->threads)) &&
-        cJSON_AddStringToObject(json, "isa", isa_name(isa)) != NULL && add_bench_layers(json, t);
-    if (ok) return json;
+    const bool ok = json != NULL && add_times(json, "step_ms", m->step, n) &&
+                    add_times(json, "forward_ms", m->forward, n) &&
+                    add_times(json, "backward_ms", m->backward, n) &&
+                    add_times(json, "optimizer_ms", m->rest, n) &&
+                    json_add_int(json, "peak_rss_bytes", (int64_t)usage.ru_maxrss * 1024) &&
+                    json_add_number(json, "page_faults_per_step", (double)m->faults / (double)n) &&
+                    json_add_int(json, "plan_bytes", (int64_t)net_plan(t->net)->total_bytes) &&
+                    json_add_int(json, "threads", (int64_t)threads_count(t->threads)) &&
+                    cJSON_AddStringToObject(json, "isa", isa_name(isa)) != NULL;
+    cJSON *layers = ok ? profile_layers(&m->profile, t->net) : NULL;
+    if (layers != NULL && cJSON_AddItemToObject(json, "layers", layers)) return json;
+    cJSON_Delete(layers);
     cJSON_Delete(json);
     return NULL;
 }
@@ -328,11 +307,15 @@ static int bench(struct trainer *t, const struct plan_options *o, struct err *e)
     const size_t n = (size_t)o->steps;
     double *all = mem_calloc(4 * n, sizeof all[0]);
     if (all == NULL) return err_set(e, ERR_NOMEM, "times");
-    struct bench m = { all, all + n, all + 2 * n, all + 3 * n, 0 };
+    struct bench m = {
+        .step = all, .forward = all + n, .backward = all + 2 * n, .rest = all + 3 * n
+    };
+    int rc = profile_init(&m.profile, t->net, e);
     if (o->random_data) random_batch(t);
     else batcher_begin(&t->batcher, &t->train, 0, true);
-    int rc = bench_steps(t, o, &m, e);
+    if (rc == 0) rc = bench_steps(t, o, &m, e);
     if (rc == 0) rc = print_json(bench_json(t, o, &m), e);
+    profile_deinit(&m.profile);
     mem_free(all);
     return rc;
 }

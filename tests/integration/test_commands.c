@@ -136,6 +136,22 @@ Test(commands, plans_need_no_data, .timeout = 30)
     expect(0, "rm -r $F");
 }
 
+/* Goal: bench times each layer both ways and tells what it read and which path it took. */
+Test(commands, bench_profiles_layers, .timeout = 60)
+{
+    make_folder();
+    expect(0, "for path in event dense; do SPIKED_PATH=$path build/spiked-worker bench "
+              "examples/quickstart.json --random-data --steps 1 --warmup 0 >$F/$path || exit 1; "
+              "done");
+    expect(0, "test $(grep -c '\"forward_ms\": [0-9]' $F/event) = 10");
+    expect(0, "test $(grep -c '\"backward_ms\": [0-9]' $F/event) = 10");
+    expect(0, "test $(grep -c '\"input_density\": 0\\.[0-9]' $F/event) = 5");
+    expect(0, "test $(grep -c '_path\": \"event\"' $F/event) = 4");
+    expect(0, "test $(grep -c '_path\": \"event\"' $F/dense) = 0");
+    expect(0, "grep -q '\"event_share\": 1' $F/event && ! grep -q '\"event_share\": 1' $F/dense");
+    expect(0, "rm -r $F");
+}
+
 /* Goal: gradients reach the first block of a SEW-ResNet-152 as strong as the last, those of the
  * spiking ResNet do not; a bound that cannot be met is not met. `make prove` trains longer. */
 Test(commands, gradients_reach_every_depth, .timeout = 300)

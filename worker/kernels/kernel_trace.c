@@ -1,7 +1,8 @@
-/* kernel_trace: names of the counted kernels. See kernel_trace.h. */
+/* kernel_trace: names of the counted kernels, and what they say. See kernel_trace.h. */
 #include "worker/kernels/kernel_trace.h"
 
 #include <assert.h>
+#include <string.h>
 
 const char *kernel_name(size_t id)
 {
@@ -21,4 +22,34 @@ const char *kernel_name(size_t id)
     };
     assert(id < KERNEL_ID_COUNT && names[id] != NULL);
     return names[id];
+}
+
+static const char *after(const char *text, const char *prefix)
+{
+    const size_t n = strlen(prefix);
+    return strncmp(text, prefix, n) == 0 ? text + n : NULL;
+}
+
+const char *kernel_form(size_t id, enum kernel_product *product)
+{
+    static const char *const products[PRODUCT_COUNT] = { "forward", "backward_data",
+                                                         "backward_weights" };
+    static const struct {
+        const char *mark, *form;
+    } marks[] = { { "_events", "event" },
+                  { "_winograd", "winograd" },
+                  { "_blas", "blas" },
+                  { "_groups", "grouped" } };
+    const char *conv = after(kernel_name(id), "conv_"), *linear = after(kernel_name(id), "linear_");
+    const char *name = conv != NULL ? conv : linear, *rest = NULL;
+    for (size_t i = 0; name != NULL && rest == NULL && i < PRODUCT_COUNT; i++) {
+        rest = after(name, products[i]);
+        if (rest != NULL) *product = (enum kernel_product)i;
+    }
+    if (rest == NULL) return NULL;
+    for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++)
+        if (strstr(rest, marks[i].mark) != NULL) return marks[i].form;
+    /* Linear layers visit the spikes of bits and counts, whatever the density. */
+    return linear != NULL && (strcmp(rest, "_bits") == 0 || strcmp(rest, "_counts") == 0) ? "event"
+                                                                                          : "dense";
 }

@@ -1,5 +1,6 @@
-/* kernel_trace: which kernels ran, for check-golden. Every entry point of kernels.h and neuron.h
- * notes itself on the caller's thread; without a trace that is one comparison a call. */
+/* kernel_trace: which kernels ran, for check-golden and profiles. Every entry point of kernels.h
+ * and neuron.h notes itself on the caller's thread; without a trace that is one comparison a call.
+ */
 #ifndef WORKER_KERNEL_TRACE_H
 #define WORKER_KERNEL_TRACE_H
 
@@ -24,6 +25,16 @@ struct kernel_trace {
     uint64_t calls[KERNEL_ID_COUNT];
 };
 const char *kernel_name(size_t id); /* "conv_forward_bits" */
+/* Products of convolutions and linear layers can be done in several forms. */
+enum kernel_product {
+    PRODUCT_FORWARD,
+    PRODUCT_BACKWARD_DATA,
+    PRODUCT_BACKWARD_WEIGHTS,
+    PRODUCT_COUNT
+};
+/* The form that a kernel is: "event" (only inputs that are not zero are visited), "dense",
+ * "winograd", "blas" or "grouped"; NULL when it is no such product. Read off its name. */
+const char *kernel_form(size_t id, enum kernel_product *product);
 
 static inline void kernel_note(const struct kernel_ctx *kc, size_t id)
 {

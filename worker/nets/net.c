@@ -167,14 +167,6 @@ const float *net_input_gradient(const struct net *n, const struct tensor_desc **
     return n->input_gradient_data;
 }
 
-void net_profile(struct net *n, bool on) { n->profile = on; }
-
-void net_node_times(const struct net *n, size_t node, double *forward_ms, double *backward_ms)
-{
-    *forward_ms = n->nodes[node].forward_ms;
-    *backward_ms = n->nodes[node].backward_ms;
-}
-
 void net_set_probe(struct net *n, size_t node, const struct step_probe *probe)
 {
     n->probe = probe;

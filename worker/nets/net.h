@@ -176,9 +176,14 @@ void net_neuron_counts(const struct net *n, size_t node, uint32_t *counts);
 double net_time_constant(const struct net *n, size_t node);
 /* Effective weights over time of the PSN family, [T][T]: masked, or the band of a sliding one. */
 int net_psn_weight(const struct net *n, size_t node, float *out, struct err *e);
-/* Wall time of each node in the last step, ms: forward, backward. For bench and profiles. */
+/* Measures every node from now on, from zero; NULL: no longer. kernels [nodes] (borrowed): calls of
+ * each kernel are added up by node. Two readings of the clock a node, nothing else. */
+void net_profile(struct net *n, struct kernel_trace *kernels);
+/* Wall time of a node since then, ms. What is computed again counts as backward. */
 void net_node_times(const struct net *n, size_t node, double *forward_ms, double *backward_ms);
-void net_profile(struct net *n, bool on);
+/* Share of a node's inputs that were not zero in the last pass, over all samples and time-steps;
+ * NaN when an input is no spikes or counts. */
+double net_input_density(const struct net *n, size_t node);
 /* Golden cases and tests: initial states, traces, upstream gradients of traces or a dropout mask
  * for one node (layers/layer.h). Memory and descriptors are the caller's; NULL takes it away. */
 struct step_probe;

@@ -84,7 +84,7 @@ struct net {
     struct net_step last;   /* of the last net_forward: what monitors look at */
     uint32_t *last_lengths; /* [b] */
     size_t last_steps;      /* time-steps of all its samples, each to its own end */
-    bool profile;
+    struct kernel_trace *profile; /* [nodes]; NULL: nobody measures */
     const struct step_probe *probe;
     size_t probe_node;
 };
@@ -97,6 +97,9 @@ void net_clear_ends(const struct tensor_view *v, const uint32_t *lengths, size_t
 size_t net_count_steps(const struct net *n, const struct net_step *s);
 /* Whether a node's output is still there after a step. */
 bool net_output_is_kept(const struct net *n, size_t node);
+/* A stretch of work on node i: its kernels are counted as the node's, its time is added to *ms. */
+int64_t net_measure_begin(struct net *n, size_t i);
+void net_measure_end(struct net *n, int64_t start_ns, double *ms);
 /* Memory of a block, NULL for NET_NO_BLOCK. */
 void *net_block(const struct net *n, size_t block);
 /* What step.c and time_first.c share: views of one node for its layer, and where gradients lie. */

@@ -1,8 +1,9 @@
-/* operations: what the last forward pass would cost hardware that is driven by events (net.h). One
- * thread; for evaluation, not for training steps. */
+/* operations: events of the last forward pass, and what it would cost hardware that is driven by
+ * them (net.h). One thread; for evaluation and now and then a profile, not for training steps. */
 #include "worker/nets/net_internal.h"
 
 #include <assert.h>
+#include <math.h>
 
 bool net_spike_fed(const struct net *n, size_t node)
 {
@@ -66,4 +67,33 @@ uint64_t net_accumulates(const struct net *n, size_t node)
             total += events * fan_out(&at->layer, y, x);
         }
     return total;
+}
+
+/* Non-zero elements; NAN when these are no spikes or counts, or gone. */
+static double events_of(const struct net *n, size_t from)
+{
+    const struct tensor_view v = net_view(n, from, n->last.samples);
+    const struct tensor_desc d = tensor_image(&v.desc);
+    uint64_t events = 0;
+    if (d.kind != TENSOR_BITS && d.kind != TENSOR_COUNT8) return (double)NAN;
+    if (!net_output_is_kept(n, from)) return (double)NAN;
+    for (size_t b = 0; b < d.b; b++)
+        for (size_t t = 0; t < d.t; t++)
+            for (size_t p = 0; p < d.h * d.w; p++)
+                events += events_at(&d, v.data, b, t, p / d.w, p % d.w);
+    return (double)events;
+}
+
+double net_input_density(const struct net *n, size_t node)
+{
+    assert(node < n->n_nodes);
+    const struct net_node *at = &n->nodes[node];
+    double events = 0.0, cells = 0.0;
+    for (size_t k = 0; k < at->n_inputs; k++) {
+        const size_t from = at->inputs[k];
+        const struct tensor_desc *d = from == NET_INPUT ? &n->input : &n->nodes[from].out;
+        events += events_of(n, from);
+        cells += (double)(n->last_steps * d->h * d->w * d->c);
+    }
+    return events / cells;
 }

@@ -1,6 +1,5 @@
 /* step: one forward and backward walk over the nodes (net.h, design 5.1 and 5.8). One thread calls;
  * the kernels use the pool. Nothing allocates. */
-#include "common/clock.h"
 #include "worker/nets/net_internal.h"
 
 #include <assert.h>
@@ -89,7 +88,7 @@ void net_set_scale(struct net *n, size_t i, bool training)
 static void forward_node(struct net *n, const struct net_step *s, size_t i)
 {
     struct net_node *node = &n->nodes[i];
-    const int64_t start_ns = n->profile ? clock_mono_ns() : 0;
+    const int64_t start_ns = net_measure_begin(n, i);
     net_set_scale(n, i, s->training);
     struct step step = net_step_of(n, s, i), norm_step;
     net_name_fused(n, s, i, &step, &norm_step);
@@ -99,7 +98,7 @@ static void forward_node(struct net *n, const struct net_step *s, size_t i)
     net_clear_ends(&step.y, s->lengths, n->stream_at);
     if (s->training && node->layer.ops->commit != NULL)
         node->layer.ops->commit(&node->layer, &step);
-    if (n->profile) node->forward_ms = (double)(clock_mono_ns() - start_ns) * 1e-6;
+    net_measure_end(n, start_ns, &node->forward_ms);
 }
 
 void net_forward_walk(struct net *n, const struct net_step *s, size_t i)
@@ -193,13 +192,15 @@ static void compute_again(struct net *n, const struct net_step *s, const struct 
 {
     if (!g->again || !n->nodes[g->end - 1].wants_gradient) return;
     for (size_t i = g->begin; i < g->end; i = n->nodes[i].walk_end) {
-        const struct net_node *node = &n->nodes[i];
+        struct net_node *node = &n->nodes[i];
         if (net_walks_together(n, i)) net_forward_together(n, s, i, true);
         if (net_walks_together(n, i) || !node->runs_again) continue;
+        const int64_t start_ns = net_measure_begin(n, i);
         struct step step = net_step_of(n, s, i), norm_step;
         net_name_fused(n, s, i, &step, &norm_step);
         net_forward_spans(&node->layer, &step);
         net_clear_ends(&step.y, s->lengths, 0);
+        net_measure_end(n, start_ns, &node->backward_ms);
     }
 }
 
@@ -217,6 +218,7 @@ void net_backward_weights(struct net *n, struct step *step, size_t i)
 static void backward_node(struct net *n, const struct net_step *s, size_t i)
 {
     struct net_node *node = &n->nodes[i];
+    const int64_t start_ns = net_measure_begin(n, i);
     struct step step = net_step_of(n, s, i), norm_step;
     step.dy = net_gradient_view(n, i, s->samples);
     step.summed = net_sums_are_made(n, s, i);
@@ -232,6 +234,7 @@ static void backward_node(struct net *n, const struct net_step *s, size_t i)
         if (sum.data != step.dx[k].data) tensor_add(&n->kc, &sum, &step.dx[k]);
     }
     net_backward_weights(n, &step, i);
+    net_measure_end(n, start_ns, &node->backward_ms);
 }
 
 /* Binary tree: shard 0 ends up with the sum. */
@@ -250,18 +253,12 @@ void net_backward(struct net *n, const struct net_step *s)
     size_t segments = n->n_segments; /* those that the walk has not come to */
     for (size_t end = n->n_nodes; end > 0;) {
         const size_t i = n->nodes[end - 1].walk_begin;
-        struct net_node *node = &n->nodes[i];
-        const int64_t start_ns = n->profile ? clock_mono_ns() : 0;
         if (segments > 0 && n->segments[segments - 1].end == end)
             compute_again(n, s, &n->segments[--segments]);
         end = i;
-        if (!node->wants_gradient) continue;
-        if (net_walks_together(n, i)) {
-            net_backward_together(n, s, i);
-            continue;
-        }
-        backward_node(n, s, i);
-        if (n->profile) node->backward_ms = (double)(clock_mono_ns() - start_ns) * 1e-6;
+        if (!n->nodes[i].wants_gradient) continue;
+        if (net_walks_together(n, i)) net_backward_together(n, s, i);
+        else backward_node(n, s, i);
     }
     const struct tensor_view input = net_gradient_view(n, NET_INPUT, s->samples);
     net_clear_ends(&input, s->lengths, 0);

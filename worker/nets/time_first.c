@@ -5,7 +5,6 @@
  *
  * Weights' gradients come after all steps, over all T, as in any other walk. In a stream the layers
  * see one step as a chunk of its own. */
-#include "common/clock.h"
 #include "worker/nets/net_internal.h"
 
 bool net_walks_together(const struct net *n, size_t i)
@@ -27,10 +26,10 @@ static struct tensor_view came_back(const struct net *n, size_t i, size_t t, siz
 }
 
 /* ---- forward --------------------------------------------------------------------------------- */
-static void forward_step(struct net *n, const struct net_step *s, size_t i, size_t t)
+static void forward_step(struct net *n, const struct net_step *s, size_t i, size_t t, bool again)
 {
     struct net_node *node = &n->nodes[i];
-    const int64_t start_ns = n->profile ? clock_mono_ns() : 0;
+    const int64_t start_ns = net_measure_begin(n, i);
     struct step step = net_step_of(n, s, i);
     const struct tensor_view y = tensor_steps(&step.y, step_at(t));
     if (net_streams(n)) {
@@ -42,21 +41,18 @@ static void forward_step(struct net *n, const struct net_step *s, size_t i, size
     if (node->back != NET_NO_NODE) step.x[1] = came_back(n, i, t, s->samples);
     node->layer.ops->forward(&node->layer, &step, step_at(net_streams(n) ? 0 : t));
     net_clear_ends(&y, s->lengths, n->stream_at + t);
-    if (n->profile) node->forward_ms += (double)(clock_mono_ns() - start_ns) * 1e-6;
+    net_measure_end(n, start_ns, again ? &node->backward_ms : &node->forward_ms);
 }
 
 void net_forward_together(struct net *n, const struct net_step *s, size_t begin, bool again)
 {
     const size_t end = n->nodes[begin].walk_end;
     const size_t steps = net_streams(n) ? n->stream_now : n->options.input.t;
-    for (size_t i = begin; i < end && !again; i++) {
-        net_set_scale(n, i, s->training);
-        n->nodes[i].forward_ms = 0.0;
-    }
+    for (size_t i = begin; i < end && !again; i++) net_set_scale(n, i, s->training);
     for (size_t t = 0; t < steps; t++) {
         n->kc.first_step = n->stream_at + (net_streams(n) ? t : 0);
         for (size_t i = begin; i < end; i++)
-            if (!again || n->nodes[i].runs_again) forward_step(n, s, i, t);
+            if (!again || n->nodes[i].runs_again) forward_step(n, s, i, t, again);
     }
     n->kc.first_step = n->stream_at;
 }
@@ -106,7 +102,7 @@ static void add_at_fork(const struct net *n, const struct net_step *s, size_t in
 static void backward_step(struct net *n, const struct net_step *s, size_t i, size_t t)
 {
     struct net_node *node = &n->nodes[i];
-    const int64_t start_ns = n->profile ? clock_mono_ns() : 0;
+    const int64_t start_ns = net_measure_begin(n, i);
     struct step step = net_step_of(n, s, i);
     step.dy = net_gradient_view(n, i, s->samples);
     const struct tensor_view dy = tensor_steps(&step.dy, step_at(t));
@@ -122,27 +118,24 @@ static void backward_step(struct net *n, const struct net_step *s, size_t i, siz
     node->layer.ops->backward_data(&node->layer, &step, step_at(t));
     for (size_t k = 0; k < node->n_inputs; k++)
         add_at_fork(n, s, node->inputs[k], &step.dx[k], t);
-    if (n->profile) node->backward_ms += (double)(clock_mono_ns() - start_ns) * 1e-6;
+    net_measure_end(n, start_ns, &node->backward_ms);
 }
 
 static void backward_weights(struct net *n, const struct net_step *s, size_t i)
 {
     struct net_node *node = &n->nodes[i];
-    const int64_t start_ns = n->profile ? clock_mono_ns() : 0;
+    const int64_t start_ns = net_measure_begin(n, i);
     struct step step = net_step_of(n, s, i);
     step.dy = net_gradient_view(n, i, s->samples);
     if (node->back != NET_NO_NODE) step.x[1] = net_view(n, node->back, s->samples);
     net_backward_weights(n, &step, i);
-    if (n->profile) node->backward_ms += (double)(clock_mono_ns() - start_ns) * 1e-6;
+    net_measure_end(n, start_ns, &node->backward_ms);
 }
 
 void net_backward_together(struct net *n, const struct net_step *s, size_t begin)
 {
     const size_t end = n->nodes[begin].walk_end;
-    for (size_t i = begin; i < end; i++) {
-        clear_borders(n, s, i);
-        n->nodes[i].backward_ms = 0.0;
-    }
+    for (size_t i = begin; i < end; i++) clear_borders(n, s, i);
     for (size_t t = n->options.input.t; t-- > 0;)
         for (size_t i = end; i-- > begin;) backward_step(n, s, i, t);
     for (size_t i = end; i-- > begin;) backward_weights(n, s, i);

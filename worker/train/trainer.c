@@ -4,6 +4,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "worker/train/profile.h"
 #include "worker/train/schedule.h"
 
 #include <inttypes.h>
@@ -140,6 +141,7 @@ static struct loss_result run_pass(struct trainer *t, const struct pass *p)
 /* Steps along the net's gradients; loss: of the whole update. */
 static int apply(struct trainer *t, double loss, struct err *e)
 {
+    const int64_t begin = profile_now(t->profile);
     const struct kernel_ctx *kc = net_kernel_ctx(t->net);
     size_t floats;
     float *gradients = net_gradients(t->net, &floats);
@@ -154,6 +156,7 @@ static int apply(struct trainer *t, double loss, struct err *e)
         rates[i] = rate(t, t->at.step, t->optimizer.groups[i].lr);
     optimizer_update(&t->optimizer, kc, rates, scale, net_weights(t->net, &floats), gradients);
     ema_update(&t->ema, t->net);
+    profile_add(t->profile, PROFILE_OPTIMIZER, begin);
     return 0;
 }
 
@@ -184,8 +187,10 @@ static int update(struct trainer *t, size_t total, struct loss_result *out, stru
     *out = (struct loss_result){ 0 };
     for (size_t done = 0; done < total; done += t->batch) {
         t->batch = total - done < size ? total - done : size;
+        const int64_t begin = profile_now(t->profile);
         batcher_fill(&t->batcher, &t->train, t->at.epoch, (size_t)t->at.cursor + done, t->batch,
                      true, desc, input, t->labels);
+        profile_add(t->profile, PROFILE_DATA, begin);
         const struct pass p = { .samples = t->batch, .offset = done, .total = total };
         const struct loss_result r = run_pass(t, &p);
         out->loss += r.loss;
@@ -201,7 +206,9 @@ static int train_step(struct trainer *t, struct err *e)
     const size_t left = t->train.count - (size_t)t->at.cursor;
     const size_t size = (size_t)trainer_update_size(t), total = left < size ? left : size;
     struct loss_result r;
+    profile_begin(t->profile, t->net);
     int rc = update(t, total, &r, e);
+    profile_end(t->profile, t->net, begin);
     if (rc != 0) return rc;
     t->at.step++;
     t->at.cursor += total;
@@ -456,6 +463,7 @@ int trainer_run(struct trainer *t, struct trainer_result *r, struct err *e)
         ema_swap(&t->ema, t->net);
     }
     if (rc == 0 && r->ended != DESIRED_CANCEL) rc = save(t, r, e);
+    t->profile = NULL;
     r->step = t->at.step;
     r->best_step = t->at.best_step;
     r->stopped_early = stops_early(t);

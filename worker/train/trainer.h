@@ -15,6 +15,7 @@
 #include "worker/train/output.h"
 
 struct trainer;
+struct profile;
 /* Called at fixed points with the net's tensors of the last forward pass; monitors hang here. */
 struct train_observer {
     void *ctx;
@@ -52,6 +53,8 @@ struct trainer {
     struct ema ema;          /* averaged weights; ema.decay 0: none */
     float *accumulated;      /* gradients of an update's earlier batches; NULL: it has one batch */
     struct activity *activity; /* borrowed: trainer_evaluate adds to it; NULL = not wanted */
+    struct profile *profile;   /* of the observer, until trainer_run ends: every step adds to it;
+                                  NULL = not wanted */
     float *predictions; /* borrowed: trainer_evaluate writes the readout of every sample of its set,
                            [samples][classes]; NULL = not wanted */
     char warning[240];       /* of the run: dead layers; "" = none */
