@@ -8,9 +8,10 @@
 
 static const unsigned char magic[4] = { 'S', 'P', 'F', '1' };
 static const char *const kind_names[] = {
-    [RECORD_RASTER] = "raster",       [RECORD_MEMBRANE] = "membrane",
+    [RECORD_RASTER] = "raster",         [RECORD_MEMBRANE] = "membrane",
     [RECORD_PSN_WEIGHT] = "psn_weight", [RECORD_INPUT] = "input",
-    [RECORD_CONFUSION] = "confusion", [RECORD_HISTOGRAM] = "histogram",
+    [RECORD_CONFUSION] = "confusion",   [RECORD_HISTOGRAM] = "histogram",
+    [RECORD_PROFILE] = "profile",
 };
 #define KIND_COUNT (sizeof kind_names / sizeof kind_names[0])
 

@@ -37,7 +37,9 @@ enum record_kind {
     RECORD_PSN_WEIGHT = 3, /* f32 [T][T] */
     RECORD_INPUT = 4,      /* f32 [C][H][W] or [T][C][H][W] of the sample beside a raster */
     RECORD_CONFUSION = 5,  /* f32 [classes][classes], row = truth */
-    RECORD_HISTOGRAM = 6   /* f32 [2][bins]: edges' left ends, counts */
+    RECORD_HISTOGRAM = 6,  /* f32 [2][bins]: edges' left ends, counts */
+    RECORD_PROFILE = 7     /* JSON text of docs/api.md, layer "@net", dims [layers]: wall time, so
+                              neither its values nor its steps are the same in another run */
 };
 const char *record_kind_name(enum record_kind kind); /* "raster"; NULL when unknown */
 int record_kind_from_name(const char *name, enum record_kind *out); /* 0 or -1 */
@@ -46,7 +48,7 @@ enum record_encoding { RECORD_RAW = 0, RECORD_ZSTD = 1 };
 
 struct record {
     enum record_kind kind;
-    char layer[WIRE_LAYER_MAX]; /* layer path; "@input" for the network's input */
+    char layer[WIRE_LAYER_MAX]; /* layer path; "@input": the network's input; "@net": all of it */
     uint64_t step;
     uint32_t epoch;
     int64_t time_ms;

@@ -1,19 +1,25 @@
-/* monitor: which monitor is due at a step or an epoch, and the series. Records are in
- * monitor_records.c. See monitor.h. */
+/* monitor: which monitor is due at a step or an epoch, and the series; when a profile is. Records
+ * are in monitor_records.c. See monitor.h. */
 #include "worker/monitor/monitor.h"
 
+#include "common/clock.h"
 #include "common/mem.h"
 #include "worker/monitor/monitor_records.h"
+#include "worker/train/profile.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #define SERIES_TYPES (SPEC_MONITOR_GRAD_NORM + 1)
+#define PROFILE_FIRST_STEPS 10       /* the first profile comes soon, */
+#define PROFILE_EVERY_MS (10 * 1000) /* further ones in this distance */
 
 struct monitors {
     const struct spec *spec;
     uint64_t ran[SPEC_MONITORS_MAX]; /* step at which a monitor ran last; 0 = never */
+    struct profile profile;
+    int64_t profiled_ms; /* when the last profile was sent; 0 = none was */
     uint64_t *said; /* [SERIES_TYPES][nodes]: step of the last point of a series; 0 = none */
 };
 
@@ -29,6 +35,7 @@ int monitors_create(struct monitors **out, const struct spec *spec, struct err *
 void monitors_destroy(struct monitors *m)
 {
     if (m == NULL) return;
+    profile_deinit(&m->profile);
     mem_free(m->said);
     mem_free(m);
 }
@@ -163,10 +170,38 @@ static int run_due(struct monitors *ms, struct trainer *t, const bool due[SPEC_M
     return rc;
 }
 
+/* ---- profile --------------------------------------------------------------------------------- */
+static bool profile_due(const struct monitors *ms, const struct trainer *t)
+{
+    if (ms->profile.steps == 0) return false;
+    if (t->at.step == t->steps_total) return true;
+    return ms->profiled_ms == 0 ? ms->profile.steps >= PROFILE_FIRST_STEPS
+                                : clock_mono_ms() - ms->profiled_ms >= PROFILE_EVERY_MS;
+}
+
+/* Every run that records is measured, from its second step on: the first one meets cold memory. */
+static int run_profile(struct monitors *ms, struct trainer *t, struct err *e)
+{
+    if (t->o.output.record == NULL) return 0;
+    if (t->profile == NULL) {
+        profile_deinit(&ms->profile);
+        const int rc = profile_init(&ms->profile, t->net, e);
+        if (rc == 0) t->profile = &ms->profile;
+        return rc;
+    }
+    if (!profile_due(ms, t)) return 0;
+    const int rc = record_profile(t, &ms->profile, e);
+    ms->profiled_ms = clock_mono_ms();
+    profile_forget(&ms->profile);
+    return rc;
+}
+
+/* ---- the trainer's side ---------------------------------------------------------------------- */
 static int after_step(void *ctx, struct trainer *t, struct err *e)
 {
     struct monitors *ms = ctx;
     bool due[SPEC_MONITORS_MAX] = { false }, any = false, samples = false;
+    if (run_profile(ms, t, e) != 0) return (int)e->code;
     for (size_t i = 0; i < ms->spec->n_monitors; i++) {
         const int64_t every = ms->spec->monitors[i].every_steps;
         due[i] = every > 0 && (t->at.step % (uint64_t)every == 0 || t->at.step == 1);

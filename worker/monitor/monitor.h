@@ -1,5 +1,6 @@
 /* monitor: records SNN data while a trainer runs: firing rates, rasters, membrane potentials, time
- * constants, PSN weights, gradient norms. An observer of the trainer, on its thread. */
+ * constants, PSN weights, gradient norms; and where the time goes (train/profile.h). An observer of
+ * the trainer, on its thread. */
 #ifndef WORKER_MONITOR_H
 #define WORKER_MONITOR_H
 

@@ -4,6 +4,7 @@
 #include "common/clock.h"
 #include "common/mem.h"
 #include "worker/monitor/monitor.h"
+#include "worker/train/profile.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -149,5 +150,20 @@ int record_psn_weight(struct trainer *t, size_t node, const struct net_node_info
         rc = send(t, &r, w, steps * steps * sizeof w[0], e);
     }
     mem_free(w);
+    return rc;
+}
+
+int record_profile(struct trainer *t, const struct profile *p, struct err *e)
+{
+    size_t length = 0;
+    cJSON *json = profile_json(p, t);
+    char *text = json != NULL ? json_print(json, &length) : NULL;
+    cJSON_Delete(json);
+    if (text == NULL) return err_set(e, ERR_NOMEM, "profile");
+    struct record r = {
+        .kind = RECORD_PROFILE, .layer = "@net", .n_dims = 1, .dims = { (uint32_t)p->layers }
+    };
+    const int rc = send(t, &r, text, length, e);
+    mem_free(text);
     return rc;
 }

@@ -16,5 +16,8 @@ int record_rasters(struct trainer *t, const struct spec_monitor *m, size_t node,
 int record_membrane(struct trainer *t, const struct spec_monitor *m, size_t node,
                     const struct net_node_info *n, struct err *e);
 int record_psn_weight(struct trainer *t, size_t node, const struct net_node_info *n, struct err *e);
+/* Where the time of the newest steps went; the net still holds the last training batch. */
+struct profile;
+int record_profile(struct trainer *t, const struct profile *p, struct err *e);
 
 #endif

@@ -34,7 +34,7 @@ struct said {
 struct heard {
     struct said points[POINTS_MAX];
     size_t n;
-    size_t records[RECORD_INPUT + 1]; /* by kind */
+    size_t records[RECORD_PROFILE + 1]; /* by kind */
     struct record input;              /* the last of its kind, data gone */
     unsigned long long input_bytes;   /* of it, not compressed */
     const char *fail_at;              /* series whose point cannot be written; NULL = none */
