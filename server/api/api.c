@@ -29,6 +29,7 @@ const struct http_route api_routes[] = {
     PERSON("GET", X "/monitors", api_monitors),
     PERSON("GET", X "/monitors/{}/{}", api_records),
     PERSON("GET", X "/monitors/{}/{}/{}", api_record),
+    PERSON("GET", X "/profile", api_profile),
     PERSON("GET", X "/logs", api_logs),
     PERSON("GET", X "/artifacts", api_artifacts),
     PERSON("GET", X "/artifacts/{...}", api_artifact),

@@ -54,6 +54,7 @@ void api_resume(struct request *r), api_retry(struct request *r), api_delete(str
 void api_attempts(struct request *r), api_series(struct request *r);             /* metrics.c */
 void api_points(struct request *r), api_monitors(struct request *r);
 void api_records(struct request *r), api_record(struct request *r);
+void api_profile(struct request *r);
 void api_logs(struct request *r), api_artifacts(struct request *r);              /* files.c */
 void api_artifact(struct request *r);
 void api_version(struct request *r), api_me(struct request *r);                  /* meta.c */

@@ -63,6 +63,11 @@ void api_monitors(struct request *r)
     read_and_answer(r, &(struct queue_read){ .kind = QUEUE_READ_MONITORS });
 }
 
+void api_profile(struct request *r)
+{
+    read_and_answer(r, &(struct queue_read){ .kind = QUEUE_READ_PROFILE });
+}
+
 void api_records(struct request *r)
 {
     read_and_answer(r, &(struct queue_read){ .kind = QUEUE_READ_RECORDS, .layer = r->params[1],

@@ -52,6 +52,18 @@ static void publish_json(struct queue *q, const char *event, int64_t id, const c
     mem_free(text);
 }
 
+/* Takes profile over; NULL: the record is none. */
+static void publish_profile(struct queue *q, int64_t id, cJSON *profile)
+{
+    cJSON *o = profile != NULL ? cJSON_CreateObject() : NULL;
+    if (o != NULL && json_add_int(o, "id", id) && cJSON_AddItemToObject(o, "profile", profile)) {
+        profile = NULL;
+        publish_json(q, "experiment.profile", id, o);
+    }
+    cJSON_Delete(profile);
+    cJSON_Delete(o);
+}
+
 static void publish_frames(struct queue *q, int64_t id, struct metrics_result *r)
 {
     if (r->points->child != NULL) {
@@ -66,6 +78,7 @@ static void publish_frames(struct queue *q, int64_t id, struct metrics_result *r
     cJSON *record;
     cJSON_ArrayForEach(record, r->records)
     {
+        publish_profile(q, id, cJSON_DetachItemFromObjectCaseSensitive(record, "profile"));
         if (json_add_int(record, "id", id)) publish_json(q, "experiment.record", id, record);
     }
 }

@@ -168,7 +168,8 @@ enum queue_read_kind {
     QUEUE_READ_POINTS, /* name, from, to, max_points, csv */
     QUEUE_READ_MONITORS,
     QUEUE_READ_RECORDS, /* layer, kind */
-    QUEUE_READ_RECORD   /* layer, kind, index (-1 = last), binary */
+    QUEUE_READ_RECORD,  /* layer, kind, index (-1 = last), binary */
+    QUEUE_READ_PROFILE  /* the last one */
 };
 struct queue_read {
     enum queue_read_kind kind;

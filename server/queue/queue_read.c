@@ -108,6 +108,7 @@ static int record_json(struct read_job *r, const struct metrics_record *rec, str
     }
     (void)sodium_bin2base64(text, size, rec->data, rec->length, sodium_base64_VARIANT_ORIGINAL);
     const bool bits = strcmp(r->record_kind, record_kind_name(RECORD_RASTER)) == 0;
+    const bool json = strcmp(r->record_kind, record_kind_name(RECORD_PROFILE)) == 0;
     const bool ok = cJSON_AddStringToObject(o, "layer", r->layer) != NULL &&
                     cJSON_AddStringToObject(o, "kind", r->record_kind) != NULL &&
                     json_add_int(o, "index", rec->index) && json_add_int(o, "step", rec->step) &&
@@ -115,7 +116,10 @@ static int record_json(struct read_job *r, const struct metrics_record *rec, str
                     json_add_time(o, "time", rec->time_ms) &&
                     cJSON_AddRawToObject(o, "dims", rec->dims) != NULL &&
                     cJSON_AddStringToObject(o, "encoding", "base64") != NULL &&
-                    cJSON_AddStringToObject(o, "dtype", bits ? "bits" : "f32") != NULL &&
+                    cJSON_AddStringToObject(o, "dtype",
+                                            bits   ? "bits"
+                                            : json ? "json"
+                                                   : "f32") &&
                     cJSON_AddStringToObject(o, "data", text) != NULL;
     mem_free(text);
     if (ok) return take_json(r, o, e);
@@ -137,6 +141,21 @@ static int read_record(struct read_job *r, sqlite3 *db, struct err *e)
     r->data = rec.data;
     r->length = rec.length;
     r->content_type = "application/octet-stream";
+    return 0;
+}
+
+/* The worker wrote it as it is shown. */
+static int read_profile(struct read_job *r, sqlite3 *db, struct err *e)
+{
+    struct metrics_record rec;
+    int rc = metrics_read_record(db, r->experiment, "@net", record_kind_name(RECORD_PROFILE), -1,
+                                 r->records, &rec, e);
+    if (rc == ERR_NOT_FOUND)
+        return err_set(e, ERR_NOT_FOUND, "experiment %lld has no profile yet",
+                       (long long)r->experiment);
+    if (rc != 0) return rc;
+    r->data = rec.data;
+    r->length = rec.length;
     return 0;
 }
 
@@ -164,6 +183,7 @@ static int read_metrics(struct read_job *r, sqlite3 *db, struct err *e)
     switch (r->kind) {
     case QUEUE_READ_POINTS: return read_points(r, db, e);
     case QUEUE_READ_RECORD: return read_record(r, db, e);
+    case QUEUE_READ_PROFILE: return read_profile(r, db, e);
     case QUEUE_READ_SERIES: rc = metrics_read_series(db, r->experiment, &json, e); break;
     case QUEUE_READ_MONITORS: rc = metrics_read_monitors(db, r->experiment, &json, e); break;
     default:

@@ -294,22 +294,32 @@ int metrics_read_records(sqlite3 *db, int64_t experiment, const char *layer, con
     return rc;
 }
 
-static int unpack(struct metrics_record *r, struct err *e)
+int metrics_decompress(const void *data, size_t length, unsigned char **out, size_t *out_length,
+                       struct err *e)
 {
-    const unsigned long long size = ZSTD_getFrameContentSize(r->data, r->length);
+    const unsigned long long size = ZSTD_getFrameContentSize(data, length);
     if (size == ZSTD_CONTENTSIZE_ERROR || size == ZSTD_CONTENTSIZE_UNKNOWN ||
         size > RECORD_BYTES_MAX)
         return err_set(e, ERR_IO, "record is damaged");
     unsigned char *plain = mem_alloc((size_t)size);
     if (plain == NULL) return err_set(e, ERR_NOMEM, "record");
-    const size_t n = ZSTD_decompress(plain, (size_t)size, r->data, r->length);
+    const size_t n = ZSTD_decompress(plain, (size_t)size, data, length);
     if (ZSTD_isError(n)) {
         mem_free(plain);
         return err_set(e, ERR_IO, "record is damaged: %s", ZSTD_getErrorName(n));
     }
+    *out = plain;
+    *out_length = n;
+    return 0;
+}
+
+static int unpack(struct metrics_record *r, struct err *e)
+{
+    unsigned char *plain;
+    const int rc = metrics_decompress(r->data, r->length, &plain, &r->length, e);
+    if (rc != 0) return rc;
     mem_free(r->data);
     r->data = plain;
-    r->length = n;
     return 0;
 }
 

@@ -208,6 +208,30 @@ static int next_index(struct ingest *in, const struct record *r, const char *kin
     return 0;
 }
 
+/* Watchers are told a profile itself, not only that there is one. */
+static int add_profile(cJSON *o, const struct record *r, struct err *e)
+{
+    cJSON *json = NULL;
+    unsigned char *plain = NULL;
+    const char *text = r->data;
+    size_t length = r->data_bytes;
+    int rc = 0;
+    if (r->kind != RECORD_PROFILE) return 0;
+    if (r->encoding == RECORD_ZSTD) {
+        rc = metrics_decompress(r->data, r->data_bytes, &plain, &length, e);
+        text = (const char *)plain;
+    }
+    if (rc == 0) rc = json_parse(text, length, &json, e);
+    mem_free(plain);
+    if (rc != 0 || !cJSON_IsObject(json)) {
+        cJSON_Delete(json);
+        return err_set(e, ERR_INVALID, "a profile is damaged");
+    }
+    if (cJSON_AddItemToObject(o, "profile", json)) return 0;
+    cJSON_Delete(json);
+    return err_set(e, ERR_NOMEM, "profile");
+}
+
 static int one_record(struct ingest *in, const struct wire_frame *f, struct err *e)
 {
     struct record r;
@@ -238,7 +262,7 @@ static int one_record(struct ingest *in, const struct wire_frame *f, struct err 
         cJSON_AddStringToObject(o, "kind", kind) == NULL || !json_add_int(o, "index", index) ||
         !json_add_int(o, "step", (int64_t)r.step) || !json_add_int(o, "epoch", r.epoch))
         return err_set(e, ERR_NOMEM, "record");
-    return 0;
+    return add_profile(o, &r, e);
 }
 
 int metrics_acked(sqlite3 *db, int64_t experiment, int64_t attempt, uint64_t *out, struct err *e)

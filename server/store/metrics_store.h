@@ -12,7 +12,7 @@
 struct metrics_result {
     uint64_t acked_frame;
     cJSON *points;  /* {"train/loss": [[step, time_ms, value], ...]} of newly accepted frames */
-    cJSON *records; /* [{"layer","kind","index","step","epoch"}] */
+    cJSON *records; /* [{"layer","kind","index","step","epoch"}], of a profile "profile" too */
 };
 void metrics_result_deinit(struct metrics_result *r);
 /* Commits frames above the acknowledged one of (experiment, attempt), and the new acknowledgement,
@@ -37,6 +37,10 @@ int metrics_read_csv(sqlite3 *db, int64_t experiment, const char *name, uint64_t
 int metrics_read_monitors(sqlite3 *db, int64_t experiment, cJSON **out, struct err *e);
 int metrics_read_records(sqlite3 *db, int64_t experiment, const char *layer, const char *kind,
                          cJSON **out, struct err *e);
+/* Bytes of a record as they were before they were compressed; caller frees *out. Errors: ERR_IO
+ * (damaged), ERR_NOMEM. */
+int metrics_decompress(const void *data, size_t length, unsigned char **out, size_t *out_length,
+                       struct err *e);
 /* One record; bytes decompressed, caller frees with mem_free. index -1 = the last. */
 struct metrics_record {
     int64_t index, step, epoch, time_ms;

@@ -94,9 +94,10 @@ static void wake(struct subscriber *s)
 void sse_hub_publish(void *ctx, const char *event, int64_t experiment, const char *data_json)
 {
     struct sse_hub *h = ctx;
-    /* Points and records are for those who look at the experiment; lists need the rest only. */
+    /* What a training says is for those who look at the experiment; lists need the rest only. */
     const bool everybody = strcmp(event, "experiment.points") != 0 &&
-                           strcmp(event, "experiment.record") != 0;
+                           strcmp(event, "experiment.record") != 0 &&
+                           strcmp(event, "experiment.profile") != 0;
     if (!ring_push(&h->ring, event, data_json, experiment, everybody)) {
         log_error("server.stream", "out of memory: an event is lost");
         return;

@@ -154,6 +154,94 @@ Test(training, an_experiment_runs_and_can_be_watched)
     service_end(&s);
 }
 
+static void expect_profile(const cJSON *p)
+{
+    const cJSON *layers = json_get(p, "layers"), *linear = cJSON_GetArrayItem(layers, 6);
+    double ms = 0;
+    const cJSON *l;
+    cr_assert_eq(cJSON_GetArraySize(layers), 9);
+    cJSON_ArrayForEach(l, layers)
+        ms += json_get_number(l, "forward_ms", 1e9) + json_get_number(l, "backward_ms", 1e9);
+    cr_assert(ms > 0 && ms < 1e6, "%g ms", ms);
+    cr_assert_gt(json_get_number(p, "step_ms", 0), 0);
+    cr_assert_eq(json_get_int(p, "samples", 0), 16);
+    cr_assert_str_eq(json_get_string(linear, "path", ""), "6");
+    cr_assert_str_eq(json_get_string(linear, "type", ""), "linear");
+    cr_assert_str_eq(json_get_string(linear, "forward_path", ""), "event");
+    const double density = json_get_number(linear, "input_density", -1);
+    cr_assert(density > 0 && density < 1, "%g", density);
+}
+
+/* What follows "data: " of the last event of a name. */
+static cJSON *last_event(const char *stream, const char *name)
+{
+    char words[60];
+    const char *last = NULL;
+    cJSON *json = NULL;
+    struct err e = { 0 };
+    (void)snprintf(words, sizeof words, "event: %s\ndata: ", name);
+    for (const char *at = stream; (at = strstr(at, words)) != NULL; last = at) at += strlen(words);
+    cr_assert_not_null(last, "no %s in %.3000s", name, stream);
+    cr_assert_eq(json_parse(last, strcspn(last, "\n"), &json, &e), 0, "%s", e.text);
+    return json;
+}
+
+static bool profile_is(const struct service *s, const cJSON *want)
+{
+    struct answer a = http_get(s, ONE "/profile");
+    cr_assert(a.status == 200 && strstr(a.head, "application/json") != NULL, "%s", a.head);
+    char *text = json_print(want, NULL);
+    const bool same = strcmp(a.body, text) == 0;
+    mem_free(text);
+    answer_free(&a);
+    return same;
+}
+
+/* Goal: where the time goes is told while a training runs, to those who look at it, and can be read
+ * after its end and after a restart of the daemon; before there is any, that is said. */
+Test(training, a_profile_streams_and_stays)
+{
+    struct service s = { 0 };
+    service_start(&s);
+    char *spec = small_spec(3, NULL);
+    cr_assert_eq(submit(&s, spec), 1);
+    char *stream = http_stream(&s, "/api/v1/events?topics=experiment:1&last_event_id=1-1",
+                               "\"state\":\"succeeded\"", 60);
+    cJSON *event = last_event(stream, "experiment.profile");
+    const cJSON *profile = json_get(event, "profile");
+    cr_assert_eq(json_get_int(event, "id", 0), 1);
+    cr_assert_eq(json_get_int(profile, "step", 0), 108);
+    expect_profile(profile);
+    cr_assert(strstr(stream, "\"step\":11,\"epoch\":0,") != NULL, "no early profile");
+    mem_free(stream);
+    cr_assert(profile_is(&s, profile));
+    struct answer a = http_get(&s, ONE "/monitors/@net/profile/last");
+    cr_assert(a.status == 200 && strcmp(json_get_string(a.json, "dtype", ""), "json") == 0, "%s",
+              a.body);
+    answer_free(&a);
+    stream = http_stream(&s, "/api/v1/events?topics=experiments&last_event_id=1-1",
+                         "\"state\":\"succeeded\"", 5);
+    cr_assert(strstr(stream, "experiment.state") && !strstr(stream, "experiment.profile"));
+    mem_free(stream);
+    service_stop(&s);
+    service_restart(&s);
+    cr_assert(profile_is(&s, profile));
+    cJSON_Delete(event);
+    mem_free(spec);
+    spec = small_spec(1, NULL);
+    char *one_step = strstr(spec, "\"epochs\": 1");
+    cr_assert_not_null(one_step);
+    char *shorter = mem_printf("%.*s\"max_steps\": 1, %s", (int)(one_step - spec), spec, one_step);
+    cr_assert_eq(submit(&s, shorter), 2);
+    cr_assert(wait_state(&s, 2, "succeeded", 60));
+    a = http_get(&s, "/api/v1/experiments/2/profile");
+    cr_assert(a.status == 404 && strstr(a.body, "has no profile yet") != NULL, "%s", a.body);
+    answer_free(&a);
+    mem_free(shorter);
+    mem_free(spec);
+    service_end(&s);
+}
+
 /* Goal: a stream taken up again at an id misses nothing and repeats nothing; an unknown id says
  * reset. */
 Test(training, a_stream_resumes_where_it_ended)

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <zstd.h>
 
 #define X 7 /* the experiment of these tests */
 
@@ -227,6 +228,57 @@ Test(metrics_store, records_come_back)
     cr_assert_eq(metrics_delete(db, X, &e), 0);
     cr_assert_eq(metrics_read_record(db, X, "2", "raster", -1, records, &got, &e), ERR_NOT_FOUND);
     wire_buf_deinit(&b);
+    close_db(db);
+}
+
+static void put_profile(struct wire_buf *b, uint64_t number, const char *text, bool packed)
+{
+    static char room[1000];
+    struct err e = { 0 };
+    const size_t n = ZSTD_compress(room, sizeof room, text, strlen(text), 1);
+    const struct record r = { .kind = RECORD_PROFILE,
+                              .layer = "@net",
+                              .step = number,
+                              .n_dims = 1,
+                              .dims = { 1 },
+                              .encoding = packed ? RECORD_ZSTD : RECORD_RAW,
+                              .data = packed ? room : text,
+                              .data_bytes = (uint32_t)(packed ? n : strlen(text)) };
+    cr_assert_eq(wire_put_record(b, number, &r, &e), 0);
+}
+
+/* Goal: a profile comes out with its frame, compressed or not, and can be read again; one that is
+ * no JSON object is refused. */
+Test(metrics_store, profiles_are_handed_on)
+{
+    sqlite3 *db = open_db();
+    struct err e = { 0 };
+    struct metrics_record got;
+    static const char *const texts[] = { "{\"step_ms\":1}", "{\"step_ms\":2}" };
+    for (uint64_t i = 0; i < 2; i++) {
+        struct wire_buf b = { 0 };
+        struct metrics_result r = { 0 };
+        put_profile(&b, i + 1, texts[i], i == 1);
+        cr_assert_eq(metrics_ingest(db, X, 1, 0, b.data, b.length, records, &r, &e), 0, "%s",
+                     e.text);
+        const cJSON *record = cJSON_GetArrayItem(r.records, 0);
+        cr_assert_eq(json_get_int(json_get(record, "profile"), "step_ms", 0), (int64_t)i + 1);
+        cr_assert_eq(metrics_read_record(db, X, "@net", "profile", -1, records, &got, &e), 0);
+        cr_assert(got.length == strlen(texts[i]) && memcmp(got.data, texts[i], got.length) == 0);
+        mem_free(got.data);
+        metrics_result_deinit(&r);
+        wire_buf_deinit(&b);
+    }
+    static const char *const damaged[] = { "{\"step_ms\":", "[1]", "", "{} {}" };
+    for (size_t i = 0; i < 4; i++) {
+        struct wire_buf b = { 0 };
+        struct metrics_result r = { 0 };
+        put_profile(&b, 3, damaged[i], false);
+        cr_assert_eq(metrics_ingest(db, X, 1, 0, b.data, b.length, records, &r, &e), ERR_INVALID,
+                     "%s", damaged[i]);
+        metrics_result_deinit(&r);
+        wire_buf_deinit(&b);
+    }
     close_db(db);
 }
 
