@@ -1,7 +1,7 @@
 // events: one Server-Sent Events stream at a time. The browser reconnects by itself with the last id; when the
 // server no longer has that id it says `reset` and the page reads everything again.
 
-const NAMES = ["experiment.state", "experiment.progress", "experiment.points", "experiment.record",
+const NAMES = ["experiment.state", "experiment.progress", "experiment.points", "experiment.record", "experiment.profile",
   "points.cut", "experiment.deleted"];
 const RETRY_MS = 2000;
 

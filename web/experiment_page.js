@@ -3,6 +3,7 @@ import { h, replace, setText } from "./dom.js";
 import { artifactUrl, read, readText, seriesPath } from "./api.js";
 import { openEvents } from "./events.js";
 import { LineChart, PALETTE } from "./chart.js";
+import { ProfileView } from "./profile_view.js";
 import { KINDS, RecordsView } from "./records_view.js";
 import { SeriesStore } from "./series_store.js";
 import { FINAL, actionButtons, progressBar, progressText, stateBadge } from "./badges.js";
@@ -73,6 +74,7 @@ export async function experimentPage(ctx, id) {
   store.nameOf = layerNames(x.spec);
   const charts = makeCharts(store);
   const views = new Map(); // kind -> RecordsView
+  const profile = new ProfileView();
 
   const title = h("h1");
   const badge = h("span");
@@ -87,7 +89,7 @@ export async function experimentPage(ctx, id) {
   const spikes = h("div", { class: "grid" });
   const other = h("div");
   const overview = h("div", {}, h("div", { class: "grid" }, charts.loss.node, charts.accuracy.node, charts.rate.node, rateCard),
-    spikes, h("div", { class: "grid" }, charts.tau.node, charts.grad.node));
+    spikes, h("div", { class: "grid" }, charts.tau.node, charts.grad.node), profile.node);
   const tabs = h("nav", { class: "tabs", "aria-label": "Parts of the experiment" }, TABS.map(([name, label]) =>
     h("a", { href: `#/experiments/${x.id}${name ? `/${name}` : ""}`, "aria-current": name === tab ? "page" : null }, label)));
 
@@ -135,6 +137,7 @@ export async function experimentPage(ctx, id) {
     if (name === "experiment.progress") { x = { ...x, progress: data.progress, metrics: data.metrics }; showHead(); }
     if (name === "experiment.points") { for (const [series, rows] of Object.entries(data.series)) store.add(series, rows); drawSoon(); }
     if (name === "experiment.record") grow(data.layer, data.kind, data.index + 1);
+    if (name === "experiment.profile") profile.show(data.profile);
     if (name === "points.cut") { store.cut(data.step); drawSoon(); }
     if (name === "experiment.deleted") location.hash = "#/";
   }
@@ -146,11 +149,14 @@ export async function experimentPage(ctx, id) {
     const bodies = await Promise.all(list.items.filter((s) => !s.name.startsWith("sys/"))
       .map((s) => read(`/experiments/${x.id}/metrics/${seriesPath(s.name)}`)));
     const { data: monitors } = await read(`/experiments/${x.id}/monitors`);
+    const measured = monitors.items.some((m) => m.kind === "profile");
+    const latest = measured ? (await read(`/experiments/${x.id}/profile`)).data : null;
     if (!ctx.alive()) return;
     store.clear();
     for (const { data: body } of bodies) store.load(body);
     showHead();
     for (const m of monitors.items) grow(m.layer, m.kind, m.records);
+    if (latest) profile.show(latest);
     draw();
     close();
     close = openEvents(`experiment:${x.id}`, eventId, { event: onEvent, reset: loadAll, link: ctx.link });

@@ -66,6 +66,41 @@ test("the spike raster shows the spikes that were recorded and follows the newes
   await page.context().close();
 });
 
+test("the profile shows where the time goes, while a training runs and after it", async () => {
+  const id = await service.submit(smallSpec(30));
+  const page = await openPage(browser, `${service.base}/#/experiments/${id}`);
+  const profile = page.locator("[data-title=Profile]");
+  await profile.waitFor({ timeout: 20000 });
+  const note = profile.locator("h2 .quiet");
+  const first = await note.innerText();
+  await page.waitForFunction(([text]) => document.querySelector("[data-title=Profile] h2 .quiet").innerText !== text, [first], { timeout: 30000 });
+  await untilState(page, "succeeded", 60000);
+  const check = async () => {
+    const last = await (await fetch(`${service.base}/api/v1/experiments/${id}/profile`)).json();
+    await profile.locator("h2 .quiet", { hasText: `step ${last.step.toLocaleString("en")} ` }).waitFor();
+    assert.equal(await profile.locator("tbody tr").count(), 8);
+    const linear = last.layers[5];
+    const row = profile.locator("tr[data-layer='5']");
+    const cells = await row.locator("td").allInnerTexts();
+    assert.match(cells[0], /^5 linear/);
+    assert.match(cells[1], new RegExp(`${(100 * (linear.forward_ms + linear.backward_ms) / last.step_ms).toFixed(1)} %`));
+    assert.equal(cells[4], `${(100 * linear.input_density).toFixed(2)} %`);
+    assert.match(cells[5], /^event \/ \w+ \/ event$/);
+    assert.match(await profile.locator("tr[data-layer='2']").innerText(), /^2 plif/);
+    const dearest = [...last.layers].sort((a, b) => b.forward_ms + b.backward_ms - a.forward_ms - a.backward_ms)[0];
+    const widths = await profile.locator(`tr[data-layer='${dearest.path}'] div.cost`).evaluate((bar) =>
+      [bar, ...bar.children].map((node) => node.getBoundingClientRect().width));
+    assert.ok(Math.abs(widths[1] + widths[2] - widths[0]) < 2, `the dearest layer fills ${widths}`);
+    assert.match(await profile.locator(".figures").innerText(), /whole step[\s\S]* ms[\s\S]*samples\/s\s+[\d,]+/);
+  };
+  await check();
+  await page.reload();
+  await profile.waitFor();
+  await check();
+  assert.deepEqual(page.faults, []);
+  await page.context().close();
+});
+
 test("the list shows new experiments and their states without a reload", async () => {
   const page = await openPage(browser, `${service.base}/#/`);
   await page.locator("h1", { hasText: "Experiments" }).waitFor();
