@@ -97,6 +97,12 @@ static int read_attempts(struct read_job *r, sqlite3 *db, struct err *e)
 }
 
 /* ---- metrics.db ------------------------------------------------------------------------------ */
+static const char *dtype_of(const char *kind)
+{
+    if (strcmp(kind, record_kind_name(RECORD_RASTER)) == 0) return "bits";
+    return strcmp(kind, record_kind_name(RECORD_PROFILE)) == 0 ? "json" : "f32";
+}
+
 static int record_json(struct read_job *r, const struct metrics_record *rec, struct err *e)
 {
     const size_t size = sodium_base64_ENCODED_LEN(rec->length, sodium_base64_VARIANT_ORIGINAL);
@@ -107,8 +113,6 @@ static int record_json(struct read_job *r, const struct metrics_record *rec, str
         return err_set(e, ERR_NOMEM, "record");
     }
     (void)sodium_bin2base64(text, size, rec->data, rec->length, sodium_base64_VARIANT_ORIGINAL);
-    const bool bits = strcmp(r->record_kind, record_kind_name(RECORD_RASTER)) == 0;
-    const bool json = strcmp(r->record_kind, record_kind_name(RECORD_PROFILE)) == 0;
     const bool ok = cJSON_AddStringToObject(o, "layer", r->layer) != NULL &&
                     cJSON_AddStringToObject(o, "kind", r->record_kind) != NULL &&
                     json_add_int(o, "index", rec->index) && json_add_int(o, "step", rec->step) &&
@@ -116,10 +120,7 @@ static int record_json(struct read_job *r, const struct metrics_record *rec, str
                     json_add_time(o, "time", rec->time_ms) &&
                     cJSON_AddRawToObject(o, "dims", rec->dims) != NULL &&
                     cJSON_AddStringToObject(o, "encoding", "base64") != NULL &&
-                    cJSON_AddStringToObject(o, "dtype",
-                                            bits   ? "bits"
-                                            : json ? "json"
-                                                   : "f32") &&
+                    cJSON_AddStringToObject(o, "dtype", dtype_of(r->record_kind)) != NULL &&
                     cJSON_AddStringToObject(o, "data", text) != NULL;
     mem_free(text);
     if (ok) return take_json(r, o, e);

@@ -114,6 +114,28 @@ static void expect_text(const cJSON *o, const char *name, const char *want)
                      json_get_string(o, name, "nothing"), want);
 }
 
+static void step(struct world *w, struct profile *p)
+{
+    struct err e = { 0 };
+    struct loss_result r;
+    w->t.profile = p;
+    const int64_t begin = profile_now(p);
+    profile_begin(p, w->t.net);
+    cr_assert_eq(trainer_update(&w->t, 16, &r, &e), 0, "%s", e.text);
+    profile_end(p, w->t.net, begin);
+    w->t.profile = NULL;
+}
+
+static void begin(struct world *w, struct profile *p)
+{
+    struct err e = { 0 };
+    const struct tensor_desc *d;
+    void *input = net_input_data(w->t.net, &d);
+    batcher_begin(&w->t.batcher, &w->t.train, 0, true);
+    batcher_fill(&w->t.batcher, &w->t.train, 0, 0, 16, true, d, input, w->t.labels);
+    cr_assert_eq(profile_init(p, w->t.net, &e), 0);
+}
+
 /* ---- paths ----------------------------------------------------------------------------------- */
 /* Goal: a profile tells the path that each product of a layer took, forced or free, and says
  * nothing of layers without a choice. */
@@ -152,6 +174,30 @@ Test(profile, paths_are_told_by_layer, .timeout = 60)
     }
 }
 
+/* Goal: paths are those of the steps since the profile before; times go on. */
+Test(profile, paths_are_of_the_newest_steps, .timeout = 60)
+{
+    struct heard h = { 0 };
+    struct world *w = world_make("", &h);
+    struct profile p;
+    begin(w, &p);
+    for (int steps = 0; steps < 2; steps++) {
+        step(w, &p);
+        cJSON *json = profile_json(&p, &w->t);
+        cr_expect_eq(p.kernels[CONV].calls[KERNEL_conv_forward_events_bits], 1);
+        expect_text(layer_of(json, CONV), "forward_path", "event");
+        cr_expect_eq(json_get_int(json, "steps", 0), steps + 1);
+        cJSON_Delete(json);
+        profile_forget(&p);
+        json = profile_json(&p, &w->t);
+        expect_text(layer_of(json, CONV), "forward_path", "nothing");
+        cr_expect_gt(json_get_number(layer_of(json, CONV), "backward_ms", 0), 0);
+        cJSON_Delete(json);
+    }
+    profile_deinit(&p);
+    world_drop(w);
+}
+
 /* Goal: every product of a convolution or linear layer has a form, and a kernel that is none has
  * none; forms are told by their names. */
 Test(profile, every_product_has_a_form)
@@ -187,28 +233,6 @@ Test(profile, every_product_has_a_form)
 /* ---- time ------------------------------------------------------------------------------------ */
 static int64_t clock_ms, clock_pace;
 static int64_t tick(void) { return clock_ms += clock_pace; }
-
-static void step(struct world *w, struct profile *p)
-{
-    struct err e = { 0 };
-    struct loss_result r;
-    w->t.profile = p;
-    const int64_t begin = profile_now(p);
-    profile_begin(p, w->t.net);
-    cr_assert_eq(trainer_update(&w->t, 16, &r, &e), 0, "%s", e.text);
-    profile_end(p, w->t.net, begin);
-    w->t.profile = NULL;
-}
-
-static void begin(struct world *w, struct profile *p)
-{
-    struct err e = { 0 };
-    const struct tensor_desc *d;
-    void *input = net_input_data(w->t.net, &d);
-    batcher_begin(&w->t.batcher, &w->t.train, 0, true);
-    batcher_fill(&w->t.batcher, &w->t.train, 0, 0, 16, true, d, input, w->t.labels);
-    cr_assert_eq(profile_init(p, w->t.net, &e), 0);
-}
 
 /* Goal: a step reads the clock twice for each pass of a layer and takes no memory; a layer has the
  * time between its readings, the whole step what lies between the first and the last. */
