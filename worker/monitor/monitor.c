@@ -12,14 +12,18 @@
 #include <string.h>
 
 #define SERIES_TYPES (SPEC_MONITOR_GRAD_NORM + 1)
-#define PROFILE_FIRST_STEPS 10       /* the first profile comes soon, */
-#define PROFILE_EVERY_MS (10 * 1000) /* further ones in this distance */
+/* The first profile comes soon, further ones in this distance or a hundredth of the run so far: a
+ * run of a week has less than a thousand. */
+#define PROFILE_FIRST_STEPS 10
+#define PROFILE_EVERY_MS (10 * 1000)
+#define PROFILE_SHARE 100
 
 struct monitors {
     const struct spec *spec;
     uint64_t ran[SPEC_MONITORS_MAX]; /* step at which a monitor ran last; 0 = never */
     struct profile profile;
-    int64_t profiled_ms; /* when the last profile was sent; 0 = none was */
+    int64_t begun_ms, profiled_ms; /* when measuring began, and the last profile was sent */
+    bool profiled;
     uint64_t *said; /* [SERIES_TYPES][nodes]: step of the last point of a series; 0 = none */
 };
 
@@ -175,8 +179,9 @@ static bool profile_due(const struct monitors *ms, const struct trainer *t)
 {
     if (ms->profile.steps == 0) return false;
     if (t->at.step == t->steps_total) return true;
-    return ms->profiled_ms == 0 ? ms->profile.steps >= PROFILE_FIRST_STEPS
-                                : clock_mono_ms() - ms->profiled_ms >= PROFILE_EVERY_MS;
+    if (!ms->profiled) return ms->profile.steps >= PROFILE_FIRST_STEPS;
+    const int64_t now_ms = clock_mono_ms(), share_ms = (now_ms - ms->begun_ms) / PROFILE_SHARE;
+    return now_ms - ms->profiled_ms >= (share_ms > PROFILE_EVERY_MS ? share_ms : PROFILE_EVERY_MS);
 }
 
 /* Every run that records is measured, from its second step on: the first one meets cold memory. */
@@ -187,11 +192,14 @@ static int run_profile(struct monitors *ms, struct trainer *t, struct err *e)
         profile_deinit(&ms->profile);
         const int rc = profile_init(&ms->profile, t->net, e);
         if (rc == 0) t->profile = &ms->profile;
+        ms->begun_ms = clock_mono_ms();
+        ms->profiled = false;
         return rc;
     }
     if (!profile_due(ms, t)) return 0;
     const int rc = record_profile(t, &ms->profile, e);
     ms->profiled_ms = clock_mono_ms();
+    ms->profiled = true;
     profile_forget(&ms->profile);
     return rc;
 }

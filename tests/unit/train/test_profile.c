@@ -30,7 +30,7 @@ static const char *const spec_text =
     " \"train\": {\"batch_size\": 16%s}}";
 
 /* What a run said: its profiles. */
-#define PROFILES_MAX 40
+#define PROFILES_MAX 400
 struct heard {
     cJSON *profiles[PROFILES_MAX];
     size_t n;
@@ -351,19 +351,33 @@ Test(profile, a_short_run_has_one_soon_and_one_at_its_end, .timeout = 60)
     cr_expect_eq(h.n, 0, "one step, met by cold memory");
 }
 
-/* Goal: a run that goes on is profiled every ten seconds, not more often. */
+/* Of profile i and the one before. */
+static int64_t steps_between(const struct heard *h, size_t i)
+{
+    cr_assert(i > 0 && i < h->n);
+    return json_get_int(h->profiles[i], "step", 0) - json_get_int(h->profiles[i - 1], "step", 0);
+}
+
+/* Goal: a run that goes on is profiled every ten seconds, not more often; one that goes on for long
+ * once in a hundredth of its time. */
 Test(profile, a_long_run_has_one_every_ten_seconds, .timeout = 60)
 {
     struct heard h = { 0 };
     clock_override(tick, NULL);
-    clock_pace = 60; /* a step reads the clock some forty times: 2.5 s */
+    clock_pace = 60; /* a step reads the clock some forty times: 2.6 s */
     run(", \"epochs\": 3", &h);
-    clock_override(NULL, NULL);
     cr_assert(h.n >= 5 && h.n <= 9, "%zu profiles", h.n);
     for (size_t i = 1; i + 1 < h.n; i++) {
-        const int64_t apart = json_get_int(h.profiles[i], "step", 0) -
-                              json_get_int(h.profiles[i - 1], "step", 0);
+        const int64_t apart = steps_between(&h, i);
         cr_expect(apart >= 4 && apart <= 5, "%lld steps", (long long)apart);
     }
+    forget(&h);
+    clock_pace = 500; /* 22 s */
+    run(", \"epochs\": 25", &h);
+    clock_override(NULL, NULL);
+    cr_expect_eq(steps_between(&h, 1), 1);
+    cr_expect_eq(json_get_int(h.profiles[80], "step", 0), 91);
+    const int64_t late = steps_between(&h, h.n - 2);
+    cr_expect(late == 3 || late == 4, "%lld steps", (long long)late);
     forget(&h);
 }
