@@ -53,9 +53,10 @@ export class ProfileView {
     setText(this.note, `median of ${many(profile.steps, "step")} up to step ${format.count(profile.step)} · `
       + `${many(profile.threads, "thread")}, ${profile.isa}`);
     const perSecond = 1000 * profile.samples / profile.step_ms;
+    const rest = profile.step_ms - profile.forward_ms - profile.backward_ms - profile.optimizer_ms - profile.data_ms;
     replace(this.figures, [["whole step", `${ms(profile.step_ms)} ms`], [[dot("--line-1"), "forward"], `${ms(profile.forward_ms)} ms`],
       [[dot("--line-2"), "backward"], `${ms(profile.backward_ms)} ms`], ["optimiser", `${ms(profile.optimizer_ms)} ms`],
-      ["data", `${ms(profile.data_ms)} ms`], ["samples/s", format.count(Math.round(perSecond))],
+      ["data", `${ms(profile.data_ms)} ms`], ["loss, waiting", `${ms(Math.max(0, rest))} ms`], ["samples/s", format.count(Math.round(perSecond))],
     ].map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
     const dearest = Math.max(1e-9, ...profile.layers.map(cost));
     replace(this.rows, profile.layers.map((layer) => this.row(layer, profile.step_ms, dearest)));
