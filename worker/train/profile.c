@@ -108,10 +108,7 @@ static bool add_share(cJSON *o, const char *name, double share)
     return json_add_number(o, name, round(share * 1e6) / 1e6);
 }
 
-double profile_last(const struct profile *p, enum profile_part part)
-{
-    return p->steps > 0 ? (double)row_of(p, p->steps - 1)[part] : (double)NAN;
-}
+double profile_last(const struct profile *p, enum profile_part part) { return p->part[part]; }
 
 /* Calls of one product by form, the most frequent first. */
 #define FORMS_MAX 5

@@ -27,7 +27,7 @@ struct profile {
     float *ms;                    /* [PROFILE_STEPS_MAX][PROFILE_PARTS + 2 * layers] */
     float *sorted;                /* [PROFILE_STEPS_MAX], of a median */
     struct kernel_trace *kernels; /* [layers]: calls since profile_forget */
-    double part[PROFILE_PARTS];   /* of the step under way, ms */
+    double part[PROFILE_PARTS];   /* of the step under way, or the last one; ms */
 };
 /* Errors: ERR_NOMEM. */
 int profile_init(struct profile *p, const struct net *n, struct err *e);
