@@ -27,6 +27,8 @@ uint64_t LOOP(counts_mask)(const uint8_t *x);
 uint64_t LOOP(count_bits)(const uint64_t *words, size_t n);
 uint64_t LOOP(count_counts)(const uint8_t *x, size_t n);
 void LOOP(route_bits)(uint64_t mask, const float *dy, float *dx, size_t n);
+void LOOP(route_window)(const uint64_t *won, size_t taps, const float *dy, float *const *dx,
+                        size_t n);
 void LOOP(average)(float *mean, const float *x, float keep, float fresh, size_t n);
 void LOOP(sgd)(const struct sgd_args *a, float *p, const float *g, float *m, size_t n);
 void LOOP(adam)(const struct adam_args *a, float *p, const float *g, float *m, float *v, float *top,

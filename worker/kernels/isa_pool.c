@@ -26,3 +26,14 @@ void LOOP(route_bits)(uint64_t mask, const float *dy, float *dx, size_t n)
         lanes_store(dx + i, lanes_load(dx + i) + g);
     }
 }
+
+void LOOP(route_window)(const uint64_t *won, size_t taps, const float *dy, float *const *dx,
+                        size_t n)
+{
+    const lanes_f zero = lanes_set(0.0f);
+    for (size_t i = 0; i < n; i += LANES) {
+        const lanes_f g = lanes_load(dy + i);
+        for (size_t k = 0; k < taps; k++)
+            lanes_store(dx[k] + i, lanes_select(lanes_of(won[k] >> i), g, zero));
+    }
+}

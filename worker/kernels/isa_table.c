@@ -207,6 +207,7 @@ const struct kernels ISA_SYMBOL(kernels) = {
     .maximum = maximum,
     .route_max = route_max,
     .route_bits = LOOP(route_bits),
+    .route_window = LOOP(route_window),
     .accumulate = accumulate,
     .masked = masked,
     .sigmoid = sigmoid,

@@ -106,6 +106,10 @@ struct kernels {
                       size_t n);
     /* dx[i] += bit i of mask ? dy[i] : 0, n <= 64 */
     void (*route_bits)(uint64_t mask, const float *dy, float *dx, size_t n);
+    /* The same for all positions of a window that is theirs alone: dx[k][i] = bit i of won[k] set ?
+     * dy[i] : 0, k < taps, i < n <= 64. */
+    void (*route_window)(const uint64_t *won, size_t taps, const float *dy, float *const *dx,
+                         size_t n);
     void (*accumulate)(float *y, const float *x, float factor, size_t n); /* y += x * factor */
     void (*masked)(const float *x, uint64_t keep, float factor, float *y, size_t n); /* n <= 64 */
     void (*sigmoid)(const float *x, float *y, size_t n);

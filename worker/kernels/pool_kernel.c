@@ -2,6 +2,7 @@
  * an item is one image. */
 #include "worker/kernels/kernel_trace.h"
 #include "worker/kernels/kernels_table.h"
+#include "worker/kernels/pool_tile.h"
 #include "worker/kernels/reference.h"
 
 #include <math.h>
@@ -244,6 +245,14 @@ static struct span windows_in(struct span s, size_t stride, size_t count)
     return (struct span){ first, end < count ? end : count };
 }
 
+/* Every position of the tile belongs to a window. */
+static bool covers(const struct pool_shape *ps, const struct image_tile *at, struct span oy,
+                   struct span ox)
+{
+    return ps->stride_h == ps->kh && ps->stride_w == ps->kw && at->rows.end == oy.end * ps->kh &&
+           at->columns.end == ox.end * ps->kw;
+}
+
 void max_pool_backward_tile(const struct kernel_ctx *kc, const struct pool_shape *ps,
                             const struct tensor_desc *xd, const void *x,
                             const struct tensor_desc *dyd, const float *dy,
@@ -262,11 +271,14 @@ void max_pool_backward_tile(const struct kernel_ctx *kc, const struct pool_shape
                             .column0 = at->columns.begin };
     const struct span oy = windows_in(at->rows, ps->stride_h, ps->oh);
     const struct span ox = windows_in(at->columns, ps->stride_w, ps->ow);
+    const bool at_once = xd->kind == TENSOR_BITS && !dyd->blocked &&
+                         ps->kh * ps->kw <= POOL_TILE_TAPS_MAX;
     for (size_t t = at->t.begin; t < at->t.end; t++) {
-        clear_image(&dx->desc, dx->data, 0, t);
-        for (size_t y = oy.begin; y < oy.end; y++)
+        if (!at_once || !covers(ps, at, oy, ox)) clear_image(&dx->desc, dx->data, 0, t);
+        for (size_t y = oy.begin; !at_once && y < oy.end; y++)
             for (size_t c = ox.begin; c < ox.end; c++) route_window(&p, at->b, t, y * ps->ow + c);
     }
+    if (at_once) pool_tile_route(kc, ps, xd, x, dyd, dy, at, oy, ox, dx);
 }
 
 /* ---- average --------------------------------------------------------------------------------- */
