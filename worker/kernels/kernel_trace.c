@@ -49,7 +49,5 @@ const char *kernel_form(size_t id, enum kernel_product *product)
     if (rest == NULL) return NULL;
     for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++)
         if (strstr(rest, marks[i].mark) != NULL) return marks[i].form;
-    /* Linear layers visit the spikes of bits and counts, whatever the density. */
-    return linear != NULL && (strcmp(rest, "_bits") == 0 || strcmp(rest, "_counts") == 0) ? "event"
-                                                                                          : "dense";
+    return "dense";
 }
