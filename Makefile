@@ -71,7 +71,9 @@ check: ## build, tidy and unit tests, in under a minute
 prove: ## the long proofs, figures for docs/proofs.md
 	@bash tests/run.sh prove
 
-bench: all $(BUILD)/bench_kernels $(BUILD)/bench_psn ## time kernels and whole steps
+bench: ## time kernels and whole steps
+	@sh deploy/setup.sh build bench
+	@$(MAKE) --no-print-directory all $(BUILD)/bench_kernels $(BUILD)/bench_psn
 	@sh bench/run.sh
 
 bench-peer: all $(BUILD)/bench_neurons ## beside SpikingJelly: SPIKINGJELLY_DIR=checkout, ROWS="fashion-lif ..."
@@ -182,11 +184,11 @@ bench_obj = $(call obj,$(filter-out bench/bench_%.c,$(wildcard bench/*.c)))
 $(BUILD)/bench_%: $(BUILD)/obj/bench/bench_%.o $(bench_obj) $(worker_lib_obj) $(common_obj)
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(WORKER_LIBS) -lopenblas
 
-# tests/bits: kernels and neurons without OpenBLAS, for this machine and, with CROSS=1 and a static C
-# library alone, for others: what spec_neuron.c has for JSON is never called and dropped there.
+# tests/bits: kernels and neurons for this machine and, with CROSS=1 and a static C library alone, for
+# others: what spec_neuron.c has for JSON is never called and dropped there.
 bits_common = $(if $(CROSS),$(addprefix common/,err.c mem.c philox.c spec_neuron.c),$(common_src))
 bits_src = $(wildcard tests/bits/*.c) $(bits_common) \
-    $(filter-out %/blas.c,$(filter worker/kernels/% worker/neurons/% worker/tensor/%,$(worker_src)))
+    $(filter worker/kernels/% worker/neurons/% worker/tensor/%,$(worker_src))
 bits_libs = $(if $(CROSS),-static -Xlinker --gc-sections -lpthread -lm,$(COMMON_LIBS))
 $(BUILD)/bits: $(call obj,$(bits_src)) $(isa_obj)
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(bits_libs)

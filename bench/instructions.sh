@@ -3,7 +3,7 @@
 # check: a line for each case of bench/instructions/ and instruction set; exits 1 when one of them, or a source
 # file in it, takes over 2 % more than bench/instructions.json says. update: writes that file.
 #
-# Counted are the worker's own instructions inside trainer_update, on one thread: no libc, libm or OpenBLAS, which
+# Counted are the worker's own instructions inside trainer_update, on one thread: no libc or libm, which
 # choose their code by CPU. The specs say numerics exact, so every machine computes the same bits and takes the
 # same branches. The compiler matters, so the file names it. Valgrind knows no AVX-512.
 set -euo pipefail
@@ -40,7 +40,7 @@ own_costs() { # PROFILE OBJECT CASE ISA
 
 count() { # CASE ISA
     local out=$work/$1.$2
-    SPIKED_ISA=$2 OPENBLAS_NUM_THREADS=1 valgrind --tool=callgrind --toggle-collect=trainer_update \
+    SPIKED_ISA=$2 valgrind --tool=callgrind --toggle-collect=trainer_update \
         --callgrind-out-file="$out.profile" "$worker" bench "bench/instructions/$1.json" --random-data \
         --steps $steps --warmup 0 --threads 1 >"$out.log" 2>&1 &&
         own_costs "$out.profile" "$(realpath "$worker")" "$1" "$2" >"$out.costs" ||

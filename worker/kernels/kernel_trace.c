@@ -36,10 +36,7 @@ const char *kernel_form(size_t id, enum kernel_product *product)
                                                          "backward_weights" };
     static const struct {
         const char *mark, *form;
-    } marks[] = { { "_events", "event" },
-                  { "_winograd", "winograd" },
-                  { "_blas", "blas" },
-                  { "_groups", "grouped" } };
+    } marks[] = { { "_events", "event" }, { "_winograd", "winograd" }, { "_groups", "grouped" } };
     const char *conv = after(kernel_name(id), "conv_"), *linear = after(kernel_name(id), "linear_");
     const char *name = conv != NULL ? conv : linear, *rest = NULL;
     for (size_t i = 0; name != NULL && rest == NULL && i < PRODUCT_COUNT; i++) {

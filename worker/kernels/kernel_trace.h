@@ -33,7 +33,7 @@ enum kernel_product {
     PRODUCT_COUNT
 };
 /* The form that a kernel is: "event" (only inputs that are not zero are visited), "dense",
- * "winograd", "blas" or "grouped"; NULL when it is no such product. Read off its name. */
+ * "winograd" or "grouped"; NULL when it is no such product. Read off its name. */
 const char *kernel_form(size_t id, enum kernel_product *product);
 
 static inline void kernel_note(const struct kernel_ctx *kc, size_t id)
