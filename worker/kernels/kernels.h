@@ -170,8 +170,8 @@ void max_pool_forward(const struct kernel_ctx *kc, const struct pool_shape *ps,
 void max_pool_backward(const struct kernel_ctx *kc, const struct pool_shape *ps,
                        const struct tensor_desc *xd, const void *x, const struct tensor_desc *dyd,
                        const float *dy, const struct tensor_desc *dxd, float *dx, struct span t);
-/* No two windows share a position and none is padded or dilated: a tile whose borders are borders
- * of windows has its gradient to itself. */
+/* No two windows share a position and none is padded, dilated or cut at the image's edge
+ * (ceil_mode): a tile whose borders are borders of windows has its gradient to itself. */
 bool max_pool_has_tiles(const struct pool_shape *ps);
 void max_pool_note_backward(const struct kernel_ctx *kc,
                             const struct tensor_desc *xd); /* a trace */

@@ -229,7 +229,9 @@ void max_pool_backward(const struct kernel_ctx *kc, const struct pool_shape *ps,
 
 bool max_pool_has_tiles(const struct pool_shape *ps)
 {
-    return ps->pad_h == 0 && ps->pad_w == 0 && ps->dil_h <= 1 && ps->dil_w <= 1 &&
+    const bool whole = (ps->oh - 1) * ps->stride_h + ps->kh <= ps->h &&
+                       (ps->ow - 1) * ps->stride_w + ps->kw <= ps->w;
+    return whole && ps->pad_h == 0 && ps->pad_w == 0 && ps->dil_h <= 1 && ps->dil_w <= 1 &&
            ps->stride_h >= ps->kh && ps->stride_w >= ps->kw;
 }
 

@@ -3,7 +3,8 @@
  *
  * The kernel may wake a worker on the CPU of the thread that woke it, which works itself and then
  * spins: they would take turns, for a tenth of a second and more before it moves one of them. So a
- * worker that finds itself there moves to another CPU that it may use; nothing stays pinned. */
+ * worker that finds itself there moves to another CPU that it may use, and may use all of them
+ * again after that. */
 #include "worker/kernels/threads.h"
 
 #include "common/mem.h"

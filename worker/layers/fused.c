@@ -6,8 +6,10 @@
 
 #include <string.h>
 
-#define TILE_BYTES \
-    ((size_t)256 << 10) /* of a thread: with the outputs beside it in a level-2 cache */
+/* Of a thread: with the outputs beside it in a level-2 cache. One window of a pooling is allowed
+ * more, but not so much that memory is no longer saved. */
+#define TILE_BYTES ((size_t)256 << 10)
+#define WINDOW_BYTES (2 * TILE_BYTES)
 
 bool fused_takes_norm(const struct layer *norm)
 {
@@ -15,9 +17,12 @@ bool fused_takes_norm(const struct layer *norm)
     return plain && !norm->expands && norm->out.flat_h * norm->out.flat_w == 1;
 }
 
-bool fused_takes_pool(const struct layer *pool)
+bool fused_takes_pool(const struct layer *l, const struct layer *pool)
 {
-    return pool->ops == &max_pool2d_ops && !pool->expands && max_pool_has_tiles(&pool->u.pool);
+    if (pool->ops != &max_pool2d_ops || pool->expands) return false;
+    const struct pool_shape *ps = &pool->u.pool;
+    return max_pool_has_tiles(ps) &&
+           neuron_tile_bytes(&l->u.neuron, TENSOR_F32, ps->stride_h, ps->stride_w) <= WINDOW_BYTES;
 }
 
 /* ---- the tile -------------------------------------------------------------------------------- */

@@ -12,7 +12,7 @@
 
 /* Whether neurons can normalise their input themselves, or route the gradient of their output. */
 bool fused_takes_norm(const struct layer *norm);
-bool fused_takes_pool(const struct layer *pool);
+bool fused_takes_pool(const struct layer *l, const struct layer *pool);
 /* Chooses the tile and adds a thread's memory for it. norm, pool: NULL = there is none. */
 void fused_plan(struct layer *l, const struct layer *norm, const struct layer *pool,
                 struct layer_needs *needs);

@@ -23,7 +23,7 @@ static bool takes_pool(const struct net *n, size_t i)
     if (!n->options.training || node->readers.count != 1) return false;
     const struct net_node *pool = &n->nodes[node->readers.first];
     return node->wants_gradient && is_alone(n, node->readers.first) &&
-           fused_takes_pool(&pool->layer);
+           fused_takes_pool(&node->layer, &pool->layer);
 }
 
 void net_fuse(struct net *n)

@@ -44,7 +44,7 @@ int net_membrane(const struct net *n, size_t node, size_t sample, const size_t *
         return err_set(e, ERR_INVALID, "layer %s is not a neuron", n->nodes[node].layer.spec->path);
     const bool norm = at->norm != NET_NO_NODE; /* then x is the batch norm's input */
     const size_t from = norm ? n->nodes[at->norm].inputs[0] : at->inputs[0];
-    if (!net_output_is_kept(n, from))
+    if (!net_output_is_kept(n, from) || (norm && !net_output_is_kept(n, at->norm)))
         return err_set(e, ERR_INVALID, "the input of layer %s is computed again, not kept",
                        at->layer.spec->path);
     const struct tensor_view x = net_view(n, from, n->last.samples);

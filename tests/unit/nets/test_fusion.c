@@ -200,6 +200,25 @@ Test(fusion, only_neighbours_that_nobody_else_reads, .timeout = 60)
             o, NULL, 0);
 }
 
+/* Goal: windows that ceil_mode cuts at the edge share no tile, and a window of a whole large image
+ * is no tile. */
+Test(fusion, cut_and_huge_windows_are_not_fused, .timeout = 60)
+{
+    static const char *const pools[] = { "\"kernel_size\":5,\"ceil_mode\":true",
+                                         "\"kernel_size\":[1,5],\"ceil_mode\":true",
+                                         "\"kernel_size\":[5,1],\"ceil_mode\":true" };
+    struct net_options o = options_of(false);
+    for (size_t i = 0; i < 3; i++) {
+        char *layers = mem_printf("{\"type\":\"neuron\"},{\"type\":\"max_pool2d\",%s}", pools[i]);
+        compare(layers, o, NULL, 0);
+        mem_free(layers);
+    }
+    compare("{\"type\":\"neuron\"},{\"type\":\"max_pool2d\",\"kernel_size\":4,\"ceil_mode\":true}",
+            o, NULL, 1); /* cuts none */
+    o.input = (struct net_input){ .b = 3, .t = 8, .c = 64, .h = 24, .w = 24 };
+    compare("{\"type\":\"neuron\"},{\"type\":\"max_pool2d\",\"kernel_size\":24}", o, NULL, 0);
+}
+
 /* Goal: a net needs less memory by what is no longer held, and the arena is what was planned. */
 Test(fusion, unheld_tensors_take_no_memory, .timeout = 20)
 {
