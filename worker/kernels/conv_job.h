@@ -1,8 +1,9 @@
 /* conv_job: what the forms of a convolution share: the arguments of a forward pass as its items
- * see them, and the arithmetic of pieces. Private to conv_*.c. */
+ * see them. Private to conv_*.c. */
 #ifndef WORKER_CONV_JOB_H
 #define WORKER_CONV_JOB_H
 
+#include "worker/kernels/cut.h"
 #include "worker/kernels/kernels.h"
 
 struct conv_job {
@@ -14,8 +15,5 @@ struct conv_job {
     float *y;
     size_t t_begin, t_count, band; /* band: output rows of an item */
 };
-
-static inline size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
-static inline size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
 #endif

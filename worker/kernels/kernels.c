@@ -2,6 +2,7 @@
  * See kernels.h. */
 #include "worker/kernels/kernels_table.h"
 
+#include "worker/kernels/cut.h"
 #include "worker/kernels/kernel_trace.h"
 
 #include <assert.h>
@@ -12,8 +13,6 @@
 #define CHUNK_FLOATS ((size_t)16384) /* of an element-wise item */
 #define SQUARES_BLOCK ((size_t)4096)
 #define SQUARES_LOT (KERNEL_SCRATCH_BYTES / sizeof(double)) /* blocks whose sums scratch holds */
-
-static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
 /* ---- instruction sets ------------------------------------------------------------------------ */
 static const char *const names[ISA_COUNT] = { "generic", "avx2", "avx512" };

@@ -3,6 +3,7 @@
 #ifndef WORKER_LINEAR_JOB_H
 #define WORKER_LINEAR_JOB_H
 
+#include "worker/kernels/cut.h"
 #include "worker/kernels/kernels_table.h"
 
 #include <string.h>
@@ -25,9 +26,6 @@ struct linear_job {
 struct linear_piece {
     size_t w, y, width; /* width <= LINEAR_TILE */
 };
-
-static inline size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
-static inline size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
 static inline size_t linear_image_at(const struct tensor_desc *d, size_t b, size_t t)
 {
