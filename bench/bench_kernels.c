@@ -1,7 +1,9 @@
 /* bench_kernels: times the heavy loops of the network of examples/kernels-fashion-lif.json, layer
- * by layer, for every instruction set of this CPU, and sets them against the time that their
- * multiply-adds, their additions of spikes' rows or their memory would take at the limits of this
- * machine (limits.h). Medians; prints a table. Run by bench/run.sh.
+ * by layer, and of grouped convolutions, for every instruction set of this CPU, and sets them
+ * against the time that their multiply-adds, their additions of spikes' rows or their memory would
+ * take at the limits of this machine (limits.h). Medians; prints a table. Then, for the best
+ * instruction set, the sums over spikes at that network's batch and 10 % spikes. Run by
+ * bench/run.sh.
  * usage: bench_kernels [THREADS [SAMPLES [PERCENT]]]; PERCENT of the inputs spike. SPIKED_PATH
  * forces the form of convolutions, SPIKED_ISA one instruction set. */
 #include "bench/blas.h"
@@ -17,6 +19,8 @@
 #define RUNS_MAX 7
 #define ENOUGH_MS 1500.0 /* a slow loop is not run more often */
 #define STEPS 4
+#define BATCH 128 /* of the network, for the sums over spikes alone */
+#define BATCH_RATE 0.1f
 #define SCRATCH_BYTES ((size_t)4 << 20)
 
 /* A layer with its tensors: x -> y, and the gradients dy -> dx, dw. */
@@ -83,12 +87,12 @@ static struct tensor_view take_filled(struct tensor_desc d)
 }
 
 /* ---- the layers ------------------------------------------------------------------------------ */
-/* 3 x 3 taps, 128 channels out. */
+/* 3 x 3 taps, 128 channels out; as many groups. */
 static struct layer conv_make(const char *name, enum tensor_kind kind, size_t samples, size_t c,
-                              size_t side)
+                              size_t side, size_t groups)
 {
     struct layer l = { .name = name,
-                       .conv = { c, side, side, 128, side, side, 3, 3, 1, 1, 1, 1, 1, 1, 1 } };
+                       .conv = { c, side, side, 128, side, side, 3, 3, 1, 1, 1, 1, 1, 1, groups } };
     const enum tensor_kind out = kind == TENSOR_REPEAT ? TENSOR_REPEAT : TENSOR_F32;
     l.x = take_filled(tensor_make(kind, samples, STEPS, c, side, side));
     l.y = take_tensor(tensor_make(out, samples, STEPS, 128, side, side));
@@ -97,7 +101,7 @@ static struct layer conv_make(const char *name, enum tensor_kind kind, size_t sa
     l.w = take_floats(conv_weight_floats(&l.conv));
     l.dw = take_floats(conv_weight_floats(&l.conv));
     l.wt = take_floats(conv_weight_t_floats(&l.conv, KERNEL_PATH_WINOGRAD));
-    l.giga = 2e-9 * 9 * 128 * (double)(c * side * side * samples * l.x.desc.t_stored);
+    l.giga = 2e-9 * 9 * 128 * (double)(c / groups * side * side * samples * l.x.desc.t_stored);
     const double taps = 3 - 2 / (double)side; /* of one axis */
     l.inside = taps * taps / 9;
     return l;
@@ -256,7 +260,7 @@ static double median_ms(const struct job *j, void (*loop)(const struct job *))
 enum work { FMAS, EVENTS, TILES, NOTHING };
 enum { X = 1, Y = 2, DY = 4, DX = 8, W = 16 };
 
-enum { CONV1, CONV2, NEURON1, NEURON2, LINEAR1, LINEAR2, LAYERS };
+enum { CONV1, CONV2, DEPTHWISE, GROUPED, NEURON1, NEURON2, LINEAR1, LINEAR2, LAYERS };
 static const struct {
     int layer;
     const char *name;
@@ -269,6 +273,12 @@ static const struct {
     { CONV2, "forward", conv_forward_loop, EVENTS, X | Y | W },
     { CONV2, "backward, data", conv_data_loop, TILES, DX | DY | W },
     { CONV2, "backward, weights", conv_weights_loop, EVENTS, X | DY | W },
+    { DEPTHWISE, "forward", conv_forward_loop, FMAS, X | Y },
+    { DEPTHWISE, "backward, data", conv_data_loop, FMAS, DX | DY },
+    { DEPTHWISE, "backward, weights", conv_weights_loop, FMAS, X | DY },
+    { GROUPED, "forward", conv_forward_loop, EVENTS, X | Y },
+    { GROUPED, "backward, data", conv_data_loop, FMAS, DX | DY },
+    { GROUPED, "backward, weights", conv_weights_loop, EVENTS, X | DY },
     { NEURON1, "forward", neuron_forward_loop, NOTHING, X | Y },
     { NEURON1, "backward", neuron_backward_loop, NOTHING, X | DY | DX },
     { NEURON2, "forward", neuron_forward_loop, NOTHING, X | Y },
@@ -337,6 +347,42 @@ static void print_rows(enum isa isa, const struct kernel_ctx *kc, struct layer l
     }
 }
 
+/* ---- sums over spikes ------------------------------------------------------------------------ */
+/* What the batch of the network, at 10 % spikes, takes of the additions of one vector a cycle. */
+static void print_event_shares(enum isa isa, const struct kernel_ctx *kc)
+{
+    static const struct {
+        int layer;
+        const char *name;
+        void (*loop)(const struct job *);
+    } sums[] = {
+        { 0, "forward", conv_forward_loop },
+        { 0, "backward, weights", conv_weights_loop },
+        { 1, "forward", linear_forward_loop },
+        { 1, "backward, weights", linear_weights_loop },
+    };
+    spike_rate = BATCH_RATE;
+    struct layer layers[] = {
+        conv_make("conv 128 > 128, 14 x 14", TENSOR_BITS, BATCH, 128, 14, 1),
+        linear_make("linear 6272 > 2048", BATCH, 128, 7, 2048),
+    };
+    struct limits most;
+    limits_measure(isa, kc->threads, &most);
+    (void)printf("\nSums over spikes at %.0f %%, %d samples, %s:\n\n"
+                 "| layer | loop | ms | share of one vector of additions a cycle |\n"
+                 "|---|---|---|---|\n",
+                 100 * (double)spike_rate, BATCH, isa_name(isa));
+    for (size_t i = 0; i < sizeof sums / sizeof sums[0]; i++) {
+        const struct job j = { kc, isa, &layers[sums[i].layer] };
+        const double ms = median_ms(&j, sums[i].loop);
+        const double least = 1e3 * least_arithmetic(j.layer, EVENTS, kc->path, &most);
+        (void)printf("| %s | %s | %.2f | %.0f %% |\n", j.layer->name, sums[i].name, ms,
+                     100 * least / ms);
+        (void)fflush(stdout);
+    }
+    for (size_t i = 0; i < sizeof layers / sizeof layers[0]; i++) layer_drop(&layers[i]);
+}
+
 int main(int argc, char **argv)
 {
     const size_t threads = argc > 1 ? strtoul(argv[1], NULL, 10) : 2;
@@ -352,8 +398,10 @@ int main(int argc, char **argv)
     }
     blas_init();
     struct layer layers[LAYERS] = {
-        [CONV1] = conv_make("conv 1 > 128, 28 x 28", TENSOR_REPEAT, samples, 1, 28),
-        [CONV2] = conv_make("conv 128 > 128, 14 x 14", TENSOR_BITS, samples, 128, 14),
+        [CONV1] = conv_make("conv 1 > 128, 28 x 28", TENSOR_REPEAT, samples, 1, 28, 1),
+        [CONV2] = conv_make("conv 128 > 128, 14 x 14", TENSOR_BITS, samples, 128, 14, 1),
+        [DEPTHWISE] = conv_make("depthwise 128, 28 x 28", TENSOR_BITS, samples, 128, 28, 128),
+        [GROUPED] = conv_make("conv 4 groups of 32, 14 x 14", TENSOR_BITS, samples, 128, 14, 4),
         [NEURON1] = neuron_layer_make("LIF 128 x 28 x 28", samples, 128, 28),
         [NEURON2] = neuron_layer_make("LIF 128 x 14 x 14", samples, 128, 14),
         [LINEAR1] = linear_make("linear 6272 > 2048", samples, 128, 7, 2048),
@@ -371,6 +419,7 @@ int main(int argc, char **argv)
         if (threads_create(&kc.threads, threads, &e) != 0) return err_exit_code(e.code);
         kc.scratch = take(threads * SCRATCH_BYTES);
         print_rows((enum isa)isa, &kc, layers);
+        if (isa == (int)best) print_event_shares(best, &kc);
         threads_destroy(kc.threads);
         free(kc.scratch);
     }

@@ -40,7 +40,8 @@ static size_t reach(const struct conv_shape *cs, size_t rows)
 static size_t row_bytes(const struct conv_shape *cs, const struct tensor_desc *xd)
 {
     const size_t entry = xd->kind == TENSOR_COUNT8 ? 2 * sizeof(uint32_t) : sizeof(uint32_t);
-    return cs->w * xd->c_stored * entry + blocks_of(cs) * (columns_of(cs) + 1) * sizeof(uint32_t);
+    return cs->w * blocks_of(cs) * ORDER_BLOCK * entry +
+           blocks_of(cs) * (columns_of(cs) + 1) * sizeof(uint32_t);
 }
 
 static size_t band_rows(const struct conv_shape *cs, const struct tensor_desc *xd)
@@ -67,7 +68,7 @@ static size_t begin_at(const struct band *l, const struct conv_shape *cs, size_t
 static struct band band_of(const struct conv_job *f, size_t oy, size_t rows, unsigned char *at)
 {
     const struct conv_shape *cs = f->cs;
-    const size_t read = reach(cs, f->band), events = read * cs->w * f->xd->c_stored + 16;
+    const size_t events = reach(cs, f->band) * cs->w * blocks_of(cs) * ORDER_BLOCK + 16;
     struct band l = { .first_row = oy * cs->stride_h, .rows = reach(cs, rows),
                       .columns = columns_of(cs) };
     l.acc = (float *)(void *)at;
@@ -89,17 +90,10 @@ static size_t forward_scratch(const struct conv_shape *cs, const struct tensor_d
            reach(cs, band) * row_bytes(cs, xd) + 2 * 16 * sizeof(uint32_t);
 }
 
-/* Which of 64 channels of a pixel are events. */
-static uint64_t pixel_mask(const struct conv_job *f, size_t at, size_t block)
-{
-    if (f->xd->kind == TENSOR_BITS) return ((const uint64_t *)f->x)[at + block];
-    return f->kc->k->counts_mask((const uint8_t *)f->x + at + block * ORDER_BLOCK);
-}
-
 static void note_values(const struct conv_job *f, size_t at, size_t block, uint64_t mask,
                         float *out)
 {
-    const uint8_t *x = (const uint8_t *)f->x + at + block * ORDER_BLOCK;
+    const uint8_t *x = (const uint8_t *)f->x + at + f->first + block * ORDER_BLOCK;
     for (; mask != 0; mask &= mask - 1) *out++ = (float)x[__builtin_ctzll(mask)];
 }
 
@@ -116,7 +110,8 @@ static uint32_t list_row(const struct conv_job *f, const struct band *l, size_t 
         begin[column] = n;
         if (y >= cs->h || x >= cs->w) continue;
         const size_t at = image + y * f->xd->row + x * f->xd->pixel;
-        const uint64_t mask = pixel_mask(f, at, block);
+        const uint64_t mask = conv_events_of(f->kc, f->xd, f->x, at, f->first + block * ORDER_BLOCK,
+                                             channels);
         if (l->values != NULL) note_values(f, at, block, mask, l->values + n);
         n += (uint32_t)f->kc->k->mask_events(mask, (uint32_t)(column * channels), l->events + n);
     }
@@ -204,14 +199,12 @@ static void forward_item(void *ctx, size_t item, size_t thread)
     }
 }
 
-void conv_events_forward(const struct kernel_ctx *kc, const struct conv_shape *cs,
-                         const struct tensor_desc *xd, const void *x, const float *w,
-                         const float *bias, const struct tensor_desc *yd, float *y, struct span t)
+void conv_events_forward(struct conv_job *f)
 {
-    struct conv_job f = { kc, cs, xd, yd, x, w, bias, y, t.begin, t.end - t.begin,
-                          band_rows(cs, xd) };
-    assert(kc->scratch_per_thread >= conv_events_scratch(cs, xd));
-    threads_run(kc->threads, xd->b * f.t_count * ceil_div(cs->oh, f.band), forward_item, &f);
+    f->band = band_rows(f->cs, f->xd);
+    assert(f->kc->scratch_per_thread >= conv_events_scratch(f->cs, f->xd));
+    threads_run(f->kc->threads, f->xd->b * f->t_count * ceil_div(f->cs->oh, f->band), forward_item,
+                f);
 }
 
 size_t conv_events_scratch(const struct conv_shape *cs, const struct tensor_desc *xd)

@@ -4,7 +4,7 @@
 #ifndef WORKER_CONV_EVENTS_H
 #define WORKER_CONV_EVENTS_H
 
-#include "worker/kernels/kernels.h"
+#include "worker/kernels/conv_job.h"
 
 /* Whether a forward pass can be done by events: a dilated kernel has few enough taps in a row. */
 bool conv_events_forward_fit(const struct conv_shape *cs);
@@ -15,12 +15,11 @@ bool conv_events_weights_fit(const struct conv_shape *cs);
 size_t conv_events_scratch(const struct conv_shape *cs, const struct tensor_desc *xd);
 size_t conv_events_weights_scratch(const struct tensor_desc *xd); /* of the second alone */
 
-/* Arguments as in kernels.h; x BITS or COUNT8, groups 1. */
-void conv_events_forward(const struct kernel_ctx *kc, const struct conv_shape *cs,
-                         const struct tensor_desc *xd, const void *x, const float *w,
-                         const float *bias, const struct tensor_desc *yd, float *y, struct span t);
+/* x BITS or COUNT8; one group. Sets the job's band. */
+void conv_events_forward(struct conv_job *f);
+/* Arguments as in kernels.h; `first`: input channel of the group. */
 void conv_events_backward_weights(const struct kernel_ctx *kc, const struct conv_shape *cs,
-                                  const struct tensor_desc *xd, const void *x,
+                                  const struct tensor_desc *xd, const void *x, size_t first,
                                   const struct tensor_desc *dyd, const float *dy, struct span b,
                                   float *dw);
 

@@ -32,6 +32,7 @@ struct weights {
     const struct conv_shape *cs;
     const struct tensor_desc *xd, *dyd;
     const void *x;
+    size_t first; /* input channel of the group */
     const float *dy;
     struct span b;
     float *dw;
@@ -106,14 +107,10 @@ static struct lists lists_of(const struct weights *f, size_t thread)
 static void list_pixel(const struct weights *f, const struct lists *l, size_t at, size_t block,
                        size_t class, uint32_t to)
 {
-    const uint8_t *counts = NULL;
-    uint64_t mask;
-    if (f->xd->kind == TENSOR_BITS) {
-        mask = ((const uint64_t *)f->x)[at + block];
-    } else {
-        counts = (const uint8_t *)f->x + at + block * ORDER_BLOCK;
-        mask = f->kc->k->counts_mask(counts);
-    }
+    const size_t first = f->first + block * ORDER_BLOCK;
+    const size_t channels = least(f->cs->c - block * ORDER_BLOCK, ORDER_BLOCK);
+    const uint8_t *counts = f->xd->kind == TENSOR_BITS ? NULL : (const uint8_t *)f->x + at + first;
+    uint64_t mask = conv_events_of(f->kc, f->xd, f->x, at, first, channels);
     for (; mask != 0; mask &= mask - 1) {
         const size_t c = (size_t)__builtin_ctzll(mask), list = class * ORDER_BLOCK + c;
         const size_t entry = list * l->capacity + l->count[list]++;
@@ -223,11 +220,11 @@ static size_t panels_of(const struct conv_shape *cs, size_t threads)
 }
 
 void conv_events_backward_weights(const struct kernel_ctx *kc, const struct conv_shape *cs,
-                                  const struct tensor_desc *xd, const void *x,
+                                  const struct tensor_desc *xd, const void *x, size_t first,
                                   const struct tensor_desc *dyd, const float *dy, struct span b,
                                   float *dw)
 {
-    struct weights f = { kc, cs, xd, dyd, x, dy, b, dw,
+    struct weights f = { kc, cs, xd, dyd, x, first, dy, b, dw,
                          panels_of(cs, threads_count(kc->threads)), 1, cs->h };
     while (held(cs, 1, f.rows) > HELD_MAX) f.rows = (f.rows + 1) / 2;
     if (f.rows == cs->h) f.images = HELD_MAX / held(cs, 1, cs->h);

@@ -1,21 +1,18 @@
-/* conv_groups: convolutions of more than one group (private to worker/kernels): the arguments of
- * conv_forward, conv_backward_data and conv_backward_weights, with weights in PyTorch's order. */
+/* conv_groups: convolutions of more than one group (private to worker/kernels). Groups of whole
+ * panels are convolutions of their own on a slice of the channels (conv_kernel.c, conv_data.c);
+ * all others go by conv_narrow.c. */
 #ifndef WORKER_CONV_GROUPS_H
 #define WORKER_CONV_GROUPS_H
 
 #include "worker/kernels/kernels.h"
 
-void conv_groups_forward(const struct kernel_ctx *kc, const struct conv_shape *cs,
-                         const struct tensor_desc *xd, const void *x, const float *w,
-                         const float *bias, const struct tensor_desc *yd, float *y,
-                         struct span t);
-void conv_groups_backward_data(const struct kernel_ctx *kc, const struct conv_shape *cs,
-                               const struct tensor_desc *dyd, const float *dy, const float *w,
-                               float x_scale, const struct tensor_desc *dxd, float *dx,
-                               struct span t);
-void conv_groups_backward_weights(const struct kernel_ctx *kc, const struct conv_shape *cs,
-                                  const struct tensor_desc *xd, const void *x,
-                                  const struct tensor_desc *dyd, const float *dy, struct span b,
-                                  float *dw);
+/* Whether every group has whole panels of input and of output channels. */
+bool conv_groups_wide(const struct conv_shape *cs);
+/* The shape of one group. */
+struct conv_shape conv_groups_one(const struct conv_shape *cs);
+/* The channels of wide group g of a tensor of floats, blocked too: their descriptor, and where they
+ * begin, in elements. */
+struct tensor_desc conv_groups_slice(const struct tensor_desc *d, size_t groups, size_t g,
+                                     size_t *at);
 
 #endif

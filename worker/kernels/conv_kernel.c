@@ -1,11 +1,13 @@
 /* conv_kernel: convolution, which form a pass takes, and forward and backward-weights by register
  * tiles (implicit GEMM); backward-data by them is in conv_data.c. Called by layers/conv2d; work is
- * cut into items by output, one item a thread. Grouped convolutions are in conv_groups.c. */
+ * cut into items by output, one item a thread. A wide group (conv_groups.h) is a convolution of its
+ * own, one after the other; those of few channels are in conv_narrow.c. */
 #include "worker/kernels/conv_data.h"
 #include "worker/kernels/conv_events.h"
 #include "worker/kernels/conv_few.h"
 #include "worker/kernels/conv_groups.h"
 #include "worker/kernels/conv_job.h"
+#include "worker/kernels/conv_narrow.h"
 #include "worker/kernels/conv_winograd.h"
 #include "worker/kernels/density.h"
 #include "worker/kernels/kernel_trace.h"
@@ -53,8 +55,7 @@ static struct gather_stretch *tile_stretch(struct tile *t)
 
 /* ---- forward --------------------------------------------------------------------------------- */
 /* Input of one band as floats: element (row, column, channel) at data + row*row_ + col*pixel +
-
- * c. */
+ * c, of the channels of the group. */
 struct plane {
     const float *data;
     size_t row, pixel;
@@ -66,7 +67,7 @@ static struct plane band_input(const struct conv_job *f, size_t image_at, size_t
 {
     const struct tensor_desc *d = f->xd;
     if (d->kind == TENSOR_F32 || d->kind == TENSOR_REPEAT)
-        return (struct plane){ (const float *)f->x + image_at, d->row, d->pixel, 0 };
+        return (struct plane){ (const float *)f->x + image_at + f->first, d->row, d->pixel, 0 };
     const struct conv_shape *cs = f->cs;
     const size_t top = oy * cs->stride_h;
     const size_t first = top > cs->pad_h ? top - cs->pad_h : 0;
@@ -79,7 +80,7 @@ static struct plane band_input(const struct conv_job *f, size_t image_at, size_t
             f->kc->k->bits_expand((const uint64_t *)f->x + at, to, cs->w * d->c_stored, 1.0f);
         else f->kc->k->counts_expand((const uint8_t *)f->x + at, to, cs->w * d->c_stored, 1.0f);
     }
-    return (struct plane){ scratch, cs->w * d->c_stored, d->c_stored, first };
+    return (struct plane){ scratch + f->first, cs->w * d->c_stored, d->c_stored, first };
 }
 
 /* Where tap (r, s) of output pixel (oy, ox) lies; false outside the image. */
@@ -167,13 +168,14 @@ static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 size_t conv_thread_scratch(const struct conv_shape *cs, const struct tensor_desc *xd,
                            enum kernel_path path)
 {
+    if (cs->groups > 1 && !conv_groups_wide(cs)) return conv_narrow_scratch(cs);
+    const struct conv_shape one = conv_groups_one(cs);
     const size_t tiles = conv_winograd_used(cs, path) ? conv_winograd_scratch(cs) : 0;
     if (xd->kind == TENSOR_F32 || xd->kind == TENSOR_REPEAT) return tiles;
     const size_t reach = (band_rows(cs, xd) - 1) * cs->stride_h + (cs->r - 1) * cs->dil_h + 1;
     const size_t forward = reach * cs->w * xd->c_stored * sizeof(float);
     const size_t weights = cs->h * cs->w * ORDER_BLOCK * sizeof(float);
-    const size_t events = cs->groups == 1 ? conv_events_scratch(cs, xd) : 0;
-    return larger(larger(forward, weights), larger(events, tiles));
+    return larger(larger(forward, weights), larger(conv_events_scratch(&one, xd), tiles));
 }
 
 /* ---- events or floats ------------------------------------------------------------------------ */
@@ -188,33 +190,51 @@ static struct span stored_steps(const struct tensor_desc *d, struct span t)
     return (struct span){ 0, t.begin == 0 ? 1 : 0 };
 }
 
+/* One group. */
+static void forward_group(struct conv_job *f, bool events)
+{
+    const struct kernel_ctx *kc = f->kc;
+    if (events) {
+        kernel_note(kc, f->xd->kind == TENSOR_BITS ? KERNEL_conv_forward_events_bits
+                                                   : KERNEL_conv_forward_events_counts);
+        conv_events_forward(f);
+        return;
+    }
+    if (conv_few_used(f->cs, f->xd)) {
+        kernel_note(kc, KERNEL_conv_forward_few);
+        conv_few_forward(f);
+        return;
+    }
+    kernel_note_form(kc, KERNEL_conv_forward_floats, f->xd);
+    f->band = band_rows(f->cs, f->xd);
+    assert(kc->scratch_per_thread >= conv_thread_scratch(f->cs, f->xd, kc->path));
+    threads_run(kc->threads, f->xd->b * f->t_count * ceil_div(f->cs->oh, f->band), forward_item, f);
+}
+
 void conv_forward(const struct kernel_ctx *kc, const struct conv_shape *cs,
                   const struct tensor_desc *xd, const void *x, const float *w, const float *bias,
                   const struct tensor_desc *yd, float *y, struct span t)
 {
-    if (cs->groups > 1) {
-        conv_groups_forward(kc, cs, xd, x, w, bias, yd, y, t);
-        return;
-    }
     const struct span steps = stored_steps(xd, t);
-    if (conv_events_forward_fit(cs) &&
-        density_events(kc, xd, x, (struct span){ 0, xd->b }, steps, FORWARD_DENSITY)) {
-        kernel_note(kc, xd->kind == TENSOR_BITS ? KERNEL_conv_forward_events_bits
-                                                : KERNEL_conv_forward_events_counts);
-        conv_events_forward(kc, cs, xd, x, w, bias, yd, y, steps);
+    if (cs->groups > 1 && !conv_groups_wide(cs)) {
+        kernel_note(kc, KERNEL_conv_forward_groups);
+        conv_narrow_forward(kc, cs, xd, x, w, bias, yd, y, steps);
         return;
     }
-    if (conv_few_used(cs, xd)) {
-        kernel_note(kc, KERNEL_conv_forward_few);
-        conv_few_forward(&(struct conv_job){ kc, cs, xd, yd, x, w, bias, y, steps.begin,
-                                             steps.end - steps.begin, 1 });
-        return;
+    const struct conv_shape one = conv_groups_one(cs);
+    const bool events = conv_events_forward_fit(&one) &&
+                        density_events(kc, xd, x, (struct span){ 0, xd->b }, steps,
+                                       FORWARD_DENSITY);
+    for (size_t g = 0; g < cs->groups; g++) {
+        size_t at;
+        const struct tensor_desc slice = conv_groups_slice(yd, cs->groups, g, &at);
+        struct conv_job f = { .kc = kc, .cs = &one, .xd = xd, .yd = &slice, .x = x, .y = y + at,
+                              .w = w + g * one.k * one.c * one.r * one.s,
+                              .bias = bias != NULL ? bias + g * one.k : NULL,
+                              .t_begin = steps.begin, .t_count = steps.end - steps.begin,
+                              .first = g * one.c };
+        forward_group(&f, events);
     }
-    kernel_note_form(kc, KERNEL_conv_forward_floats, xd);
-    struct conv_job f = { kc, cs, xd, yd, x, w, bias, y, steps.begin, steps.end - steps.begin,
-                          band_rows(cs, xd) };
-    assert(kc->scratch_per_thread >= conv_thread_scratch(cs, xd, kc->path));
-    threads_run(kc->threads, xd->b * f.t_count * ceil_div(cs->oh, f.band), forward_item, &f);
 }
 
 /* ---- backward-data --------------------------------------------------------------------------- */
@@ -222,18 +242,26 @@ void conv_backward_data(const struct kernel_ctx *kc, const struct conv_shape *cs
                         const struct tensor_desc *dyd, const float *dy, const float *wt,
                         float x_scale, const struct tensor_desc *dxd, float *dx, struct span t)
 {
-    if (cs->groups > 1) {
-        conv_groups_backward_data(kc, cs, dyd, dy, wt, x_scale, dxd, dx, t);
-        return;
-    }
     const struct span steps = stored_steps(dxd, t);
     if (conv_winograd_used(cs, kc->path)) {
         kernel_note(kc, KERNEL_conv_backward_data_winograd);
         conv_winograd_backward_data(kc, cs, dyd, dy, wt, x_scale, dxd, dx, steps);
         return;
     }
+    if (cs->groups > 1 && !conv_groups_wide(cs)) {
+        kernel_note(kc, KERNEL_conv_backward_data_groups);
+        conv_narrow_backward_data(kc, cs, dyd, dy, wt, x_scale, dxd, dx, steps);
+        return;
+    }
     kernel_note(kc, KERNEL_conv_backward_data);
-    conv_data_backward(kc, cs, dyd, dy, wt, x_scale, dxd, dx, steps);
+    const struct conv_shape one = conv_groups_one(cs);
+    for (size_t g = 0; g < cs->groups; g++) {
+        size_t from, to;
+        const struct tensor_desc dy_g = conv_groups_slice(dyd, cs->groups, g, &from);
+        const struct tensor_desc dx_g = conv_groups_slice(dxd, cs->groups, g, &to);
+        conv_data_backward(kc, &one, &dy_g, dy + from, wt + g * one.c * one.k * one.r * one.s,
+                           x_scale, &dx_g, dx + to, steps);
+    }
 }
 
 /* ---- backward-weights ------------------------------------------------------------------------ */
@@ -244,24 +272,30 @@ struct weights {
     const struct conv_shape *cs;
     const struct tensor_desc *xd, *dyd;
     const void *x;
+    size_t first; /* input channel of the group */
     const float *dy;
     struct span b;
     float *dw;
 };
 
-/* Channels [c, c + 64) of one image as floats. */
-static struct plane block_input(const struct weights *f, size_t image_at, size_t c, float *scratch)
+/* Channels [c, c + n) of the group, n <= 64, of one image as floats. */
+static struct plane block_input(const struct weights *f, size_t image_at, size_t c, size_t n,
+                                float *scratch)
 {
     const struct tensor_desc *d = f->xd;
     const struct conv_shape *cs = f->cs;
+    c += f->first;
     if (d->kind == TENSOR_F32 || d->kind == TENSOR_REPEAT)
         return (struct plane){ (const float *)f->x + image_at + c, d->row, d->pixel, 0 };
     for (size_t p = 0; p < cs->h * cs->w; p++) {
         float *to = scratch + p * ORDER_BLOCK;
         const size_t at = image_at + p / cs->w * d->row + p % cs->w * d->pixel;
-        if (d->kind == TENSOR_BITS)
-            f->kc->k->bits_expand((const uint64_t *)f->x + at + c / 64, to, ORDER_BLOCK, 1.0f);
-        else f->kc->k->counts_expand((const uint8_t *)f->x + at + c, to, ORDER_BLOCK, 1.0f);
+        if (d->kind == TENSOR_BITS) {
+            const uint64_t word = conv_events_of(f->kc, d, f->x, at, c, n);
+            f->kc->k->bits_expand(&word, to, ORDER_BLOCK, 1.0f);
+        } else {
+            f->kc->k->counts_expand((const uint8_t *)f->x + at + c, to, n, 1.0f);
+        }
     }
     return (struct plane){ scratch, cs->w * ORDER_BLOCK, ORDER_BLOCK, 0 };
 }
@@ -311,7 +345,7 @@ static void weights_item(void *ctx, size_t item, size_t thread)
     for (size_t b = f->b.begin; b < f->b.end; b++)
         for (size_t t = 0; t < f->xd->t_stored; t++) {
             const size_t at = b * f->xd->sample + t * f->xd->time;
-            const struct plane in = block_input(f, at, c, scratch);
+            const struct plane in = block_input(f, at, c, channels, scratch);
             const float *dy = f->dy + b * f->dyd->sample + t * f->dyd->time;
             for (size_t tap = 0; tap < taps; tap++)
                 weights_tap(f, &in, dy, k, channels, tap, dw + tap * channels * PANEL);
@@ -319,28 +353,45 @@ static void weights_item(void *ctx, size_t item, size_t thread)
     f->kc->k->floats_scale(dw, dw, taps * channels * PANEL, f->xd->scale);
 }
 
+/* One group. */
+static void weights_group(struct weights *f, bool events)
+{
+    const struct kernel_ctx *kc = f->kc;
+    const struct conv_shape *cs = f->cs;
+    if (events) {
+        kernel_note(kc, f->xd->kind == TENSOR_BITS ? KERNEL_conv_backward_weights_events_bits
+                                                   : KERNEL_conv_backward_weights_events_counts);
+        conv_events_backward_weights(kc, cs, f->xd, f->x, f->first, f->dyd, f->dy, f->b, f->dw);
+        return;
+    }
+    if (conv_few_used(cs, f->xd)) {
+        kernel_note(kc, KERNEL_conv_backward_weights_few);
+        conv_few_backward_weights(kc, cs, f->xd, f->x, f->dyd, f->dy, f->b, f->dw);
+        return;
+    }
+    kernel_note_form(kc, KERNEL_conv_backward_weights_floats, f->xd);
+    threads_run(kc->threads, ceil_div(cs->k, PANEL) * ceil_div(cs->c, ORDER_BLOCK), weights_item,
+                f);
+}
+
 void conv_backward_weights(const struct kernel_ctx *kc, const struct conv_shape *cs,
                            const struct tensor_desc *xd, const void *x,
                            const struct tensor_desc *dyd, const float *dy, struct span b, float *dw)
 {
-    if (cs->groups > 1) {
-        conv_groups_backward_weights(kc, cs, xd, x, dyd, dy, b, dw);
+    if (cs->groups > 1 && !conv_groups_wide(cs)) {
+        kernel_note(kc, KERNEL_conv_backward_weights_groups);
+        conv_narrow_backward_weights(kc, cs, xd, x, dyd, dy, b, dw);
         return;
     }
-    if (conv_events_weights_fit(cs) &&
-        density_events(kc, xd, x, b, (struct span){ 0, xd->t_stored }, WEIGHTS_DENSITY)) {
-        kernel_note(kc, xd->kind == TENSOR_BITS ? KERNEL_conv_backward_weights_events_bits
-                                                : KERNEL_conv_backward_weights_events_counts);
-        conv_events_backward_weights(kc, cs, xd, x, dyd, dy, b, dw);
-        return;
+    const struct conv_shape one = conv_groups_one(cs);
+    const bool events = conv_events_weights_fit(&one) &&
+                        density_events(kc, xd, x, b, (struct span){ 0, xd->t_stored },
+                                       WEIGHTS_DENSITY);
+    for (size_t g = 0; g < cs->groups; g++) {
+        size_t at;
+        const struct tensor_desc slice = conv_groups_slice(dyd, cs->groups, g, &at);
+        struct weights f = { kc, &one, xd, &slice, x, g * one.c, dy + at, b,
+                             dw + g * one.k * one.c * one.r * one.s };
+        weights_group(&f, events);
     }
-    if (conv_few_used(cs, xd)) {
-        kernel_note(kc, KERNEL_conv_backward_weights_few);
-        conv_few_backward_weights(kc, cs, xd, x, dyd, dy, b, dw);
-        return;
-    }
-    kernel_note_form(kc, KERNEL_conv_backward_weights_floats, xd);
-    struct weights f = { kc, cs, xd, dyd, x, dy, b, dw };
-    threads_run(kc->threads, ceil_div(cs->k, PANEL) * ceil_div(cs->c, ORDER_BLOCK), weights_item,
-                &f);
 }

@@ -22,6 +22,12 @@ void LOOP(winograd_kernel)(const float *w, size_t tap, float *u, size_t stride);
 void LOOP(gather_events)(size_t n, const struct event_list *lists, size_t second, size_t pixels,
                          size_t stride, float *acc);
 void LOOP(outer_events)(const struct event_outer *o, float *acc);
+void LOOP(spread)(const float *from, size_t count, size_t n, const struct narrow_run *runs,
+                  float *to);
+void LOOP(narrow_chain)(size_t pixels, size_t pitch, size_t n, const struct narrow_stretch *s,
+                        size_t at, float *acc);
+void LOOP(narrow_outer)(size_t n, const size_t *offset, size_t width, const struct outer_run *run,
+                        float *acc);
 size_t LOOP(mask_events)(uint64_t mask, uint32_t first, uint32_t *out);
 uint64_t LOOP(counts_mask)(const uint8_t *x);
 uint64_t LOOP(count_bits)(const uint64_t *words, size_t n);

@@ -42,6 +42,16 @@ struct outer_run {
     const float *a, *b; /* inputs; gradients, PANEL (or 16) a pixel */
     size_t rows, pixels, a_row, a_pixel, b_row, b_pixel;
 };
+/* Lanes [lane, lane + width) of a panel have one group, whose inputs begin at `from`. */
+struct narrow_run {
+    size_t lane, width, from;
+};
+/* One stretch of a reduction in which every lane has inputs of its own: `count` times PANEL of
+ * them, seen from the pixel at 0, against as many weights. */
+struct narrow_stretch {
+    const float *x, *w;
+    size_t count;
+};
 
 struct kernels {
     size_t gather_rows; /* whole register tiles: what gather is fastest with */
@@ -78,6 +88,18 @@ struct kernels {
                           size_t stride, float *acc);
     /* acc[tap_acc[k]][width] += dy[at + tap_dy[k]][width], for every tap k, over events. */
     void (*outer_events)(const struct event_outer *o, float *acc);
+    /* to[j][PANEL], j < count: from[run.from + j] in the lanes of every run. Runs follow one
+     * another from lane 0 on; writes up to 15 floats more. */
+    void (*spread)(const float *from, size_t count, size_t n, const struct narrow_run *runs,
+                   float *to);
+    /* acc[m][PANEL] = fma chain over all stretches, in order, from 0; x of pixel m lies at + m *
+     * pitch behind that of the stretch. pixels <= GATHER_ROWS_MAX. */
+    void (*narrow_chain)(size_t pixels, size_t pitch, size_t n, const struct narrow_stretch *s,
+                         size_t at, float *acc);
+    /* acc[i][PANEL] += a[pixel][offset[i]..] * b[pixel][0..width), i < n, over rows, then pixels.
+     * width 16 or PANEL. */
+    void (*narrow_outer)(size_t n, const size_t *offset, size_t width, const struct outer_run *run,
+                         float *acc);
     /* first + number of every set bit, ascending; how many. May write 16 entries more. */
     size_t (*mask_events)(uint64_t mask, uint32_t first, uint32_t *out);
     uint64_t (*counts_mask)(const uint8_t *x); /* which of 64 are not 0 */

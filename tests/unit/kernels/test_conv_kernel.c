@@ -9,6 +9,8 @@ struct conv_case {
     size_t b, t;
 };
 #define SAME(c, h, w, k, r) { c, h, w, k, h, w, r, r, 1, 1, (r) / 2, (r) / 2, 1, 1, 1 }
+#define GROUPS(c, h, w, k, r, groups) \
+    { c, h, w, k, h, w, r, r, 1, 1, (r) / 2, (r) / 2, 1, 1, groups }
 static const struct conv_case cases[] = {
     { SAME(1, 9, 7, 16, 3), TENSOR_F32, 2, 2 },
     { SAME(3, 8, 8, 20, 3), TENSOR_REPEAT, 3, 4 },
@@ -33,6 +35,25 @@ static const struct conv_case cases[] = {
     { SAME(12, 8, 8, 40, 7), TENSOR_BITS, 2, 2 }, /* taps reach behind the border */
     { { 4, 7, 7, 150, 4, 4, 7, 7, 2, 2, 3, 3, 1, 1, 1 }, TENSOR_BITS, 1, 2 }, /* in several lots */
     { { 6, 2, 1100, 16, 2, 1100, 1, 3, 1, 1, 0, 1, 1, 1, 1 }, TENSOR_BITS, 1, 1 }, /* too wide */
+    /* Groups of few channels: one channel each, with several outputs, several with one, odd ones. */
+    { GROUPS(48, 7, 9, 48, 3, 48), TENSOR_BITS, 2, 2 },
+    { GROUPS(40, 6, 5, 40, 3, 40), TENSOR_F32, 2, 2 },
+    { GROUPS(33, 5, 6, 33, 5, 33), TENSOR_COUNT8, 1, 2 },
+    { GROUPS(20, 7, 6, 60, 3, 20), TENSOR_REPEAT, 2, 3 },
+    { GROUPS(70, 4, 5, 35, 3, 35), TENSOR_BITS, 1, 2 },
+    { GROUPS(24, 33, 34, 24, 3, 24), TENSOR_F32, 1, 2 }, /* in two bands */
+    { { 36, 9, 11, 36, 5, 4, 3, 3, 2, 3, 1, 1, 1, 1, 36 }, TENSOR_BITS, 2, 2 },
+    { { 36, 9, 11, 18, 5, 7, 3, 3, 1, 1, 0, 0, 2, 2, 18 }, TENSOR_F32, 2, 2 },
+    { { 24, 11, 9, 48, 3, 3, 3, 2, 4, 3, 0, 1, 1, 2, 12 }, TENSOR_COUNT8, 2, 2 }, /* no tap */
+    { { 12, 5, 5, 24, 7, 9, 1, 1, 1, 1, 1, 2, 1, 1, 6 }, TENSOR_F32, 2, 1 }, /* wide border */
+    { GROUPS(140, 4, 4, 140, 3, 2), TENSOR_F32, 1, 2 },  /* 70 of a group: two blocks */
+    { GROUPS(96, 4, 5, 96, 3, 2), TENSOR_BITS, 1, 2 },
+    /* Wide groups. */
+    { GROUPS(128, 5, 6, 128, 3, 4), TENSOR_BITS, 2, 2 },
+    { GROUPS(128, 5, 6, 64, 3, 2), TENSOR_COUNT8, 2, 2 },
+    { GROUPS(96, 4, 5, 96, 3, 3), TENSOR_F32, 2, 2 },
+    { { 192, 7, 7, 192, 4, 4, 3, 3, 2, 2, 1, 1, 1, 1, 2 }, TENSOR_BITS, 1, 2 },
+    { { 192, 7, 7, 64, 4, 4, 3, 3, 2, 2, 1, 1, 1, 1, 2 }, TENSOR_COUNT8, 1, 2 },
 };
 #define CASES (sizeof cases / sizeof cases[0])
 
@@ -281,6 +302,27 @@ Test(conv_kernel, density_decides, .timeout = 60)
         run_both(&w, i == 0 ? KERNEL_PATH_DENSE : KERNEL_PATH_EVENT, &n);
         cr_expect_eq(n.calls[KERNEL_conv_forward_events_bits], i == 1);
         cr_expect_eq(n.calls[KERNEL_conv_backward_weights_events_bits], i == 1);
+        world_drop(&w);
+    }
+}
+
+/* Goal: a group of whole panels is a convolution of its own, by events where few inputs spike; all
+ * other groups go together. */
+Test(conv_kernel, width_of_groups_decides, .timeout = 60)
+{
+    static const struct conv_case shapes[] = {
+        { GROUPS(128, 8, 8, 128, 3, 4), TENSOR_BITS, 1, 1 },
+        { GROUPS(64, 8, 8, 64, 3, 4), TENSOR_BITS, 1, 1 },
+    };
+    for (size_t i = 0; i < 2; i++) {
+        struct conv_world w = world_of(&shapes[i]);
+        struct kernel_trace n;
+        run_both(&w, KERNEL_PATH_AUTO, &n);
+        const size_t alone = i == 0 ? 4 : 0, together = i == 0 ? 0 : 1;
+        cr_expect_eq(n.calls[KERNEL_conv_forward_events_bits], alone);
+        cr_expect_eq(n.calls[KERNEL_conv_backward_weights_events_bits], alone);
+        cr_expect_eq(n.calls[KERNEL_conv_forward_groups], together);
+        cr_expect_eq(n.calls[KERNEL_conv_backward_weights_groups], together);
         world_drop(&w);
     }
 }
