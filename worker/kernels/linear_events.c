@@ -11,10 +11,11 @@
 
 #define DEPTH 128 /* rows of a tile: 32 KiB */
 #define WORDS (DEPTH / 64)
-#define TILES 2
+#define TILES 4
 #define PART 16       /* rows between two lots of what is brought ahead */
-#define ROWS_BITS 512 /* of an item: chains of 256 KiB, lists of at most 64 KiB */
-#define ROWS_COUNTS 256
+#define AHEAD 2       /* things that are brought ahead at once */
+#define ROWS_BITS 256 /* of an item: chains of 256 KiB, lists of at most 64 KiB */
+#define ROWS_COUNTS 128
 
 /* Scratch of a thread. */
 struct events_scratch {
@@ -67,14 +68,21 @@ static uint64_t mask_of(const struct linear_job *j, size_t at, size_t input)
     return j->kc->k->counts_mask((const uint8_t *)j->x + at + input);
 }
 
-/* Adds the tile's rows to the chains of all rows; `next` will be the next tile. */
+/* A row of a tile, by the vectors of this instruction set; what is not there: 0. */
+static void copy_row(const struct linear_job *j, const float *from, size_t width, float *to)
+{
+    j->kc->k->floats_scale(from, to, width, 1.0f);
+    memset(to + width, 0, (LINEAR_TILE - width) * sizeof to[0]);
+}
+
+/* Adds the tile's rows to the chains of all rows; what comes next is brought ahead. */
 static void add_tile(const struct linear_job *j, const struct lists *l, size_t rows, size_t tile,
-                     const struct linear_ahead *next)
+                     const struct linear_ahead next[AHEAD])
 {
     const size_t parts = ceil_div(rows, PART);
     for (size_t i = 0; i < parts; i++) {
         const size_t m = i * PART;
-        linear_fetch(next, i, parts);
+        for (size_t k = 0; k < AHEAD; k++) linear_fetch(&next[k], i, parts);
         j->kc->k->linear_rows(least(rows - m, PART), l->begin + m, l->index, l->value, l->tile,
                               l->acc[tile] + m * LINEAR_TILE);
     }
@@ -115,8 +123,7 @@ static void load_weights(const struct linear_job *j, size_t first, size_t n, siz
                          float *tile)
 {
     for (size_t i = 0; i < n; i++)
-        linear_copy(tile + i * LINEAR_TILE, j->w + (first + i) * j->w_stride + k, width,
-                    LINEAR_TILE);
+        copy_row(j, j->w + (first + i) * j->w_stride + k, width, tile + i * LINEAR_TILE);
 }
 
 static void forward_item(void *ctx, size_t item, size_t thread)
@@ -135,9 +142,9 @@ static void forward_item(void *ctx, size_t item, size_t thread)
         l.n = l.begin[0] = 0;
         for (size_t m = 0; m < rows; m++) list_image(j, &l, m, first, n);
         for (size_t k = from; k < end; k += LINEAR_TILE) {
-            const struct linear_ahead next = next_weights(j, from, end, first, k);
+            const struct linear_ahead next[AHEAD] = { next_weights(j, from, end, first, k) };
             load_weights(j, first, n, k, least(end - k, LINEAR_TILE), l.tile);
-            add_tile(j, &l, rows, (k - from) / LINEAR_TILE, &next);
+            add_tile(j, &l, rows, (k - from) / LINEAR_TILE, next);
         }
     }
     for (size_t k = from; k < end; k += LINEAR_TILE)
@@ -191,7 +198,33 @@ static void load_gradients(const struct linear_job *j, const struct lists *l, si
                            size_t width)
 {
     for (size_t i = 0; i < n; i++)
-        linear_copy(l->tile + i * LINEAR_TILE, j->dy + l->dy_at[i] + k, width, LINEAR_TILE);
+        copy_row(j, j->dy + l->dy_at[i] + k, width, l->tile + i * LINEAR_TILE);
+}
+
+/* The gradients behind those of images [first, ...) and columns [k, k + LINEAR_TILE); images lie at
+ * equal distances. */
+static struct linear_ahead next_gradients(const struct linear_job *j, size_t from, size_t end,
+                                          size_t first, size_t k, size_t images)
+{
+    k += LINEAR_TILE;
+    if (k >= end) {
+        k = from;
+        first += DEPTH;
+    }
+    if (first >= images) return (struct linear_ahead){ 0 };
+    const size_t at = j->b.begin * j->xd->t_stored + first;
+    return (struct linear_ahead){ j->dy + at * j->yd->time + k, j->yd->time,
+                                  least(images - first, DEPTH), least(end - k, LINEAR_TILE) };
+}
+
+/* Where the sums of columns [k, k + LINEAR_TILE) go once the last images are added: each row lies
+ * in a page of its own, which takes long to find. */
+static struct linear_ahead next_sums(const struct linear_job *j, size_t input, size_t rows,
+                                     size_t k, bool last)
+{
+    if (!last) return (struct linear_ahead){ 0 };
+    return (struct linear_ahead){ j->y + input * j->w_stride + k, j->w_stride, rows,
+                                  least(j->w_stride - k, LINEAR_TILE) };
 }
 
 static void weights_item(void *ctx, size_t item, size_t thread)
@@ -210,7 +243,11 @@ static void weights_item(void *ctx, size_t item, size_t thread)
         for (size_t m = 0; m < rows; m += 64) list_inputs(j, &l, input + m, m, n);
         for (size_t k = from; k < end; k += LINEAR_TILE) {
             load_gradients(j, &l, n, k, least(end - k, LINEAR_TILE));
-            add_tile(j, &l, rows, (k - from) / LINEAR_TILE, &(struct linear_ahead){ 0 });
+            const struct linear_ahead next[AHEAD] = {
+                next_gradients(j, from, end, first, k, images),
+                next_sums(j, input, rows, k, first + DEPTH >= images),
+            };
+            add_tile(j, &l, rows, (k - from) / LINEAR_TILE, next);
         }
     }
     for (size_t k = from; k < end; k += LINEAR_TILE)
