@@ -17,19 +17,23 @@ struct conv_job {
     size_t first;                  /* input channel of the group, a multiple of 16 */
 };
 
+/* Which of 64 channels at element `at`, from channel 64 * word on, are events. */
+static inline uint64_t conv_word(const struct kernel_ctx *kc, const struct tensor_desc *d,
+                                 const void *x, size_t at, size_t word)
+{
+    if (d->kind == TENSOR_BITS) return ((const uint64_t *)x)[at + word];
+    return kc->k->counts_mask((const uint8_t *)x + at + word * 64);
+}
+
 /* Which of `n` <= 64 channels from `first` on, a multiple of 16, of the pixel at element `at` are
  * events. */
 static inline uint64_t conv_events_of(const struct kernel_ctx *kc, const struct tensor_desc *d,
                                       const void *x, size_t at, size_t first, size_t n)
 {
-    const size_t word = first / 64, shift = first % 64;
-    uint64_t mask[2] = { 0 };
-    for (size_t i = 0; i <= (shift + n - 1) / 64; i++)
-        mask[i] = d->kind == TENSOR_BITS
-                      ? ((const uint64_t *)x)[at + word + i]
-                      : kc->k->counts_mask((const uint8_t *)x + at + (word + i) * 64);
-    if (shift > 0) mask[0] = mask[0] >> shift | mask[1] << (64 - shift);
-    return n < 64 ? mask[0] & (((uint64_t)1 << n) - 1) : mask[0];
+    const size_t shift = first % 64;
+    uint64_t mask = conv_word(kc, d, x, at, first / 64) >> shift;
+    if (shift + n > 64) mask |= conv_word(kc, d, x, at, first / 64 + 1) << (64 - shift);
+    return mask & ~(uint64_t)0 >> (64 - n);
 }
 
 #endif

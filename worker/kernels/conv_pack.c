@@ -10,7 +10,8 @@
 /* [panel of K][block of C/groups][r][s][c][PANEL]; c counts from the first channel of k's group. */
 static size_t packed_at(const struct conv_shape *cs, size_t k, size_t c, size_t r, size_t s)
 {
-    const size_t per = cs->c / cs->groups, first = c / ORDER_BLOCK * ORDER_BLOCK;
+    const size_t per = cs->groups == 1 ? cs->c : cs->c / cs->groups;
+    const size_t first = c / ORDER_BLOCK * ORDER_BLOCK;
     const size_t width = least(per - first, ORDER_BLOCK);
     const size_t before = first * cs->r * cs->s; /* rows of earlier blocks */
     const size_t row = before + (r * cs->s + s) * width + (c - first);
@@ -73,15 +74,17 @@ static void transpose_panel(void *ctx, size_t panel, size_t thread)
     const struct conv_shape *cs = j->cs;
     const size_t width = least(cs->c - panel * PANEL, PANEL);
     const size_t per_c = cs->c / cs->groups, per_k = cs->k / cs->groups;
+    size_t first_k[PANEL], at_c[PANEL]; /* of a lane's group; of the lane in it */
+    for (size_t i = 0; i < width; i++) {
+        first_k[i] = (panel * PANEL + i) / per_c * per_k;
+        at_c[i] = (panel * PANEL + i) % per_c;
+    }
     float *to = j->wt + panel * PANEL * per_k * cs->r * cs->s;
     for (size_t k0 = 0; k0 < per_k; k0 += ORDER_BLOCK)
         for (size_t tap = 0; tap < cs->r * cs->s; tap++)
             for (size_t k = k0; k < least(k0 + ORDER_BLOCK, per_k); k++, to += PANEL) {
-                for (size_t i = 0; i < width; i++) {
-                    const size_t c = panel * PANEL + i;
-                    to[i] = j->w[packed_at(cs, c / per_c * per_k + k, c % per_c, tap / cs->s,
-                                           tap % cs->s)];
-                }
+                for (size_t i = 0; i < width; i++)
+                    to[i] = j->w[packed_at(cs, first_k[i] + k, at_c[i], tap / cs->s, tap % cs->s)];
                 memset(to + width, 0, (PANEL - width) * sizeof to[0]);
             }
 }

@@ -14,7 +14,7 @@
 #define TILES 4
 #define PART 16       /* rows between two lots of what is brought ahead */
 #define AHEAD 2       /* things that are brought ahead at once */
-#define ROWS_BITS 256 /* of an item: chains of 256 KiB, lists of at most 64 KiB */
+#define ROWS_BITS 256 /* of an item: chains of 256 KiB, lists of at most 32 KiB */
 #define ROWS_COUNTS 128
 
 /* Scratch of a thread. */
@@ -72,7 +72,7 @@ static uint64_t mask_of(const struct linear_job *j, size_t at, size_t input)
 static void copy_row(const struct linear_job *j, const float *from, size_t width, float *to)
 {
     j->kc->k->floats_scale(from, to, width, 1.0f);
-    memset(to + width, 0, (LINEAR_TILE - width) * sizeof to[0]);
+    if (width < LINEAR_TILE) memset(to + width, 0, (LINEAR_TILE - width) * sizeof to[0]);
 }
 
 /* Adds the tile's rows to the chains of all rows; what comes next is brought ahead. */

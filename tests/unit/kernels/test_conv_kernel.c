@@ -35,7 +35,7 @@ static const struct conv_case cases[] = {
     { SAME(12, 8, 8, 40, 7), TENSOR_BITS, 2, 2 }, /* taps reach behind the border */
     { { 4, 7, 7, 150, 4, 4, 7, 7, 2, 2, 3, 3, 1, 1, 1 }, TENSOR_BITS, 1, 2 }, /* in several lots */
     { { 6, 2, 1100, 16, 2, 1100, 1, 3, 1, 1, 0, 1, 1, 1, 1 }, TENSOR_BITS, 1, 1 }, /* too wide */
-    /* Groups of few channels: one channel each, with several outputs, several with one, odd ones. */
+    /* Few channels a group: one each, with several outputs, several with one, odd ones. */
     { GROUPS(48, 7, 9, 48, 3, 48), TENSOR_BITS, 2, 2 },
     { GROUPS(40, 6, 5, 40, 3, 40), TENSOR_F32, 2, 2 },
     { GROUPS(33, 5, 6, 33, 5, 33), TENSOR_COUNT8, 1, 2 },
