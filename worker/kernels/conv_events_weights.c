@@ -4,7 +4,8 @@
  * An item owns some panels of output channels and one block of input channels. For some images (or
  * rows of one) it lists the events of each channel; an event adds the gradients around it to all
  * taps at once, which stay in registers over a channel's list. With a stride only every other tap
- * meets an event, which ones its row and column say: events of one class share their taps. */
+ * meets an event, which ones its row and column say: events of one class share their taps. Where
+ * those are few, an event adds to some panels at once: their taps count as taps. */
 #include "worker/kernels/conv_events.h"
 
 #include "worker/kernels/conv_job.h"
@@ -18,11 +19,13 @@
  * 14 x 14, 24 % spikes, 64 images: 16.0 ms with 200, 18.0 with 100, 25.5 with 400. */
 #define HELD_MAX 256
 #define CLASSES_MAX 4
-#define TAPS_MAX 16 /* of a class */
+#define TAPS_MAX 16     /* of a class */
+#define TAPS_TOGETHER 8 /* so many additions an event hide how long each takes */
 
-/* Taps that meet an event of a class: where the gradient lies from it, and where the sum. */
+/* Taps that meet an event of a class, of each of some panels: where the gradient lies from it, and
+ * where the sum. */
 struct class {
-    size_t n;
+    size_t taps, panels;
     ptrdiff_t dy[TAPS_MAX];
     size_t acc[TAPS_MAX];
 };
@@ -125,8 +128,8 @@ static size_t image_at(const struct tensor_desc *d, size_t image)
     return image / d->t_stored * d->sample + image % d->t_stored * d->time;
 }
 
-static void list_events(const struct weights *f, const struct lists *l, struct span images,
-                        struct span rows, size_t block)
+static void list_events(const struct weights *f, const struct lists *l, const struct class *classes,
+                        struct span images, struct span rows, size_t block)
 {
     const struct conv_shape *cs = f->cs;
     memset(l->count, 0, CLASSES_MAX * ORDER_BLOCK * sizeof l->count[0]);
@@ -136,6 +139,7 @@ static void list_events(const struct weights *f, const struct lists *l, struct s
         for (size_t y = rows.begin; y < rows.end; y++)
             for (size_t x = 0; x < cs->w; x++) {
                 const size_t class = y % cs->stride_h * cs->stride_w + x % cs->stride_w;
+                if (classes[class].taps == 0) continue;
                 const size_t to = dy_at + y / cs->stride_h * f->dyd->row +
                                   x / cs->stride_w * f->dyd->pixel;
                 list_pixel(f, l, x_at + y * f->xd->row + x * f->xd->pixel, block, class,
@@ -154,30 +158,52 @@ static struct class class_of(const struct weights *f, size_t my, size_t mx, size
         if (!shift_of(my, cs->stride_h, cs->pad_h, r * cs->dil_h, &y)) continue;
         for (size_t s = 0; s < cs->s; s++) {
             if (!shift_of(mx, cs->stride_w, cs->pad_w, s * cs->dil_w, &x)) continue;
-            k.dy[k.n] = y * (ptrdiff_t)f->dyd->row + x * (ptrdiff_t)f->dyd->pixel;
-            k.acc[k.n++] = (r * cs->s + s) * channels * PANEL;
+            k.dy[k.taps] = y * (ptrdiff_t)f->dyd->row + x * (ptrdiff_t)f->dyd->pixel;
+            k.acc[k.taps++] = (r * cs->s + s) * channels * PANEL;
         }
+    }
+    k.panels = k.taps == 0 ? 0 : larger(TAPS_TOGETHER / k.taps, 1);
+    for (size_t i = k.taps; i < k.taps * k.panels; i++) { /* the same, a panel on */
+        k.dy[i] = k.dy[i - k.taps] + (ptrdiff_t)f->dyd->block32;
+        k.acc[i] = k.acc[i - k.taps] + cs->c * cs->r * cs->s * PANEL;
     }
     return k;
 }
 
-/* Adds the listed events to a panel's sums, [tap][channel][PANEL] at dw. */
-static void add_panel(const struct weights *f, const struct lists *l, const struct class *classes,
-                      size_t channels, size_t k, const float *dy, float *dw)
+/* Adds the listed events of a class to the sums of some panels, [panel][..][tap][channel][PANEL] at
+ * dw. Only a panel alone may have 16 channels. */
+static void add_class(const struct weights *f, const struct lists *l, size_t number,
+                      const struct class *k, size_t panels, bool whole, size_t channels,
+                      const float *dy, float *dw)
+{
+    for (size_t c = 0; c < channels; c++) {
+        const size_t list = number * ORDER_BLOCK + c;
+        const struct event_outer o = {
+            .n = l->count[list],
+            .taps = k->taps * panels,
+            .width = whole ? PANEL : PANEL / 2,
+            .at = l->at + list * l->capacity,
+            .values = l->values != NULL ? l->values + list * l->capacity : NULL,
+            .dy = dy,
+            .tap_dy = k->dy,
+            .tap_acc = k->acc,
+        };
+        if (o.n > 0) f->kc->k->outer_events(&o, dw + c * PANEL);
+    }
+}
+
+/* The same of all classes, for panels [of.begin, of.end): dy and dw are those of panel 0. */
+static void add_panels(const struct weights *f, const struct lists *l, const struct class *classes,
+                       struct span of, size_t channels, const float *dy, float *dw)
 {
     const struct conv_shape *cs = f->cs;
-    for (size_t class = 0; class < cs->stride_h * cs->stride_w; class++)
-        for (size_t c = 0; c < channels; c++) {
-            const size_t list = class * ORDER_BLOCK + c;
-            const struct event_outer o = {
-                .n = l->count[list], .taps = classes[class].n,
-                /* Blocks of 16 that hold a real channel: what lies behind them is nobody's. */
-                .width = cs->k - k > PANEL / 2 ? PANEL : PANEL / 2,
-                .at = l->at + list * l->capacity,
-                .values = l->values != NULL ? l->values + list * l->capacity : NULL,
-                .dy = dy, .tap_dy = classes[class].dy, .tap_acc = classes[class].acc,
-            };
-            if (o.n > 0) f->kc->k->outer_events(&o, dw + c * PANEL);
+    /* Blocks of 16 that hold a real channel: what lies behind them is nobody's. */
+    const size_t whole = (cs->k + PANEL / 2 - 1) / PANEL;
+    for (size_t i = 0; i < cs->stride_h * cs->stride_w; i++)
+        for (size_t p = of.begin, some; classes[i].taps > 0 && p < of.end; p += some) {
+            some = p < whole ? least(classes[i].panels, least(whole, of.end) - p) : 1;
+            add_class(f, l, i, &classes[i], some, p < whole, channels, dy + p * f->dyd->block32,
+                      dw + p * cs->c * cs->r * cs->s * PANEL);
         }
 }
 
@@ -200,22 +226,22 @@ static void weights_item(void *ctx, size_t item, size_t thread)
     const size_t last = f->b.end * f->xd->t_stored;
     for (size_t i = f->b.begin * f->xd->t_stored; i < last; i += f->images)
         for (size_t y = 0; y < cs->h; y += f->rows) {
-            list_events(f, &l, (struct span){ i, least(i + f->images, last) },
+            list_events(f, &l, classes, (struct span){ i, least(i + f->images, last) },
                         (struct span){ y, least(y + f->rows, cs->h) }, block);
-            for (size_t p = first; p < end; p++)
-                add_panel(f, &l, classes, channels, p * PANEL,
-                          f->dy + f->dyd->origin + image_at(f->dyd, i) + p * f->dyd->block32,
-                          dw + p * panel);
+            add_panels(f, &l, classes, (struct span){ first, end }, channels,
+                       f->dy + f->dyd->origin + image_at(f->dyd, i), dw);
         }
     for (size_t p = first; p < end; p++)
         f->kc->k->floats_scale(dw + p * panel, dw + p * panel, floats, f->xd->scale);
 }
 
-/* Events are listed once for all panels of an item: as many as leave every thread two items. */
+/* Events are listed once for all panels of an item: as many as leave every thread the same number
+ * of items, or two. */
 static size_t panels_of(const struct conv_shape *cs, size_t threads)
 {
     const size_t panels = ceil_div(cs->k, PANEL), blocks = ceil_div(cs->c, ORDER_BLOCK);
-    const size_t wanted = ceil_div(2 * threads, blocks);
+    const size_t even = ceil_div(threads, blocks), wanted = ceil_div(2 * threads, blocks);
+    if (blocks * even % threads == 0 && panels % even == 0) return panels / even;
     return wanted >= panels ? 1 : panels / wanted;
 }
 

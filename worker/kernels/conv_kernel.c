@@ -163,8 +163,6 @@ static size_t band_rows(const struct conv_shape *cs, const struct tensor_desc *x
     return least(rows, cs->oh);
 }
 
-static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
-
 size_t conv_thread_scratch(const struct conv_shape *cs, const struct tensor_desc *xd,
                            enum kernel_path path)
 {
