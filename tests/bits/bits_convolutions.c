@@ -29,6 +29,9 @@ static const struct {
     { { 36, 9, 11, 72, 5, 4, 3, 3, 2, 3, 1, 1, 1, 1, 36 }, TENSOR_F32, 2, 1 },
     { { 128, 5, 6, 128, 5, 6, 3, 3, 1, 1, 1, 1, 1, 1, 4 }, TENSOR_BITS, 2, 1 },
     { { 96, 5, 5, 96, 3, 3, 3, 3, 2, 2, 1, 1, 1, 1, 3 }, TENSOR_COUNT8, 1, 2 },
+    { { 64, 1, 10, 80, 1, 10, 1, 3, 1, 1, 0, 1, 1, 1, 1 }, TENSOR_BITS, 2, 3 },
+    { { 33, 7, 3, 64, 7, 3, 3, 1, 1, 1, 1, 0, 1, 1, 1 }, TENSOR_COUNT8, 2, 2 },
+    { { 70, 6, 6, 144, 3, 3, 1, 1, 2, 2, 0, 0, 1, 1, 1 }, TENSOR_BITS, 2, 2 },
 };
 #define CASES (sizeof cases / sizeof cases[0])
 static const float rates[] = { 0.05f, 0.6f };

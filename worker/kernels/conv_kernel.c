@@ -242,7 +242,8 @@ void conv_backward_data(const struct kernel_ctx *kc, const struct conv_shape *cs
 {
     const struct span steps = stored_steps(dxd, t);
     if (conv_winograd_used(cs, kc->path)) {
-        kernel_note(kc, KERNEL_conv_backward_data_winograd);
+        kernel_note(kc, cs->r == cs->s ? KERNEL_conv_backward_data_winograd
+                                       : KERNEL_conv_backward_data_winograd_line);
         conv_winograd_backward_data(kc, cs, dyd, dy, wt, x_scale, dxd, dx, steps);
         return;
     }

@@ -19,6 +19,10 @@ void LOOP(winograd_in)(const float *const rows[6], size_t columns, size_t width,
 void LOOP(winograd_out)(const float *m, size_t stride, float *const rows[4], size_t columns,
                         size_t width, size_t pixel, float scale);
 void LOOP(winograd_kernel)(const float *w, size_t tap, float *u, size_t stride);
+void LOOP(winograd_line_in)(const float *const pixels[6], size_t width, float *v, size_t stride);
+void LOOP(winograd_line_out)(const float *m, size_t stride, float *const pixels[4], size_t width,
+                             float scale);
+void LOOP(winograd_line_kernel)(const float *w, size_t tap, float *u, size_t stride);
 void LOOP(gather_events)(size_t n, const struct event_list *lists, size_t second, size_t pixels,
                          size_t stride, float *acc);
 void LOOP(outer_events)(const struct event_outer *o, float *acc);

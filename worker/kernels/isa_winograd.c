@@ -1,4 +1,5 @@
-/* isa_winograd: the transforms of F(4 x 4, 3 x 3) around its products (conv_winograd.c). Compiled
+/* isa_winograd: the transforms of F(4 x 4, 3 x 3) and F(4, 3) around their products
+ * (conv_winograd.c). Compiled
  * once per instruction set. Every value is made by the same additions and multiplications in the
  * same order, so all builds give equal bits. */
 #define LANES_OF_REGISTER
@@ -75,6 +76,30 @@ void LOOP(winograd_out)(const float *m, size_t stride, float *const rows[4], siz
     }
 }
 
+void LOOP(winograd_line_in)(const float *const pixels[6], size_t width, float *v, size_t stride)
+{
+    for (size_t c = 0; c < PANEL; c += LANES) {
+        lanes_f d[6], out[6];
+        for (size_t i = 0; i < 6; i++)
+            d[i] = c < width && pixels[i] != NULL ? lanes_load(pixels[i] + c) : lanes_set(0.0f);
+        to_tile(d, out);
+        for (size_t i = 0; i < 6; i++) lanes_store(v + i * stride + c, out[i]);
+    }
+}
+
+void LOOP(winograd_line_out)(const float *m, size_t stride, float *const pixels[4], size_t width,
+                             float scale)
+{
+    const lanes_f k = lanes_set(scale), nothing = lanes_set(0.0f);
+    for (size_t c = 0; c < width; c += LANES) {
+        lanes_f d[6], out[4];
+        for (size_t i = 0; i < 6; i++) d[i] = lanes_load(m + i * stride + c);
+        from_tile(d, out);
+        for (size_t i = 0; i < 4; i++)
+            if (pixels[i] != NULL) lanes_store(pixels[i] + c, lanes_fma(out[i], k, nothing));
+    }
+}
+
 /* One column of G g: three values to six. */
 LANES_INLINE void to_points(const lanes_f g[3], lanes_f u[6])
 {
@@ -90,19 +115,29 @@ LANES_INLINE void to_points(const lanes_f g[3], lanes_f u[6])
 
 void LOOP(winograd_kernel)(const float *w, size_t tap, float *u, size_t stride)
 {
-    for (size_t k = 0; k < PANEL; k += LANES) {
+    for (size_t c = 0; c < PANEL; c += LANES) {
         lanes_f half[3][6]; /* [column][point's row] */
         for (size_t s = 0; s < 3; s++) {
             lanes_f g[3];
             for (size_t r = 0; r < 3; r++)
-                g[r] = lanes_load(w + ((2 - r) * 3 + 2 - s) * tap + k); /* turned round */
+                g[r] = lanes_load(w + ((2 - r) * 3 + 2 - s) * tap + c); /* turned round */
             to_points(g, half[s]);
         }
         for (size_t y = 0; y < 6; y++) {
             const lanes_f g[3] = { half[0][y], half[1][y], half[2][y] };
             lanes_f out[6];
             to_points(g, out);
-            for (size_t x = 0; x < 6; x++) lanes_store(u + (y * 6 + x) * stride + k, out[x]);
+            for (size_t x = 0; x < 6; x++) lanes_store(u + (y * 6 + x) * stride + c, out[x]);
         }
+    }
+}
+
+void LOOP(winograd_line_kernel)(const float *w, size_t tap, float *u, size_t stride)
+{
+    for (size_t c = 0; c < PANEL; c += LANES) {
+        lanes_f g[3], out[6];
+        for (size_t i = 0; i < 3; i++) g[i] = lanes_load(w + (2 - i) * tap + c); /* turned round */
+        to_points(g, out);
+        for (size_t i = 0; i < 6; i++) lanes_store(u + i * stride + c, out[i]);
     }
 }

@@ -78,8 +78,8 @@ void conv_forward(const struct kernel_ctx *kc, const struct conv_shape *cs,
                   const struct tensor_desc *xd, const void *x, const float *w, const float *bias,
                   const struct tensor_desc *yd, float *y, struct span t);
 /* dx = sum over (k block of 64, r, s, k) dy * w, times x.scale; dy blocked. wt: scratch of
- * conv_weight_t_floats floats, filled by conv_transpose once a step. Large 3 x 3 kernels by
- * Winograd (conv_winograd.h): rounded otherwise, a few 1e-6 of the largest. */
+ * conv_weight_t_floats floats, filled by conv_transpose once a step. Large 3 x 3, 1 x 3
+ * and 3 x 1 kernels by Winograd (conv_winograd.h): rounded otherwise, a few 1e-6 of the largest. */
 size_t conv_weight_t_floats(const struct conv_shape *cs, enum kernel_path path);
 /* Bytes of scratch a thread needs, for spikes as floats or events and for tiles. */
 size_t conv_thread_scratch(const struct conv_shape *cs, const struct tensor_desc *xd,

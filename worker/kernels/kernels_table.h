@@ -81,6 +81,12 @@ struct kernels {
                          size_t width, size_t pixel, float scale);
     /* u[36 at `stride`] of 3 x 3 taps, `tap` floats apart, turned round. */
     void (*winograd_kernel)(const float *w, size_t tap, float *u, size_t stride);
+    /* The same along one axis, 6 points: of 6 pixels (NULL: zeros), to 4 (NULL: none), of 3
+     * taps. */
+    void (*winograd_line_in)(const float *const pixels[6], size_t width, float *v, size_t stride);
+    void (*winograd_line_out)(const float *m, size_t stride, float *const pixels[4], size_t width,
+                              float scale);
+    void (*winograd_line_kernel)(const float *w, size_t tap, float *u, size_t stride);
     /* acc[pixel][PANEL] += the rows of its events, over lists, then events; `stride` columns lie
      * between two pixels. second != 0: acc[pixel][2 * PANEL], whose second panel has its weights
      * so many floats behind the first. */

@@ -5,7 +5,7 @@
  *   convolution forward        input channel block of ORDER_BLOCK, row tap, column tap, channel
  *   convolution backward-data  output channel block of ORDER_BLOCK, row tap, column tap, channel;
  *                              by Winograd (conv_winograd.h, the shape decides): output channel,
- *                              one chain for each of a tile's 36 points
+ *                              one chain for each of a tile's 36 (one axis: 6) points
  *   convolution backward-weights  sample, time, output row, output column
  *   linear forward             input index;   backward-data: output index
  *   linear backward-weights    sample, time

@@ -11,6 +11,14 @@ struct conv_case {
 #define SAME(c, h, w, k, r) { c, h, w, k, h, w, r, r, 1, 1, (r) / 2, (r) / 2, 1, 1, 1 }
 #define GROUPS(c, h, w, k, r, groups) \
     { c, h, w, k, h, w, r, r, 1, 1, (r) / 2, (r) / 2, 1, 1, groups }
+#define ACROSS(c, h, w, k)                          \
+    {                                               \
+        c, h, w, k, h, w, 1, 3, 1, 1, 0, 1, 1, 1, 1 \
+    }
+#define DOWN(c, h, w, k)                            \
+    {                                               \
+        c, h, w, k, h, w, 3, 1, 1, 1, 1, 0, 1, 1, 1 \
+    }
 static const struct conv_case cases[] = {
     { SAME(1, 9, 7, 16, 3), TENSOR_F32, 2, 2 },
     { SAME(3, 8, 8, 20, 3), TENSOR_REPEAT, 3, 4 },
@@ -54,6 +62,10 @@ static const struct conv_case cases[] = {
     { GROUPS(96, 4, 5, 96, 3, 3), TENSOR_F32, 2, 2 },
     { { 192, 7, 7, 192, 4, 4, 3, 3, 2, 2, 1, 1, 1, 1, 2 }, TENSOR_BITS, 1, 2 },
     { { 192, 7, 7, 64, 4, 4, 3, 3, 2, 2, 1, 1, 1, 1, 2 }, TENSOR_COUNT8, 1, 2 },
+    /* Few taps, some panels at once, and a last one of 16 channels. */
+    { { 70, 6, 6, 144, 3, 3, 1, 1, 2, 2, 0, 0, 1, 1, 1 }, TENSOR_BITS, 2, 2 },
+    { ACROSS(20, 1, 12, 112), TENSOR_COUNT8, 2, 2 },
+    { { 9, 7, 6, 208, 4, 3, 3, 3, 2, 2, 1, 1, 1, 1, 1 }, TENSOR_BITS, 2, 1 },
 };
 #define CASES (sizeof cases / sizeof cases[0])
 
@@ -162,9 +174,12 @@ Test(conv_kernel, backward_data, .timeout = 60)
 
 /* ---- Winograd -------------------------------------------------------------------------------- */
 static const struct conv_case tiled[] = {
-    { SAME(32, 8, 8, 64, 3), TENSOR_BITS, 2, 2 },    { SAME(33, 14, 14, 80, 3), TENSOR_F32, 3, 2 },
+    { SAME(32, 8, 8, 64, 3), TENSOR_BITS, 2, 2 },     { SAME(33, 14, 14, 80, 3), TENSOR_F32, 3, 2 },
     { SAME(40, 7, 11, 100, 3), TENSOR_COUNT8, 2, 1 }, { SAME(64, 4, 4, 65, 3), TENSOR_BITS, 9, 5 },
-    { SAME(3, 5, 2, 7, 3), TENSOR_F32, 2, 2 },       { SAME(1, 1, 1, 1, 3), TENSOR_F32, 1, 1 },
+    { SAME(3, 5, 2, 7, 3), TENSOR_F32, 2, 2 },        { SAME(1, 1, 1, 1, 3), TENSOR_F32, 1, 1 },
+    { ACROSS(64, 1, 32, 128), TENSOR_BITS, 3, 8 },    { ACROSS(33, 1, 9, 80), TENSOR_COUNT8, 2, 2 },
+    { ACROSS(40, 5, 7, 33), TENSOR_F32, 2, 3 },       { DOWN(70, 9, 6, 65), TENSOR_BITS, 2, 2 },
+    { DOWN(3, 2, 5, 7), TENSOR_F32, 2, 2 },           { ACROSS(1, 1, 1, 1), TENSOR_F32, 1, 1 },
 };
 
 /* Gradients of channels behind the last 16 that hold a real one are nobody's: here not a number. */
@@ -220,8 +235,17 @@ Test(conv_kernel, size_decides, .timeout = 60)
         { SAME(32, 5, 5, 64, 3), TENSOR_F32, 1, 1 }, /* 25 pixels in four tiles of 16 */
         { SAME(16, 8, 8, 64, 3), TENSOR_F32, 1, 1 },
         { SAME(32, 8, 8, 64, 1), TENSOR_F32, 1, 1 },
+        { ACROSS(32, 1, 7, 64), TENSOR_F32, 1, 1 },
+        { DOWN(32, 5, 2, 64), TENSOR_F32, 1, 1 }, /* 5 pixels in two tiles of 4 */
+        { ACROSS(32, 1, 8, 48), TENSOR_F32, 1, 1 },
+        { { 32, 1, 8, 64, 1, 4, 1, 3, 1, 2, 0, 1, 1, 1, 1 }, TENSOR_F32, 1, 1 },
     };
-    for (size_t i = 0; i < 8; i++) {
+    static const struct {
+        bool fits, pays, line;
+    } want[] = { { true, true, false },   { true, false, false }, { true, false, false },
+                 { false, false, false }, { true, true, true },   { true, false, true },
+                 { true, false, true },   { false, false, true } };
+    for (size_t i = 0; i < 2 * (sizeof shapes / sizeof shapes[0]); i++) {
         struct conv_world w = world_of(&shapes[i / 2]);
         struct kernel_ctx kc = context_make(ISA_GENERIC, 1, true);
         struct kernel_trace trace = { 0 };
@@ -231,8 +255,10 @@ Test(conv_kernel, size_decides, .timeout = 60)
         conv_transpose(&kc, w.cs, w.packed, u);
         conv_backward_data(&kc, w.cs, &w.dy.desc, w.dy.data, u, 1.0f, &w.dx.desc, w.dx.data,
                            (struct span){ 0, 1 });
-        const bool tiles = i == 0 || (i % 2 == 1 && i < 6);
-        cr_expect_eq(trace.calls[KERNEL_conv_backward_data_winograd], tiles, "%zu", i);
+        const bool tiles = i % 2 == 0 ? want[i / 2].pays : want[i / 2].fits;
+        const bool line = want[i / 2].line;
+        cr_expect_eq(trace.calls[KERNEL_conv_backward_data_winograd], tiles && !line, "%zu", i);
+        cr_expect_eq(trace.calls[KERNEL_conv_backward_data_winograd_line], tiles && line, "%zu", i);
         cr_expect_eq(trace.calls[KERNEL_conv_backward_data], !tiles, "%zu", i);
         free(u);
         context_drop(&kc);
@@ -240,20 +266,22 @@ Test(conv_kernel, size_decides, .timeout = 60)
     }
 }
 
-/* Goal: the gradient of the weights has the bits of the plain loop. */
+/* Goal: the gradient of the weights has the bits of the plain loop, and is 0 where no weight is. */
 Test(conv_kernel, backward_weights, .timeout = 60)
 {
     for (size_t i = 0; i < CASES; i++) {
         struct conv_world w = world_of(&cases[i]);
         float *want = take(w.weights, sizeof(float)), *got = take(w.weights, sizeof(float));
-        float *packed = take(conv_weight_floats(w.cs), sizeof(float));
+        const size_t floats = conv_weight_floats(w.cs);
+        float *packed = take(floats, sizeof(float)), *again = take(floats, sizeof(float));
         const struct span all = { 0, cases[i].b };
         reference_conv_backward_weights(w.cs, &w.x.desc, w.x.data, &w.dy.desc, w.dy.data, all,
                                         want);
+        spoil_spare(&w.dy);
         EACH_CONTEXT(kc, true)
         EACH_PATH(kc)
         {
-            memset(packed, 0xff, conv_weight_floats(w.cs) * sizeof(float));
+            memset(packed, 0xff, floats * sizeof(float));
             conv_backward_weights(&kc, w.cs, &w.x.desc, w.x.data, &w.dy.desc, w.dy.data, all,
                                   packed);
             conv_unpack(w.cs, packed, got);
@@ -262,7 +290,11 @@ Test(conv_kernel, backward_weights, .timeout = 60)
                 worst = fmax(worst, fabs((double)(got[j] - want[j])) / (fabs((double)want[j]) + 1));
             cr_assert(worst == 0, "case %zu, %s, %zu threads, path %d: %g", i,
                       isa_name((enum isa)isa_kc), threads_kc, path_, worst);
+            conv_pack(w.cs, got, again);
+            cr_assert(w.cs->groups > 1 || same_floats(packed, again, floats), "case %zu, path %d",
+                      i, path_);
         }
+        free(again);
         free(want);
         free(got);
         free(packed);

@@ -222,6 +222,7 @@ Test(profile, every_product_has_a_form)
     } some[] = { { KERNEL_conv_forward_events_counts, "event", PRODUCT_FORWARD },
                  { KERNEL_conv_forward_bits, "dense", PRODUCT_FORWARD },
                  { KERNEL_conv_backward_data_winograd, "winograd", PRODUCT_BACKWARD_DATA },
+                 { KERNEL_conv_backward_data_winograd_line, "winograd", PRODUCT_BACKWARD_DATA },
                  { KERNEL_conv_backward_weights_groups, "grouped", PRODUCT_BACKWARD_WEIGHTS },
                  { KERNEL_linear_backward_data, "dense", PRODUCT_BACKWARD_DATA } };
     for (size_t i = 0; i < sizeof some / sizeof some[0]; i++) {
