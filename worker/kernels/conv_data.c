@@ -36,18 +36,30 @@ static struct phase phase_of(const struct conv_shape *cs, size_t number)
                            x < cs->w ? ceil_div(cs->w - x, cs->stride_w) : 0 };
 }
 
-static struct pixel pixel_of(const struct job *f, const struct phase *p, size_t n)
+/* Pixels from `first` on, over images, rows and columns of a phase. */
+static void list_pixels(const struct job *f, const struct phase *p, size_t first, size_t count,
+                        struct pixel *out)
 {
-    const size_t per = p->rows * p->columns, image = n / per, at = n % per;
-    const size_t b = image / f->t_count, t = f->t_begin + image % f->t_count;
-    const size_t i = at / p->columns, j = at % p->columns;
-    return (struct pixel){
-        .i = i,
-        .j = j,
-        .dy = f->dy + tensor_at(f->dyd, b, t, 0, 0, 0),
-        .dx = f->dx +
-              tensor_at(f->dxd, b, t, p->y + i * f->cs->stride_h, p->x + j * f->cs->stride_w, 0),
-    };
+    if (count == 0) return;
+    const size_t per = p->rows * p->columns, image = first / per;
+    size_t b = image / f->t_count, t = image % f->t_count;
+    size_t i = first % per / p->columns, j = first % per % p->columns;
+    for (size_t m = 0; m < count; m++) {
+        const size_t y = p->y + i * f->cs->stride_h, x = p->x + j * f->cs->stride_w;
+        out[m] = (struct pixel){
+            .i = i,
+            .j = j,
+            .dy = f->dy + tensor_at(f->dyd, b, f->t_begin + t, 0, 0, 0),
+            .dx = f->dx + tensor_at(f->dxd, b, f->t_begin + t, y, x, 0),
+        };
+        if (++j < p->columns) continue;
+        j = 0;
+        if (++i < p->rows) continue;
+        i = 0;
+        if (++t < f->t_count) continue;
+        t = 0;
+        b++;
+    }
 }
 
 /* Along one axis: what a tap adds to a pixel's number to name the output it meets (wraps below 0);
@@ -126,7 +138,7 @@ static void data_item(void *ctx, size_t item, size_t thread)
     const size_t count = first < all ? least(all - first, TILES * tile) : 0;
     float acc[GATHER_ROWS_MAX * PANEL] __attribute__((aligned(64)));
     struct pixel pixels[TILES * GATHER_ROWS_MAX];
-    for (size_t m = 0; m < count; m++) pixels[m] = pixel_of(f, &p, first + m);
+    list_pixels(f, &p, first, count, pixels);
     for (size_t c = 0; c < cs->c; c += PANEL) {
         const float *panel = f->wt + c * cs->k * cs->r * cs->s;
         const size_t width = least(f->dxd->c_stored - c, PANEL);
