@@ -16,7 +16,7 @@ python=${SPIKED_PYTHON:-/usr/bin/python3}
 raw=${RAW:-build/peer/raw.csv}
 rows=bench/peers/rows.txt
 quiet=5
-header=commit,threads,row,round,side,value,peak_rss_bytes,parameters,firing_rate,foreign_percent
+header=commit,threads,row,round,side,value,peak_rss_bytes,parameters,firing_rate,foreign_percent,least
 
 fail() { # CODE TEXT
     echo "compare_spikingjelly: $2" >&2
@@ -37,18 +37,18 @@ table() { # RAW.csv
     awk -v quiet="$quiet" -f bench/peers/table.awk "$rows" "$1"
 }
 
-# ---- one side: prints value,peak_rss_bytes,parameters,firing_rate -------------------------------
+# ---- one side: prints value,peak_rss_bytes,parameters,firing_rate,least -------------------------
 # The first number behind "NAME": and the mean of all rates, of JSON with one key a line or in one.
 numbers() {
     tr ',{}' '\n\n\n' | awk -F': *' '
         { gsub(/[" ]/, "", $1); sub(/ +$/, "", $2) }
         $1 == "value" || ($1 == "median" && !("value" in got)) { got["value"] = $2 }
-        $1 == "peak_rss_bytes" || $1 == "parameters" { if (!($1 in got)) got[$1] = $2 }
+        $1 == "peak_rss_bytes" || $1 == "parameters" || $1 == "least" { if (!($1 in got)) got[$1] = $2 }
         $1 == "firing_rate" { rate += $2; rates++ }
         END {
             if (!("value" in got)) exit 1
-            printf "%s,%s,%s,%s\n", got["value"], got["peak_rss_bytes"], got["parameters"],
-                rates ? rate / rates : ""
+            printf "%s,%s,%s,%s,%s\n", got["value"], got["peak_rss_bytes"], got["parameters"],
+                rates ? rate / rates : "", got["least"]
         }'
 }
 
@@ -114,7 +114,7 @@ round() { # ROW
     lines=$(sides $(field "$1" 3)) || fail 1 "$1: a side failed"
     foreign=$(foreign_percent "$before" "$(ticks)")
     same_parameters "$lines" || fail 1 "$1: the networks differ in parameters: $lines"
-    printf '%s\n' "$lines" | sed "s/^/$commit,$threads,$1,$begun,/; s/\$/,$foreign/" >>"$raw"
+    printf '%s\n' "$lines" | sed "s/^/$commit,$threads,$1,$begun,/; s/,[^,]*\$/,$foreign&/" >>"$raw"
     printf '%s: %s %% foreign; %s\n' "$1" "$foreign" "$(printf '%s\n' "$lines" | cut -d, -f1,2 | tr '\n' ' ')" >&2
     awk -v f="$foreign" -v q="$quiet" 'BEGIN { exit !(f < q) }'
 }

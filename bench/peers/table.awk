@@ -1,6 +1,7 @@
 # Medians and ratios of the raw values of bench/compare_spikingjelly.sh, as Markdown.
 # usage: awk -v quiet=5 -f table.awk rows.txt raw.csv
-# raw.csv: commit,threads,row,round (when it began),side,value,peak_rss_bytes,parameters,firing_rate,foreign_percent
+# raw.csv: commit,threads,row,round (when it began),side,value,peak_rss_bytes,parameters,firing_rate,foreign_percent,least
+# (least: what memory alone took in the same run; only our layers of neurons have it)
 # Of a row the lines of its last commit count. A ratio is taken within a round, between neighbours in
 # time; the median of the rounds with less than `quiet` percent of foreign CPU is printed.
 
@@ -68,6 +69,7 @@ FNR == 1 { next } # the header
     raw[row, rounds[row], f[5], 1] = f[6]
     raw[row, rounds[row], f[5], 2] = f[7] / 1048576
     raw[row, rounds[row], f[5], 3] = f[9]
+    if (f[11] != "") raw[row, rounds[row], f[5], 4] = f[11]
 }
 
 function speed_line(row, unit,    a, b) {
@@ -85,6 +87,18 @@ function memory_line(row,    b) {
         value(of_rounds(row, 2, "ours"), "MiB"), value(of_rounds(row, 2, "tuned"), "MiB"),
         value(of_rounds(row, 2, "shipped"), "MiB"), ratio(b, 1), reached(b, b, 5, 5, 10, 10),
         shown(100 * of_rounds(row, 3, "ours"), 1), shown(100 * of_rounds(row, 3, "shipped"), 1)
+}
+function least_line(row,    ours, least) {
+    ours = of_rounds(row, 1, "ours")
+    least = of_rounds(row, 4, "ours")
+    printf "| %s | %s | %s | %s | %s | %s | %s |\n", work[row], value(ours, "ns"), value(least, "ns"),
+        least < 0 ? "-" : sprintf("%.0f %%", 100 * least / ours), bound(row, "tuned", least), bound(row, "shipped", least),
+        goals(goal[row, 4], goal[row, 5])
+}
+# The ratio that a layer bound by memory alone would have.
+function bound(row, side, least,    theirs) {
+    theirs = of_rounds(row, 1, side)
+    return least < 0 || theirs < 0 ? "-" : ratio(theirs / least, 1)
 }
 function threads_line(row,    a) {
     a = of_rounds(row, 1, "one", "ours")
@@ -115,6 +129,9 @@ END {
              "| work | ours | tuned | as shipped | ratio, tuned | ratio, as shipped | at least | aim | reached | rounds |"))
         for (i = 1; i <= n_rows; i++) if (rounds[order[i]] && kind[order[i]] ~ /step|neuron/)
             speed_line(order[i], kind[order[i]] == "step" ? "ms" : "ns")
+    if (head("neuron", "The same layers beside what memory alone takes for their arrays in the same run (x read and spikes written, x and ds read and dx written), and the ratios that this would be:",
+             "| work | ours | memory alone | of it reached | ratio at that, tuned | as shipped | at least |"))
+        for (i = 1; i <= n_rows; i++) if (rounds[order[i]] && kind[order[i]] == "neuron") least_line(order[i])
     if (head("step", "Peak memory of the whole process, and the mean firing rate of all layers of neurons:",
              "| work | ours | tuned | as shipped | ratio, as shipped | at least | aim | reached | firing rate, ours / theirs |"))
         for (i = 1; i <= n_rows; i++) if (rounds[order[i]] && kind[order[i]] == "step") memory_line(order[i])
