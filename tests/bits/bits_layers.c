@@ -66,16 +66,16 @@ static void linear_all(struct bits *b)
 /* ---- batch norm ------------------------------------------------------------------------------ */
 static void norm(struct bits *b, bool blocked)
 {
-    const struct tensor_desc d = tensor_make(TENSOR_F32, 4, T, 37, 5, 6);
+    const struct tensor_desc d = tensor_make(TENSOR_F32, 4, T, 37, 5, 11);
     const struct tensor_view x = bits_filled(d, 1, 0), y = bits_tensor(d),
                              dy = bits_filled(d, 2, 0);
     const struct tensor_view dx = bits_tensor(tensor_gradient(&d, blocked));
     const size_t c = d.c_stored, bytes = 4 * 2 * c * sizeof(double);
-    double *partial = bits_take(bytes), *sums = bits_take(bytes);
+    double *partial = bits_take(bytes), *sums = bits_take(bytes * bn_strips(&d));
     double *mean = bits_take(c * sizeof(double)), *var = bits_take(c * sizeof(double));
     const float *k[3] = { bits_floats(c, 3), bits_floats(c, 4), bits_floats(c, 5) };
     bn_partial_sums(&b->kc, &d, x.data, partial);
-    bn_finish(&d, partial, 4, 4 * T * 5 * 6, mean, var);
+    bn_finish(&d, partial, 4, 4 * T * 5 * 11, mean, var);
     bn_apply(&b->kc, &d, x.data, k[0], k[1], &d, y.data);
     bn_backward_sums(&b->kc, &d, x.data, &d, dy.data, k[0], k[1], sums);
     bn_backward_data(&b->kc, &d, x.data, &d, dy.data, k[0], k[1], k[2], &dx.desc, dx.data);
@@ -83,7 +83,7 @@ static void norm(struct bits *b, bool blocked)
     bits_print("bn_mean", blocked, mean, c * sizeof(double));
     bits_print("bn_var", blocked, var, c * sizeof(double));
     bits_print_view("bn_apply", blocked, &y);
-    bits_print("bn_backward_sums", blocked, sums, bytes);
+    bits_print("bn_backward_sums", blocked, sums, bytes * bn_strips(&d));
     bits_print_view("bn_backward_data", blocked, &dx);
     bits_release();
 }

@@ -61,7 +61,7 @@ LANES_INLINE lanes_half_d half(lanes_f v, int which)
 {
     lanes_half_f parts[2];
     memcpy(parts, &v, sizeof v);
-    return __builtin_convertvector(parts[which], lanes_half_d);
+    return lanes_wide(parts[which]);
 }
 
 LANES_INLINE void add_half(double *at, lanes_half_d v)
@@ -84,17 +84,26 @@ static void sums(const float *x, double *sum, double *square, size_t n)
     }
 }
 
-static void sums2(const float *dy, const float *x, const float *mean, const float *inv_std,
-                  double *sum, double *dot, size_t n)
+/* Sums of 16 channels stay in registers over the pixels. */
+static void sums2(const struct norm_pixels *p, const float *mean, const float *inv_std, double *sum,
+                  double *dot, size_t n)
 {
     for (size_t i = 0; i < n; i += LANES) {
-        const lanes_f g = lanes_load(dy + i), v = lanes_load(x + i);
         const lanes_f m = lanes_load(mean + i), s = lanes_load(inv_std + i);
-        for (int h = 0; h < 2; h++) {
-            const lanes_half_d d = half(g, h);
-            add_half(sum + i + 8 * (size_t)h, d);
-            add_half(dot + i + 8 * (size_t)h, d * ((half(v, h) - half(m, h)) * half(s, h)));
+        lanes_half_d added[2], dotted[2];
+        memcpy(added, sum + i, sizeof added);
+        memcpy(dotted, dot + i, sizeof dotted);
+        for (size_t k = 0; k < p->pixels; k++) {
+            const lanes_f g = lanes_load(p->dy + k * p->dy_pixel + i);
+            const lanes_f v = lanes_load(p->x + k * p->x_pixel + i);
+            for (int h = 0; h < 2; h++) {
+                const lanes_half_d d = half(g, h);
+                added[h] += d;
+                dotted[h] += d * ((half(v, h) - half(m, h)) * half(s, h));
+            }
         }
+        memcpy(sum + i, added, sizeof added);
+        memcpy(dot + i, dotted, sizeof dotted);
     }
 }
 

@@ -139,12 +139,16 @@ void bn_apply(const struct kernel_ctx *kc, const struct tensor_desc *xd, const f
 void bn_apply_tile(const struct kernel_ctx *kc, const struct tensor_desc *xd, const float *x,
                    const float *a, const float *sh, const struct image_tile *at,
                    const struct tensor_view *y);
-/* partial [b][2][c_stored]: sum dy, sum dy * (x - mean) * inv_std. */
+/* Columns whose sums are one chain; how many strips of them a row has. */
+#define BN_STRIP ((size_t)8)
+size_t bn_strips(const struct tensor_desc *xd);
+/* partial [b][strips][2][c_stored]: sum dy, sum dy * (x - mean) * inv_std, each chained over rows,
+ * steps and the columns of a strip. */
 void bn_backward_sums(const struct kernel_ctx *kc, const struct tensor_desc *xd, const float *x,
                       const struct tensor_desc *dyd, const float *dy, const float *mean,
                       const float *inv_std, double *partial);
-/* Adds those of one tile to partial [2][c_stored] of its sample: tiles of whole rows, from the
- * first to the last, leave the bits of bn_backward_sums. */
+/* The same tile by tile, on the caller's thread: tiles of whole strips and all steps, of each strip
+ * from the first row to the last, leave the bits of bn_backward_sums. */
 void bn_backward_sums_tile(const struct kernel_ctx *kc, const struct tensor_desc *xd,
                            const float *x, const struct tensor_desc *dyd, const float *dy,
                            const float *mean, const float *inv_std, const struct image_tile *at,

@@ -19,6 +19,11 @@ struct gather_stretch {
     size_t count;
     const float *a[GATHER_ROWS_MAX];
 };
+/* Pixels of a gradient and of what was normalised, so many floats apart. */
+struct norm_pixels {
+    const float *dy, *x;
+    size_t dy_pixel, x_pixel, pixels;
+};
 /* Events of one input row and channel block, as a row of output pixels sees them through one row of
  * taps (one tap when taps are dilated). Columns count the padding. */
 struct event_list {
@@ -124,9 +129,10 @@ struct kernels {
                     const float *k2, float *dx, size_t n);
     /* sum[i] += x[i], square[i] += x[i]^2 in double. */
     void (*sums)(const float *x, double *sum, double *square, size_t n);
-    /* sum[i] += dy[i], dot[i] += dy[i] * (x[i] - mean[i]) * inv_std[i] in double. */
-    void (*sums2)(const float *dy, const float *x, const float *mean, const float *inv_std,
-                  double *sum, double *dot, size_t n);
+    /* In double, pixel by pixel: sum[i] += dy[i] and
+     * dot[i] += dy[i] * (x[i] - mean[i]) * inv_std[i]. */
+    void (*sums2)(const struct norm_pixels *p, const float *mean, const float *inv_std, double *sum,
+                  double *dot, size_t n);
     void (*sum_only)(const float *x, double *sum, size_t n);
     void (*maximum)(float *y, const float *x, size_t n);
     /* First maximum takes the gradient: where x == y and not yet taken (bits of 16), dx += dy. */

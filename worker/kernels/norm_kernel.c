@@ -1,9 +1,11 @@
 /* norm_kernel: batch norm over T*B*H*W in two passes each way. Called by layers/batch_norm; an item
- * is one sample, whose sums are chained over rows, steps and columns in double: the order of a
- * neighbour that works row by row (nets/fusion.c). */
+ * is one sample. Sums are chains in double: forward over rows, steps and columns; backward over
+ * rows, steps and the columns of a strip, each strip by itself, so that tiles of a neighbour
+ * (nets/fusion.c) that cut rows between strips can add them up in the same order. */
 #include "worker/kernels/kernel_trace.h"
 #include "worker/kernels/kernels_table.h"
 
+#include <assert.h>
 #include <string.h>
 
 struct norm {
@@ -110,25 +112,45 @@ void bn_apply(const struct kernel_ctx *kc, const struct tensor_desc *xd, const f
     threads_run(kc->threads, xd->b, apply_item, &n);
 }
 
-static void add_sums(const struct norm *n, const struct image_tile *at, double *sum)
+size_t bn_strips(const struct tensor_desc *xd) { return (xd->w + BN_STRIP - 1) / BN_STRIP; }
+
+/* `pixels` of a row from column x on, at step t: sum [2][c]. */
+static void add_pixels(const struct norm *n, size_t b, size_t t, size_t y, size_t x, size_t pixels,
+                       double *sum)
 {
     const size_t c = n->xd->c_stored, run = run_length(n->dyd);
-    EACH_PIXEL(n->xd, at)
     for (size_t i = 0; i < c; i += run) {
-        const size_t count = c - i < run ? c - i : run;
-        n->k->sums2(n->dy + tensor_at(n->dyd, at->b, t, y, x, i / 16),
-                    n->x + tensor_at(n->xd, at->b, t, y, x, i / 16), n->a + i, n->b + i, sum + i,
-                    sum + c + i, count);
+        const struct norm_pixels p = { .dy = n->dy + tensor_at(n->dyd, b, t, y, x, i / 16),
+                                       .x = n->x + tensor_at(n->xd, b, t, y, x, i / 16),
+                                       .dy_pixel = n->dyd->pixel,
+                                       .x_pixel = n->xd->pixel,
+                                       .pixels = pixels };
+        n->k->sums2(&p, n->a + i, n->b + i, sum + i, sum + c + i, c - i < run ? c - i : run);
     }
 }
+
+static void add_sums(const struct norm *n, const struct image_tile *at, double *sum)
+{
+    const struct span steps = stored_steps(n->xd, at->t);
+    for (size_t y = at->rows.begin; y < at->rows.end; y++)
+        for (size_t x = at->columns.begin; x < at->columns.end; x += BN_STRIP) {
+            const size_t left = at->columns.end - x;
+            for (size_t t = steps.begin; t < steps.end; t++)
+                add_pixels(n, at->b, t, y, x, left < BN_STRIP ? left : BN_STRIP,
+                           sum + x / BN_STRIP * 2 * n->xd->c_stored);
+        }
+}
+
+/* Sums of a sample's strips. */
+static size_t sample_sums(const struct tensor_desc *xd) { return bn_strips(xd) * 2 * xd->c_stored; }
 
 static void sums_item(void *ctx, size_t b, size_t thread)
 {
     (void)thread;
     const struct norm *n = ctx;
     const struct image_tile all = whole_sample(n->xd, b);
-    double *sum = n->partial + b * 2 * n->xd->c_stored;
-    memset(sum, 0, 2 * n->xd->c_stored * sizeof sum[0]);
+    double *sum = n->partial + b * sample_sums(n->xd);
+    memset(sum, 0, sample_sums(n->xd) * sizeof sum[0]);
     add_sums(n, &all, sum);
 }
 
@@ -140,7 +162,15 @@ void bn_backward_sums_tile(const struct kernel_ctx *kc, const struct tensor_desc
     const struct norm n = {
         .k = kc->k, .xd = xd, .dyd = dyd, .x = x, .dy = dy, .a = mean, .b = inv_std
     };
-    add_sums(&n, at, partial);
+    double *sums = partial + at->b * sample_sums(xd);
+    assert(at->columns.begin % BN_STRIP == 0);
+    assert(at->columns.end % BN_STRIP == 0 || at->columns.end == xd->w);
+    if (at->rows.begin == 0) {
+        const size_t first = at->columns.begin / BN_STRIP, strip = 2 * xd->c_stored;
+        const size_t end = (at->columns.end + BN_STRIP - 1) / BN_STRIP;
+        memset(sums + first * strip, 0, (end - first) * strip * sizeof sums[0]);
+    }
+    add_sums(&n, at, sums);
 }
 
 void bn_backward_sums(const struct kernel_ctx *kc, const struct tensor_desc *xd, const float *x,

@@ -4,7 +4,8 @@
  * Training: statistics of the batch; running mean and variance move by `momentum`, the variance
  * with n/(n-1), n = T*B*H*W also for REPEAT, whose sums run over one step (design 5.2). Evaluation:
  * running statistics, in both directions.
- * Sums: per sample in double, chained inside a shard, a binary tree over shards (design 5.8). */
+ * Sums: per sample (backward: per strip of a sample) in double, chained inside a shard, a binary
+ * tree over shards (design 5.8). */
 #include "worker/layers/layer_kinds.h"
 
 #include "common/mem.h"
@@ -76,8 +77,9 @@ static int bn_reshape(struct layer *l, const struct tensor_desc *in, size_t n_in
                                                         .floats = x->c_stored });
     needs->saved_bytes += bn_saved_bytes(x->c_stored);
     needs->forward_scratch_bytes = x->b * bn_sums(x) * sizeof(double);
-    /* partials of every sample, sums of every shard, their tree */
-    needs->backward_scratch_bytes = (x->b + l->shards + 1) * bn_sums(x) * sizeof(double);
+    /* partials of every sample's strips, sums of every shard, their tree */
+    needs->backward_scratch_bytes = (x->b * bn_strips(x) + l->shards + 1) * bn_sums(x) *
+                                    sizeof(double);
     needs->macs = (uint64_t)x->t_stored * x->h * x->w * in->c;
     return 0;
 }
@@ -135,7 +137,8 @@ static void bn_commit(const struct layer *l, const struct step *s)
     }
 }
 
-/* Scratch of the backward pass: [b][2][c] partials, [shards][2][c] chains, [2][c] of the batch. */
+/* Scratch of the backward pass: [b][strips][2][c] partials, [shards][2][c] chains, [2][c] of the
+ * batch. */
 struct bn_backward {
     double *partial, *shard, *total;
 };
@@ -143,17 +146,19 @@ struct bn_backward {
 static struct bn_backward bn_backward_of(const struct step *s, const struct tensor_desc *x)
 {
     double *at = (double *)(void *)s->scratch;
-    const size_t sums = bn_sums(x);
-    return (struct bn_backward){ at, at + x->b * sums, at + (x->b + s->shards) * sums };
+    const size_t sums = bn_sums(x), partials = x->b * bn_strips(x);
+    return (struct bn_backward){ at, at + partials * sums, at + (partials + s->shards) * sums };
 }
 
-static void bn_chain_shards(const struct step *s, const struct bn_backward *w, size_t sums)
+/* Over the samples of a shard and the strips of each. */
+static void bn_chain_shards(const struct step *s, const struct bn_backward *w, size_t strips,
+                            size_t sums)
 {
     for (size_t k = 0; k < s->shards; k++) {
         const struct span b = step_shard(s, k);
         double *chain = w->shard + k * sums;
         memset(chain, 0, sums * sizeof chain[0]);
-        for (size_t i = b.begin; i < b.end; i++)
+        for (size_t i = b.begin * strips; i < b.end * strips; i++)
             for (size_t j = 0; j < sums; j++) chain[j] += w->partial[i * sums + j];
     }
     for (size_t j = 0; j < sums; j++) w->total[j] = layer_tree(w->shard + j, s->shards, sums);
@@ -169,7 +174,7 @@ static void bn_backward_data_layer(const struct layer *l, const struct step *s, 
     if (!s->summed)
         bn_backward_sums(s->kc, &x.desc, x.data, &s->dy.desc, s->dy.data, v.mean, v.inv_std,
                          w.partial);
-    bn_chain_shards(s, &w, bn_sums(&x.desc));
+    bn_chain_shards(s, &w, bn_strips(&x.desc), bn_sums(&x.desc));
     if (s->dx[0].data == NULL) return;
     const double n = bn_count(s, &x.desc, true);
     for (size_t i = 0; i < c; i++) {
@@ -205,9 +210,8 @@ void batch_norm_tile_sums(const struct layer *l, const struct step *s, const str
 {
     const struct tensor_desc *x = &s->x[0].desc;
     const struct bn_saved v = bn_saved_of(l, s, x->c_stored);
-    double *sums = bn_backward_of(s, x).partial + at->b * bn_sums(x);
-    if (at->rows.begin == 0) memset(sums, 0, bn_sums(x) * sizeof sums[0]);
-    bn_backward_sums_tile(s->kc, x, s->x[0].data, &dy->desc, dy->data, v.mean, v.inv_std, at, sums);
+    bn_backward_sums_tile(s->kc, x, s->x[0].data, &dy->desc, dy->data, v.mean, v.inv_std, at,
+                          bn_backward_of(s, x).partial);
 }
 
 static void bn_backward_weights(const struct layer *l, const struct step *s)

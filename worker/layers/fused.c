@@ -35,7 +35,22 @@ static size_t tile_bytes(const struct layer *l, bool norm, bool pool)
     return bytes;
 }
 
-/* Rows of one window, and as many windows side by side as fit. */
+/* Halves the columns of a tile, in multiples of unit, until it fits or is one unit. */
+static void cut_columns(struct layer *l, bool norm, bool pool, size_t unit)
+{
+    while (l->tile.columns > unit && tile_bytes(l, norm, pool) > TILE_BYTES)
+        l->tile.columns = ((l->tile.columns + 1) / 2 + unit - 1) / unit * unit;
+}
+
+/* Least common multiple of a window's columns and a strip of batch norm's sums. */
+static size_t whole_strips(size_t step)
+{
+    size_t unit = step;
+    while (unit % BN_STRIP != 0) unit += step;
+    return unit;
+}
+
+/* Rows of one window, and as many windows side by side as fit; whole strips, if those do. */
 void fused_plan(struct layer *l, const struct layer *norm, const struct layer *pool,
                 struct layer_needs *needs)
 {
@@ -44,8 +59,8 @@ void fused_plan(struct layer *l, const struct layer *norm, const struct layer *p
     const size_t step = pool != NULL ? pool->u.pool.stride_w : 1;
     l->tile.rows = rows < n->h ? rows : n->h;
     l->tile.columns = n->w;
-    while (l->tile.columns > step && tile_bytes(l, norm != NULL, pool != NULL) > TILE_BYTES)
-        l->tile.columns = ((l->tile.columns + 1) / 2 + step - 1) / step * step;
+    if (norm != NULL) cut_columns(l, true, pool != NULL, whole_strips(step));
+    cut_columns(l, norm != NULL, pool != NULL, step);
     needs->thread_scratch_bytes = mem_align(neuron_scratch_bytes(n), 64) +
                                   tile_bytes(l, norm != NULL, pool != NULL);
 }
@@ -110,11 +125,12 @@ const struct neuron_neighbours *fused_forward(struct fused *f, const struct laye
     return &begin(f, l, s)->neighbours;
 }
 
-/* Tiles in the order of batch norm's own sums: all of a row's columns and steps together. */
+/* Tiles in the order of batch norm's own sums: all of a strip's columns and steps together. */
 bool fused_makes_sums(const struct layer *l, const struct step *s)
 {
-    return s->norm != NULL && s->dx[0].data != NULL && s->lengths == NULL &&
-           l->tile.columns == l->u.neuron.w && l->span_steps == l->in.t;
+    const bool strips = l->tile.columns == l->u.neuron.w || l->tile.columns % BN_STRIP == 0;
+    return s->norm != NULL && s->dx[0].data != NULL && s->lengths == NULL && strips &&
+           l->span_steps == l->in.t;
 }
 
 const struct neuron_neighbours *fused_backward(struct fused *f, const struct layer *l,

@@ -100,7 +100,6 @@ Test(norm_kernel, sum_of_squares_beyond_the_scratch, .timeout = 60)
 struct norm_world {
     struct tensor_view x, y, dy, dx;
     float *k[3];
-    double *partial;
 };
 
 static struct norm_world norm_world_make(bool blocked)
@@ -111,14 +110,12 @@ static struct norm_world norm_world_make(bool blocked)
     w.dy = view_filled(tensor_gradient(&d, false), 22, 0);
     w.dx = view_make(gd);
     for (size_t i = 0; i < 3; i++) w.k[i] = numbers(64, 30 + i);
-    w.partial = take(4 * 2 * d.c_stored, sizeof(double));
     return w;
 }
 
 static void norm_world_drop(struct norm_world *w)
 {
-    void *all[] = { w->x.data, w->y.data, w->dy.data, w->dx.data, w->k[0], w->k[1], w->k[2],
-                    w->partial };
+    void *all[] = { w->x.data, w->y.data, w->dy.data, w->dx.data, w->k[0], w->k[1], w->k[2] };
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
 }
 
@@ -155,38 +152,102 @@ Test(norm_kernel, apply_and_backward_data, .timeout = 60)
     }
 }
 
-/* Goal: the sums of the backward pass are those of the definition, sample by sample, with equal
- * bits in every context. */
+/* A row of 19 pixels is two strips of 8 and one of 3. */
+enum { STRIPS = 3, SUMS_W = 19, SUMS_ELEMENTS = 4 * 3 * 37 * 5 * SUMS_W };
+#define SUMS_PLACE(i)                                                                          \
+    (i) / (555 * SUMS_W), (i) / (185 * SUMS_W) % 3, (i) / (5 * SUMS_W) % 37, (i) / SUMS_W % 5, \
+        (i) % SUMS_W
+
+struct sums_world {
+    struct tensor_view x, dy;
+    float *mean, *inv_std;
+    double *partial;
+    size_t bytes; /* of partial */
+};
+
+static struct sums_world sums_world_make(void)
+{
+    const struct tensor_desc d = tensor_make(TENSOR_F32, 4, 3, 37, 5, SUMS_W);
+    struct sums_world w = { .x = view_filled(d, 23, 0),
+                            .mean = numbers(64, 33),
+                            .inv_std = numbers(64, 34) };
+    w.dy = view_filled(tensor_gradient(&d, false), 24, 0);
+    w.bytes = 4 * bn_strips(&d) * 2 * d.c_stored * sizeof(double);
+    w.partial = take(w.bytes, 1);
+    return w;
+}
+
+static void sums_world_drop(struct sums_world *w)
+{
+    void *all[] = { w->x.data, w->dy.data, w->mean, w->inv_std, w->partial };
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
+}
+
+/* Goal: the sums of the backward pass are those of the definition, strip by strip of each sample,
+ * with equal bits in every context. */
 Test(norm_kernel, backward_sums, .timeout = 60)
 {
-    struct norm_world w = norm_world_make(false);
+    struct sums_world w = sums_world_make();
     const size_t c_stored = w.x.desc.c_stored;
-    double want[4][2][37] = { { { 0 } } }, *first = NULL;
-    for (size_t i = 0; i < NORM_ELEMENTS; i++) {
-        const size_t b = i / 3330, c = i / 30 % 37;
-        const double x = (double)tensor_get(&w.x.desc, w.x.data, NORM_PLACE(i));
-        const double dy = (double)tensor_get(&w.dy.desc, w.dy.data, NORM_PLACE(i));
-        want[b][0][c] += dy;
-        want[b][1][c] += dy * (x - (double)w.k[0][c]) * (double)w.k[1][c];
+    static double want[4][STRIPS][2][37];
+    double *first = NULL;
+    cr_assert_eq(bn_strips(&w.x.desc), STRIPS);
+    for (size_t i = 0; i < SUMS_ELEMENTS; i++) {
+        const size_t b = i / (555 * SUMS_W), c = i / (5 * SUMS_W) % 37, strip = i % SUMS_W / 8;
+        const double x = (double)tensor_get(&w.x.desc, w.x.data, SUMS_PLACE(i));
+        const double dy = (double)tensor_get(&w.dy.desc, w.dy.data, SUMS_PLACE(i));
+        want[b][strip][0][c] += dy;
+        want[b][strip][1][c] += dy * (x - (double)w.mean[c]) * (double)w.inv_std[c];
     }
     EACH_CONTEXT(kc, true)
     {
-        memset(w.partial, 0xff, 4 * 2 * c_stored * sizeof(double));
-        bn_backward_sums(&kc, &w.x.desc, w.x.data, &w.dy.desc, w.dy.data, w.k[0], w.k[1],
+        memset(w.partial, 0xff, w.bytes);
+        bn_backward_sums(&kc, &w.x.desc, w.x.data, &w.dy.desc, w.dy.data, w.mean, w.inv_std,
                          w.partial);
-        for (size_t i = 0; i < (size_t)4 * 2 * 37; i++) {
-            const size_t b = i / 74, which = i / 37 % 2, c = i % 37;
-            const double got = w.partial[(b * 2 + which) * c_stored + c];
-            cr_assert(fabs(got - want[b][which][c]) < 1e-12, "sample %zu, sum %zu, channel %zu: "
-                      "%g, %g", b, which, c, got, want[b][which][c]);
+        for (size_t i = 0; i < (size_t)4 * STRIPS * 2 * 37; i++) {
+            const size_t at = i / 37, c = i % 37;
+            const double got = w.partial[at * c_stored + c];
+            const double wanted = want[at / 2 / STRIPS][at / 2 % STRIPS][at % 2][c];
+            cr_assert(fabs(got - wanted) < 1e-12, "sum %zu, channel %zu: %g, %g", at, c, got,
+                      wanted);
         }
         if (first == NULL) {
-            first = take(4 * 2 * c_stored, sizeof(double));
-            memcpy(first, w.partial, 4 * 2 * c_stored * sizeof(double));
+            first = take(w.bytes, 1);
+            memcpy(first, w.partial, w.bytes);
         }
-        cr_assert_eq(memcmp(first, w.partial, 4 * 2 * c_stored * sizeof(double)), 0,
-                     "%s, %zu threads", isa_name((enum isa)isa_kc), threads_kc);
+        cr_assert_eq(memcmp(first, w.partial, w.bytes), 0, "%s, %zu threads",
+                     isa_name((enum isa)isa_kc), threads_kc);
     }
     free(first);
-    norm_world_drop(&w);
+    sums_world_drop(&w);
+}
+
+/* Goal: tiles of any number of rows and of whole strips leave the bits of the whole at once. */
+Test(norm_kernel, backward_sums_of_tiles, .timeout = 60)
+{
+    struct sums_world w = sums_world_make();
+    double *whole = take(w.bytes, 1);
+    struct kernel_ctx kc = context_make(ISA_GENERIC, 1, true);
+    bn_backward_sums(&kc, &w.x.desc, w.x.data, &w.dy.desc, w.dy.data, w.mean, w.inv_std, whole);
+    for (size_t rows = 1; rows <= 5; rows++)
+        for (size_t columns = 8; columns <= 24; columns += 8) {
+            memset(w.partial, 0xff, w.bytes);
+            for (size_t i = 0; i < 4 * ((5 + rows - 1) / rows) * STRIPS; i++) {
+                const size_t y = i / STRIPS % ((5 + rows - 1) / rows) * rows;
+                const size_t x = i % STRIPS * columns;
+                if (x >= SUMS_W) continue;
+                const struct image_tile at = {
+                    .b = i / STRIPS / ((5 + rows - 1) / rows),
+                    .t = { 0, 3 },
+                    .rows = { y, y + rows < 5 ? y + rows : 5 },
+                    .columns = { x, x + columns < SUMS_W ? x + columns : SUMS_W },
+                };
+                bn_backward_sums_tile(&kc, &w.x.desc, w.x.data, &w.dy.desc, w.dy.data, w.mean,
+                                      w.inv_std, &at, w.partial);
+            }
+            cr_assert_eq(memcmp(whole, w.partial, w.bytes), 0, "%zu x %zu", rows, columns);
+        }
+    context_drop(&kc);
+    free(whole);
+    sums_world_drop(&w);
 }

@@ -182,6 +182,34 @@ Test(fusion, long_rows_are_cut, .timeout = 60)
     compare(layers, o, NULL, 2);
 }
 
+/* Goal: rows are cut between strips of batch norm's sums where those fit, so that the sums are
+ * still made with the neurons, with the bits of the layers one by one; with windows of two rows,
+ * and without. */
+Test(fusion, rows_are_cut_between_strips, .timeout = 60)
+{
+    static const char *const pools[] = { ",{\"type\":\"max_pool2d\",\"kernel_size\":2}", "" };
+    struct net_options o = options_of(false);
+    for (size_t i = 0; i < 2; i++) {
+        o.input = (struct net_input){ .b = 3, .t = 16, .c = 2, .h = 4, .w = i == 0 ? 43 : 90 };
+        char *layers = mem_printf("{\"type\":\"conv2d\",\"out_channels\":60,\"kernel_size\":1},"
+                                  "{\"type\":\"batch_norm\"},{\"type\":\"neuron\"}%s",
+                                  pools[i]);
+        char *text = mem_printf("\"layers\":[%s]", layers);
+        struct spec s = spec_net(text);
+        struct net *n = spec_net_start(&s, &o);
+        const struct layer *l = &n->nodes[2].layer;
+        cr_assert(l->tile.columns < o.input.w && l->tile.columns % BN_STRIP == 0, "%zu columns",
+                  l->tile.columns);
+        const struct net_step step = fixture_step(3);
+        cr_assert(net_sums_are_made(n, &step, 1));
+        net_destroy(n);
+        spec_deinit(&s);
+        compare(layers, o, NULL, i == 0 ? 2 : 1);
+        mem_free(text);
+        mem_free(layers);
+    }
+}
+
 /* Goal: what another layer reads too, what a recurrent layer walks step by step, and pooling whose
  * windows overlap, are not fused. */
 Test(fusion, only_neighbours_that_nobody_else_reads, .timeout = 60)
