@@ -323,6 +323,39 @@ static void avg_store(const struct pool *p, size_t b, size_t t, size_t o, size_t
                        16, p->xd->scale / n);
 }
 
+/* Bit i of eight as byte i, 0 or 1. */
+static uint64_t bytes_of(uint64_t eight)
+{
+    const uint64_t spread = (eight * 0x0101010101010101u) & 0x8040201008040201u;
+    return (spread + 0x7f7f7f7f7f7f7f7fu) >> 7 & 0x0101010101010101u;
+}
+
+/* Spikes of 64 channels under one window, eight bytes at a time: no byte passes 255, or the output
+ * would not be counts. */
+static void avg_bits(const struct pool *p, size_t b, size_t t, size_t o, size_t word)
+{
+    const struct window w = window_of(p->ps, o);
+    const uint64_t *from = (const uint64_t *)p->x + image_at(p->xd, b, t) + word;
+    uint64_t total[8] = { 0 };
+    for (size_t y = w.y.begin; y < w.y.end; y++)
+        for (size_t x = w.x.begin; x < w.x.end; x++) {
+            const uint64_t spikes = from[y * p->xd->row + x * p->xd->pixel];
+            for (size_t i = 0; i < 8; i++) total[i] += bytes_of(spikes >> i * 8 & 0xff);
+        }
+    memcpy((uint8_t *)p->y + image_at(p->yd, b, t) + o / p->ps->ow * p->yd->row +
+               o % p->ps->ow * p->yd->pixel + word * 64,
+           total, sizeof total);
+}
+
+static void avg_bits_item(void *ctx, size_t item, size_t thread)
+{
+    (void)thread;
+    const struct pool *p = ctx;
+    const size_t b = sample_of(p, item), t = step_of(p, item);
+    for (size_t o = 0; o < p->ps->oh * p->ps->ow; o++)
+        for (size_t word = 0; word < p->xd->pixel; word++) avg_bits(p, b, t, o, word);
+}
+
 static void avg_item(void *ctx, size_t item, size_t thread)
 {
     (void)thread;
@@ -348,7 +381,8 @@ void avg_pool_forward(const struct kernel_ctx *kc, const struct pool_shape *ps,
 {
     kernel_note_form(kc, KERNEL_avg_pool_forward_floats, xd);
     struct pool p = { .ps = ps, .xd = xd, .yd = yd, .x = x, .y = y };
-    each_image(kc, &p, xd, t, avg_item);
+    const bool counts = xd->kind == TENSOR_BITS && yd->kind == TENSOR_COUNT8;
+    each_image(kc, &p, xd, t, counts ? avg_bits_item : avg_item);
 }
 
 static void avg_back_item(void *ctx, size_t item, size_t thread)
