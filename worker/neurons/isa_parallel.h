@@ -143,9 +143,11 @@ LANES_INLINE void parallel_charge(struct parallel *p, struct pixel at, size_t fi
 {
     const size_t t_count = p->r->n->t;
     for (size_t t = 0; t < t_count; t++)
-        for (size_t b = 0; b < blocks; b++)
-            lanes_store(p->x + (t * blocks + b) * LANES,
-                        lanes_load(plane_at(&p->c->x, t, at, first + b)));
+        for (size_t b = 0; b < blocks; b++) {
+            const float *from = plane_at(&p->c->x, t, at, first + b);
+            lanes_store(p->x + (t * blocks + b) * LANES, lanes_load(from));
+            cells_fetch(from);
+        }
     parallel_product(p->w, p->x, p->h, t_count, blocks);
 }
 
@@ -216,8 +218,9 @@ LANES_INLINE void parallel_column_backward(const struct parallel_model *m, struc
     for (size_t t = 0; t < t_count; t++)
         for (size_t b = 0; b < blocks; b++) {
             float *dh = p->h + (t * blocks + b) * LANES;
-            lanes_f ds = lanes_load(plane_at(&p->c->ds, t, at, first + b));
-            lanes_store(dh, lanes_load(dh) * ds);
+            const float *ds = plane_at(&p->c->ds, t, at, first + b);
+            lanes_store(dh, lanes_load(dh) * lanes_load(ds));
+            cells_fetch(ds);
         }
     m->column_sums(p, blocks);
     if (p->c->dx.data == NULL) return;

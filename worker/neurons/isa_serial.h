@@ -61,7 +61,10 @@
 #ifndef SERIAL_FIRED
 #define SERIAL_FIRED serial_fired
 #endif
-#ifndef SERIAL_DIRECT
+#ifdef SERIAL_DIRECT
+#define SERIAL_IS_DIRECT 1
+#else
+#define SERIAL_IS_DIRECT 0
 #define SERIAL_DIRECT(m, k, ds, f) ((void)(ds), lanes_set(0.0f))
 #endif
 #ifndef SERIAL_RESET
@@ -235,7 +238,9 @@ LANES_INLINE void serial_column_forward(const struct neuron_run *r, const struct
     for (size_t t = c->t.begin; t < c->t.end; t++) {
         uint64_t word = 0;
         for (size_t j = 0; j < blocks; j++) {
-            lanes_f x = lanes_load(plane_at(&c->x, t, at, m[j].block));
+            const float *from = plane_at(&c->x, t, at, m[j].block);
+            lanes_f x = lanes_load(from);
+            cells_fetch(from);
             const struct serial_fire f =
                 serial_step(&m[j], &s[j], &rest[j], x, c->first + t, whole);
             word |= lanes_word(f.spike) << ((j0 + j) * LANES);
@@ -309,10 +314,12 @@ LANES_INLINE void serial_recompute(const struct neuron_run *r, const struct neur
     }
     for (size_t t = c->t.begin; t < c->t.end; t++)
         for (size_t j = 0; j < blocks; j++) {
-            lanes_f x = lanes_load(plane_at(&c->x, t, at, m[j].block)), rest;
+            const float *from = plane_at(&c->x, t, at, m[j].block);
+            lanes_f x = lanes_load(from), rest;
             const struct serial_fire f = serial_step(&m[j], &s[j], &rest, x, t, false);
             lanes_store(h + ((t - c->t.begin) * blocks + j) * LANES, f.h);
-            __builtin_prefetch(plane_at(&c->ds, t, at, m[j].block)); /* the scan reads it next */
+            cells_fetch(from);
+            cells_fetch(plane_at(&c->ds, t, at, m[j].block));
         }
 }
 
@@ -377,13 +384,15 @@ LANES_INLINE void serial_back(const struct serial_cell *m, const struct serial_s
                               struct serial_flow *f, bool whole)
 {
     if (!whole || m->n->refractory == 0.0f) {
-        lanes_f dh = serial_spiked(m, k, ds, f, whole) + SERIAL_DIRECT(m, k, ds, f);
+        lanes_f dh = serial_spiked(m, k, ds, f, whole);
+        if (SERIAL_IS_DIRECT) dh = dh + SERIAL_DIRECT(m, k, ds, f);
         SERIAL_CHARGED(m, k, dh, f);
         return;
     }
     const lanes_f zero = lanes_set(0.0f), dv = f->dv;
     f->dv = lanes_select(k->resting, zero, dv);
-    lanes_f dh = serial_spiked(m, k, ds, f, whole) + SERIAL_DIRECT(m, k, ds, f);
+    lanes_f dh = serial_spiked(m, k, ds, f, whole);
+    if (SERIAL_IS_DIRECT) dh = dh + SERIAL_DIRECT(m, k, ds, f);
     lanes_f kept = lanes_select(k->resting, dv + dh, zero);
     SERIAL_CHARGED(m, k, lanes_select(k->resting, zero, dh), f);
     f->dv = lanes_select(k->resting, kept, f->dv);
@@ -427,26 +436,31 @@ LANES_INLINE void serial_finish(const struct serial_cell *m, const struct serial
         serial_add(m, m->n->n_params - 1, 0, f->dtheta, &sums->threshold);
 }
 
-/* One block from the last step to the first. h[t] is overwritten with dx[t] when the
- * input is one step for all: those are summed afterwards, t ascending, which takes all of them. */
-LANES_INLINE void serial_block_backward(const struct serial_cell *m, const struct serial_planes *p,
-                                        struct serial_sums *sums, bool whole)
+/* One step of one block. h[t] is overwritten with dx[t] when the input is one step for all: those
+ * are summed afterwards, t ascending, which takes all of them. */
+LANES_INLINE void serial_step_backward(const struct serial_cell *m, const struct serial_planes *p,
+                                       struct serial_flow *f, size_t i, bool whole)
+{
+    const struct neuron_cells *c = m->c;
+    const size_t t = c->t.begin + i;
+    const struct serial_seen k = serial_look(m, p, t, whole);
+    if (c->dv.data != NULL) f->dv = f->dv + lanes_load(plane_at(&c->dv, t, m->at, m->block));
+    serial_back(m, &k, lanes_load(plane_at(&c->ds, t, m->at, m->block)), f, whole);
+    f->dx = lanes_select(m->valid, f->dx, lanes_set(0.0f));
+    if (SERIAL_STEP_SUM) lanes_store(p->step + i * LANES, f->step);
+    if (c->dx.data == NULL) return;
+    lanes_store(c->dx.time == 0 ? p->h + i * p->stride : plane_at(&c->dx, t, m->at, m->block),
+                f->dx);
+}
+
+/* After the scan: what has to be added over the steps. */
+LANES_INLINE void serial_block_sums(const struct serial_cell *m, const struct serial_planes *p,
+                                    const struct serial_flow *f, struct serial_sums *sums,
+                                    bool whole)
 {
     const struct neuron_cells *c = m->c;
     const size_t steps = c->t.end - c->t.begin;
-    const bool summed = c->dx.data != NULL && c->dx.time == 0;
-    struct serial_flow f = serial_arrive(m);
-    for (size_t i = steps; i-- > 0;) {
-        const size_t t = c->t.begin + i;
-        const struct serial_seen k = serial_look(m, p, t, whole);
-        if (c->dv.data != NULL) f.dv = f.dv + lanes_load(plane_at(&c->dv, t, m->at, m->block));
-        serial_back(m, &k, lanes_load(plane_at(&c->ds, t, m->at, m->block)), &f, whole);
-        f.dx = lanes_select(m->valid, f.dx, lanes_set(0.0f));
-        if (SERIAL_STEP_SUM) lanes_store(p->step + i * LANES, f.step);
-        if (summed) lanes_store(p->h + i * p->stride, f.dx);
-        else if (c->dx.data != NULL) lanes_store(plane_at(&c->dx, t, m->at, m->block), f.dx);
-    }
-    if (summed) {
+    if (c->dx.data != NULL && c->dx.time == 0) {
         lanes_f total = lanes_set(0.0f);
         for (size_t i = 0; i < steps; i++) total = total + lanes_load(p->h + i * p->stride);
         lanes_store(plane_at(&c->dx, 0, m->at, m->block), total);
@@ -454,32 +468,61 @@ LANES_INLINE void serial_block_backward(const struct serial_cell *m, const struc
     for (size_t i = 0; SERIAL_STEP_SUM && i < steps; i++)
         serial_add(m, SERIAL_SUMS, c->t.begin + i, lanes_load(p->step + i * LANES),
                    &sums->steps[c->t.begin + i]);
-    if (c->t.begin == 0) serial_finish(m, &f, sums, whole);
-    else serial_pass_on(m, &f);
+    if (c->t.begin == 0) serial_finish(m, f, sums, whole);
+    else serial_pass_on(m, f);
+}
+
+/* One block from the last step to the first. */
+LANES_INLINE void serial_block_backward(const struct serial_cell *m, const struct serial_planes *p,
+                                        struct serial_sums *sums, bool whole)
+{
+    struct serial_flow f = serial_arrive(m);
+    for (size_t i = m->c->t.end - m->c->t.begin; i-- > 0;) serial_step_backward(m, p, &f, i, whole);
+    serial_block_sums(m, p, &f, sums, whole);
+}
+
+/* Two blocks side by side: while the chain of one waits for its own later step the other goes on.
+ */
+LANES_INLINE void serial_pair_backward(const struct serial_cell *m, const struct serial_planes *p,
+                                       const struct serial_cell *m1, const struct serial_planes *p1,
+                                       struct serial_sums *sums)
+{
+    struct serial_flow f = serial_arrive(m), f1 = serial_arrive(m1);
+    for (size_t i = m->c->t.end - m->c->t.begin; i-- > 0;) {
+        serial_step_backward(m, p, &f, i, false);
+        serial_step_backward(m1, p1, &f1, i, false);
+    }
+    serial_block_sums(m, p, &f, sums, false);
+    serial_block_sums(m1, p1, &f1, sums, false);
 }
 
 /* Blocks [first, first + blocks) of a pixel. */
 LANES_INLINE void serial_column_backward(const struct neuron_run *r, const struct neuron_cells *c,
-                                         struct pixel at, size_t first, size_t blocks,
-                                         struct serial_sums *sums)
+                                         const struct surrogate *of, struct pixel at, size_t first,
+                                         size_t blocks, struct serial_sums *sums)
 {
     const struct neuron *n = r->n;
     float *h = r->scratch, *g = h + n->t * NEURON_COLUMN;
     const size_t stride = blocks * LANES;
     serial_recompute(r, c, at, first, blocks, h);
-    if (!SERIAL_SILENT)
-        n->surrogate.gradient(n->surrogate.k, h, n->v_threshold, g,
-                              (c->t.end - c->t.begin) * stride);
-    for (size_t j = 0; j < blocks; j++) {
-        struct serial_cell m;
-        serial_cell_at(&m, r, c, at, first + j, false);
+    if (!SERIAL_SILENT) of->gradient(of->k, h, n->v_threshold, g, (c->t.end - c->t.begin) * stride);
+    for (size_t j = 0; j < blocks; j += 2) {
+        struct serial_cell m, m1;
         const struct serial_planes p = { .h = h + j * LANES, .g = g + j * LANES, .stride = stride };
-        serial_block_backward(&m, &p, sums, false);
+        const struct serial_planes p1 = { .h = p.h + LANES, .g = p.g + LANES, .stride = stride };
+        serial_cell_at(&m, r, c, at, first + j, false);
+        if (j + 1 == blocks) {
+            serial_block_backward(&m, &p, sums, false);
+            continue;
+        }
+        serial_cell_at(&m1, r, c, at, first + j + 1, false);
+        serial_pair_backward(&m, &p, &m1, &p1, sums);
     }
 }
 
 LANES_INLINE void serial_block_backward_whole(const struct neuron_run *r,
-                                              const struct neuron_cells *c, struct pixel at,
+                                              const struct neuron_cells *c,
+                                              const struct surrogate *of, struct pixel at,
                                               size_t block, struct serial_sums *sums)
 {
     const struct neuron *n = r->n;
@@ -492,7 +535,7 @@ LANES_INLINE void serial_block_backward_whole(const struct neuron_run *r,
     struct serial_cell m;
     serial_cell_at(&m, r, c, at, block, true);
     serial_recompute_whole(&m, &p);
-    n->surrogate.gradient(n->surrogate.k, p.u, 0.0f, p.g, (c->t.end - c->t.begin) * LANES);
+    of->gradient(of->k, p.u, 0.0f, p.g, (c->t.end - c->t.begin) * LANES);
     serial_block_backward(&m, &p, sums, true);
 }
 
@@ -516,6 +559,7 @@ static void serial_backward(const struct neuron_run *run, const struct neuron_ce
     struct neuron_run local = *run;
     const struct neuron_run *r = &local;
     local.n = &n;
+    const struct surrogate *of = &run->n->surrogate; /* a call with that of n could change n */
     struct serial_sums sums = { 0 };
     if (SERIAL_STEP_SUM) {
         sums.steps = (struct lanes_sum *)(void *)(run->scratch + 8 * n.t * LANES);
@@ -526,14 +570,16 @@ static void serial_backward(const struct neuron_run *run, const struct neuron_ce
             const size_t first = w * CELL_BLOCKS, blocks = cells_blocks(c, w);
             if (serial_is_whole(&n)) {
                 for (size_t j = 0; j < blocks; j++)
-                    serial_block_backward_whole(r, c, at, first + j, &sums);
+                    serial_block_backward_whole(r, c, of, at, first + j, &sums);
                 continue;
             }
             for (size_t j = 0; j < blocks; j += SERIAL_BLOCKS) switch (blocks - j) {
-                case 1: serial_column_backward(r, c, at, first + j, 1, &sums); break;
-                case 2: serial_column_backward(r, c, at, first + j, 2, &sums); break;
-                case 3: serial_column_backward(r, c, at, first + j, 3, &sums); break;
-                default: serial_column_backward(r, c, at, first + j, SERIAL_BLOCKS, &sums); break;
+                case 1: serial_column_backward(r, c, of, at, first + j, 1, &sums); break;
+                case 2: serial_column_backward(r, c, of, at, first + j, 2, &sums); break;
+                case 3: serial_column_backward(r, c, of, at, first + j, 3, &sums); break;
+                default:
+                    serial_column_backward(r, c, of, at, first + j, SERIAL_BLOCKS, &sums);
+                    break;
                 }
         }
     serial_hand_in(&n, c, &sums);
