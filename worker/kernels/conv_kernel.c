@@ -83,13 +83,39 @@ static struct plane band_input(const struct conv_job *f, size_t image_at, size_t
     return (struct plane){ scratch + f->first, cs->w * d->c_stored, d->c_stored, first };
 }
 
-/* Where tap (r, s) of output pixel (oy, ox) lies; false outside the image. */
-static bool tap_at(const struct conv_shape *cs, size_t oy, size_t ox, size_t r, size_t s, size_t *y,
-                   size_t *x)
+/* Where the first tap of a tile's pixels lies; outside the image the numbers wrap below 0, and are
+ * then beyond any height or width. */
+struct pixels {
+    size_t y[GATHER_ROWS_MAX], x[GATHER_ROWS_MAX];
+};
+
+static struct pixels pixels_of(const struct conv_shape *cs, size_t oy0, size_t first, size_t n)
 {
-    *y = oy * cs->stride_h + r * cs->dil_h - cs->pad_h; /* wraps below 0: then >= h */
-    *x = ox * cs->stride_w + s * cs->dil_w - cs->pad_w;
-    return *y < cs->h && *x < cs->w;
+    struct pixels p;
+    size_t oy = oy0 + first / cs->ow, ox = first % cs->ow;
+    for (size_t m = 0; m < n; m++) {
+        p.y[m] = oy * cs->stride_h - cs->pad_h;
+        p.x[m] = ox * cs->stride_w - cs->pad_w;
+        if (++ox == cs->ow) {
+            ox = 0;
+            oy++;
+        }
+    }
+    return p;
+}
+
+/* Inputs of every pixel through the tap that is (r, s) from the first; whether any is inside. */
+static bool tap_inputs(const struct conv_shape *cs, const struct plane *in, const struct pixels *p,
+                       size_t n, size_t r, size_t s, size_t c, const float *a[])
+{
+    bool any = false;
+    for (size_t m = 0; m < n; m++) {
+        const size_t y = p->y[m] + r, x = p->x[m] + s;
+        const bool inside = y < cs->h && x < cs->w;
+        a[m] = inside ? in->data + (y - in->first_row) * in->row + x * in->pixel + c : zeros;
+        any |= inside;
+    }
+    return any;
 }
 
 /* Collects the stretches of pixels [first, first + t->rows) of a band. */
@@ -97,25 +123,17 @@ static void forward_tile(const struct conv_job *f, const struct plane *in, size_
                          const float *panel, struct tile *t)
 {
     const struct conv_shape *cs = f->cs;
+    const struct pixels pixels = pixels_of(cs, oy0, first, t->rows);
     for (size_t c = 0; c < cs->c; c += ORDER_BLOCK) {
         const size_t count = least(cs->c - c, ORDER_BLOCK);
-        for (size_t tap = 0; tap < cs->r * cs->s; tap++) {
-            struct gather_stretch *st = tile_stretch(t);
-            bool any = false;
-            for (size_t m = 0; m < t->rows; m++) {
-                size_t y, x;
-                const size_t p = first + m;
-                const bool inside = tap_at(cs, oy0 + p / cs->ow, p % cs->ow, tap / cs->s,
-                                           tap % cs->s, &y, &x);
-                st->a[m] = inside ? in->data + (y - in->first_row) * in->row + x * in->pixel + c
-                                  : zeros;
-                any |= inside;
+        for (size_t r = 0; r < cs->r; r++)
+            for (size_t s = 0; s < cs->s; s++, panel += count * PANEL) {
+                struct gather_stretch *st = tile_stretch(t);
+                st->b = panel;
+                st->count = count;
+                t->n += tap_inputs(cs, in, &pixels, t->rows, r * cs->dil_h, s * cs->dil_w, c,
+                                   st->a);
             }
-            st->b = panel;
-            st->count = count;
-            panel += count * PANEL;
-            t->n += any;
-        }
     }
     tile_flush(t);
 }
@@ -319,16 +337,17 @@ static void weights_tap(const struct weights *f, const struct plane *in, const f
     const size_t x = ox.begin * cs->stride_w + s - cs->pad_w;
     /* Blocks of 16 that hold a real channel: what lies behind them is nobody's. */
     const size_t width = least((cs->k - k + 15) / 16 * 16, PANEL);
-    for (size_t c = 0; c < channels; c += OUTER_ROWS_MAX) {
-        const struct outer_run run = {
-            .a = in->data + y * in->row + x * in->pixel + c,
-            .b = dy + tensor_at(f->dyd, 0, 0, oy.begin, ox.begin, k / 16),
-            .rows = oy.end - oy.begin, .pixels = ox.end - ox.begin,
-            .a_row = cs->stride_h * in->row, .a_pixel = cs->stride_w * in->pixel,
-            .b_row = f->dyd->row, .b_pixel = f->dyd->pixel,
-        };
-        f->kc->k->outer(least(channels - c, OUTER_ROWS_MAX), width, &run, acc + c * PANEL);
-    }
+    const struct outer_run run = {
+        .a = in->data + y * in->row + x * in->pixel,
+        .b = dy + tensor_at(f->dyd, 0, 0, oy.begin, ox.begin, k / 16),
+        .rows = oy.end - oy.begin,
+        .pixels = ox.end - ox.begin,
+        .a_row = cs->stride_h * in->row,
+        .a_pixel = cs->stride_w * in->pixel,
+        .b_row = f->dyd->row,
+        .b_pixel = f->dyd->pixel,
+    };
+    f->kc->k->outer(channels, width, &run, acc);
 }
 
 static void weights_item(void *ctx, size_t item, size_t thread)

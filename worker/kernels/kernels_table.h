@@ -7,7 +7,6 @@
 
 #define GATHER_ROWS_MAX 14 /* pixels of a tile */
 #define PANEL 32           /* output channels of a tile */
-#define OUTER_ROWS_MAX 8   /* input channels of a weight-gradient tile */
 #define EVENT_PANELS 2     /* whose output channels take an event together */
 #define LINEAR_TILE 64     /* output features of a linear tile */
 #define LINEAR_LIST_SPARE 8 /* bytes behind a list of events */

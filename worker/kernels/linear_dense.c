@@ -11,8 +11,9 @@
 #define DEPTH 256
 #define PANELS (LINEAR_TILE / PANEL)
 #define ROWS_MAX 1008 /* whole register tiles of every instruction set */
-#define IMAGES 128    /* of a lot of a weight gradient: gradients and inputs 32 KiB each */
-#define INPUTS 64
+#define IMAGES 128    /* of a lot of a weight gradient: a panel of gradients is 16 KiB */
+#define INPUTS 128
+#define INPUTS_ROW (INPUTS + 16)
 
 /* ---- forward, backward-data ------------------------------------------------------------------ */
 /* Scratch of a thread. */
@@ -113,7 +114,7 @@ void linear_dense_product(struct linear_job *j)
 /* A row is an input here, and the reduction runs over images. */
 struct weights_scratch {
     float dy[PANELS][IMAGES * PANEL];
-    float x[IMAGES * INPUTS];
+    float x[IMAGES * INPUTS_ROW];
     float acc[PANELS][INPUTS * PANEL];
 };
 _Static_assert(sizeof(struct weights_scratch) <= KERNEL_SCRATCH_BYTES, "scratch of a thread");
@@ -125,7 +126,7 @@ static void load_images(const struct linear_job *j, size_t first, size_t n, size
     const size_t steps = j->xd->t_stored, inputs = least(j->inputs - input, INPUTS);
     for (size_t i = 0; i < n; i++) {
         const size_t b = j->b.begin + (first + i) / steps, t = (first + i) % steps;
-        float *x = s->x + i * INPUTS;
+        float *x = s->x + i * INPUTS_ROW;
         const float *from = linear_floats(j, linear_image_at(j->xd, b, t), input, inputs, x);
         if (from != x) linear_copy(x, from, inputs, inputs);
         const float *dy = j->dy + linear_image_at(j->yd, b, t) + k;
@@ -141,21 +142,16 @@ static void weights_item(void *ctx, size_t item, size_t thread)
     const size_t k = item % j->columns * LINEAR_TILE, width = least(j->w_stride - k, LINEAR_TILE);
     const size_t input = item / j->columns * INPUTS, inputs = least(j->inputs - input, INPUTS);
     const size_t images = (j->b.end - j->b.begin) * j->xd->t_stored;
+    const struct outer_run lot = { .a = s->x, .rows = 1, .a_pixel = INPUTS_ROW, .b_pixel = PANEL };
     memset(s->acc, 0, sizeof s->acc);
     for (size_t first = 0; first < images; first += IMAGES) {
-        const size_t n = least(images - first, IMAGES);
-        load_images(j, first, n, input, k, width, s);
-        for (size_t c = 0; c < width; c += PANEL)
-            for (size_t i = 0; i < inputs; i += OUTER_ROWS_MAX) {
-                const struct outer_run run = { .a = s->x + i,
-                                               .b = s->dy[c / PANEL],
-                                               .rows = 1,
-                                               .pixels = n,
-                                               .a_pixel = INPUTS,
-                                               .b_pixel = PANEL };
-                j->kc->k->outer(least(inputs - i, OUTER_ROWS_MAX), PANEL, &run,
-                                s->acc[c / PANEL] + i * PANEL);
-            }
+        struct outer_run run = lot;
+        run.pixels = least(images - first, IMAGES);
+        load_images(j, first, run.pixels, input, k, width, s);
+        for (size_t c = 0; c < width; c += PANEL) {
+            run.b = s->dy[c / PANEL];
+            j->kc->k->outer(inputs, PANEL, &run, s->acc[c / PANEL]);
+        }
     }
     for (size_t c = 0; c < width; c += PANEL)
         for (size_t i = 0; i < inputs; i++)
