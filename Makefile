@@ -73,7 +73,7 @@ prove: ## the long proofs, figures for docs/proofs.md
 
 bench: ## time kernels and whole steps
 	@sh deploy/setup.sh build bench
-	@$(MAKE) --no-print-directory all $(BUILD)/bench_kernels $(BUILD)/bench_psn
+	@$(MAKE) --no-print-directory all $(BUILD)/bench_kernels $(BUILD)/bench_psn $(BUILD)/bench_gemm
 	@sh bench/run.sh
 
 bench-peer: all $(BUILD)/bench_neurons ## beside SpikingJelly: SPIKINGJELLY_DIR=checkout, ROWS="fashion-lif ..."

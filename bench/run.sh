@@ -43,6 +43,8 @@ slower=0
 build/bench_kernels "$threads" | sh bench/isa_ratio.sh || slower=1
 echo
 build/bench_psn "$threads"
+echo
+build/bench_gemm "$threads"
 for spec in quickstart kernels-fashion-lif; do
     printf '\nexamples/%s.json, random data, %s threads, %s steps\n' "$spec" "$threads" "$steps"
     build/spiked-worker bench "examples/$spec.json" --random-data \
