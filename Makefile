@@ -43,11 +43,11 @@ worker_obj = $(call obj,$(worker_src)) $(isa_obj)
 server_obj = $(call obj,$(server_src)) $(BUILD)/obj/gen/migrations.o $(BUILD)/obj/gen/web_files.o
 
 MAKEFLAGS += --no-builtin-rules
-.PHONY: FORCE all help run test check prove bench bench-peer instructions bench-thesis install format tidy fuzz clean setup units stories web fuzz-build
+.PHONY: FORCE all help run test check prove bench bench-peer instructions bench-thesis bench-presets install format tidy fuzz clean setup units stories web fuzz-build
 all: $(BUILD)/spiked $(BUILD)/spiked-worker ## build the daemon, the worker and the page
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: ## install the packages that build, run and tests need
 	@sh deploy/setup.sh
@@ -81,6 +81,9 @@ bench-peer: all $(BUILD)/bench_neurons ## beside SpikingJelly: SPIKINGJELLY_DIR=
 
 bench-thesis: $(BUILD)/spiked-worker ## all time-steps at once against one by one, T = 2 ... 64, as tables
 	@bash bench/thesis.sh
+
+bench-presets: $(BUILD)/spiked-worker ## a training step of every preset at its paper's size
+	@sh bench/presets.sh
 
 instructions: $(BUILD)/spiked-worker ## count instructions anew: bench/instructions.json, which tests hold code to
 	@bash bench/instructions.sh update

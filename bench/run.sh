@@ -50,4 +50,6 @@ for spec in quickstart kernels-fashion-lif; do
     build/spiked-worker bench "examples/$spec.json" --random-data \
         --steps "$steps" --threads "$threads" | table
 done
+echo
+sh bench/presets.sh
 [ "$slower" = 0 ] || { echo "AVX-512 is slower than AVX2 somewhere, see above" >&2; exit 1; }
