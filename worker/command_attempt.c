@@ -1,5 +1,6 @@
 /* command_attempt: one attempt of an experiment under a daemon (docs/worker-protocol.md): fetch the
  * spec, hand in what earlier attempts left, say hello, train, say how it ended. See commands.h. */
+#include "common/crash.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "worker/commands.h"
@@ -249,6 +250,7 @@ static int prepare(struct attempt *a, struct err *e)
 {
     int rc = link_checkpoint(a, e);
     if (rc != 0) return rc;
+    crash_point(CRASH_ATTEMPT_LINKED);
     const struct trainer_options o = { .data_dir = a->data_dir, .dir = a->dir, .training = true };
     rc = trainer_init(&a->trainer, &a->spec, &o, e);
     bool resumed = false;
@@ -312,6 +314,7 @@ int command_attempt(int argc, char **argv, struct err *e)
         const struct err outcome = *e;
         struct err late = { 0 };
         if (rc != 0) log_error("worker.attempt", "%s", outcome.text);
+        crash_point(CRASH_FINISH_NOT_SENT);
         if (say_finish(&a, &outcome, &r, &late) != 0) {
             log_error("worker.attempt", "finish was not accepted: %s", late.text);
             if (rc == 0) *e = late;

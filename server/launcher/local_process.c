@@ -3,6 +3,7 @@
  * Loop thread. See launcher.h. */
 #include "server/launcher/launcher.h"
 
+#include "common/crash.h"
 #include "common/list.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -18,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define ENV_MAX 12
+#define ENV_MAX 16
 
 struct process {
     struct list link;
@@ -140,6 +141,7 @@ static void env_make(struct environment *env, const struct launch *what)
     env_inherit(env, "HOME", "/");
     env_inherit(env, "SPIKED_ISA", NULL);
     env_inherit(env, "ASAN_OPTIONS", NULL);
+    for (const char *const *v = crash_environment; *v != NULL; v++) env_inherit(env, *v, NULL);
     env_add(env, mem_printf("LANG=C.UTF-8"));
     env_add(env, mem_printf("SPIKED_SERVER=unix:%s", what->socket));
     env_add(env, mem_printf("SPIKED_EXPERIMENT=%" PRId64, what->experiment));

@@ -4,6 +4,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "server/queue/change_crash.h"
 #include "server/store/stmt.h"
 
 #include <sodium.h>
@@ -184,6 +185,7 @@ static int write_change(struct store_job *job, sqlite3 *db, struct err *e)
             "itit"
             "t",
             clock_wall_ms(), c->actor, n->id, event_name(c->event), state_name(n->state));
+    change_crash(c->event, false);
     return rc;
 }
 
@@ -231,6 +233,7 @@ static void change_done(struct store_job *job, const struct err *e)
     struct entry *entry = c->entry;
     struct queue *q = c->q;
     entry->writing = false;
+    if (e->code == ERR_OK) change_crash(c->event, true);
     if (e->code != ERR_OK) {
         log_error("server.queue", "%s of experiment %lld was not stored: %s", event_name(c->event),
                   (long long)entry->x.id, e->text);

@@ -3,6 +3,7 @@
 #include "server/queue/queue_internal.h"
 
 #include "common/clock.h"
+#include "common/crash.h"
 #include "common/log.h"
 #include "server/store/stmt.h"
 
@@ -142,6 +143,7 @@ void scheduler_spawn(struct queue *q, struct entry *e, const char *secret)
         scheduler_fault(q, e, REASON_SPAWN_FAILED, fault.text);
         return;
     }
+    crash_point(CRASH_SPAWN_BEFORE_PID_ROW);
     log_info("server.queue", "experiment %lld attempt %lld started, pid %lld", (long long)e->x.id,
              (long long)e->x.attempt, (long long)e->process.pid);
     struct pid_job *p = mem_calloc(1, sizeof *p);

@@ -2,6 +2,7 @@
 #include "server/queue/queue_internal.h"
 
 #include "common/clock.h"
+#include "common/crash.h"
 #include "common/mem.h"
 #include "server/store/stmt.h"
 
@@ -91,6 +92,7 @@ static int run(struct store_job *job, sqlite3 *db, struct err *e)
         rc = stmt_once(
             db, "INSERT INTO idempotency(user,key,body_sha,experiment,at_ms) VALUES(?,?,?,?,?)", e,
             "ttbii", s->x.user, s->key, s->body_sha, DIGEST_BYTES, s->x.id, s->x.created_ms);
+    crash_point(CRASH_SUBMIT_BEFORE_COMMIT);
     return rc;
 }
 
@@ -100,6 +102,7 @@ static void committed(struct store_job *job, const struct err *e)
     struct queue *q = s->q;
     struct err fault = *e;
     struct entry *entry = NULL;
+    if (fault.code == ERR_OK) crash_point(CRASH_SUBMIT_AFTER_COMMIT);
     if (fault.code == ERR_OK)
         entry = s->repeated != 0 ? queue_entry(q, s->repeated) : queue_add(q, &s->x, &fault);
     if (entry == NULL && fault.code == ERR_OK)
