@@ -27,9 +27,13 @@ struct launched {
 };
 struct launcher;
 struct launcher_ops {
-    /* The process runs when this returns. Errors: ERR_IO. */
+    /* Makes a process that waits: it becomes the worker when it is released, which is once its row
+     * is committed, and ends by itself when this daemon ends before. So no worker lives that a
+     * later daemon would not find. Errors: ERR_IO. */
     int (*start)(struct launcher *l, const struct launch *what, struct launched *out,
                  struct err *e);
+    /* The worker runs when this returns. Unknown attempts are ignored. Errors: ERR_IO. */
+    int (*release)(struct launcher *l, int64_t experiment, int64_t attempt, struct err *e);
     /* Watches a process started by an earlier daemon; false when it is gone. */
     bool (*adopt)(struct launcher *l, int64_t experiment, int64_t attempt,
                   const struct launched *process);

@@ -129,21 +129,23 @@ void recovery_adopt(struct queue *q)
     list_for_each_safe(it, &q->entries)
     {
         struct entry *e = container_of(it, struct entry, link);
-        if (!entry_active(e)) {
-            e->process = (struct launched){ 0 };
-            continue;
-        }
-        const bool rebooted = strcmp(e->process.boot_id, boot) != 0;
-        if (!rebooted && e->process.pid != 0 &&
-            q->launcher->ops->adopt(q->launcher, e->x.id, e->x.attempt, &e->process)) {
-            e->lease_until_ms = mono + RESTART_GRACE_MS;
+        const bool begun = e->process.pid != 0;
+        const bool rebooted = begun && strcmp(e->process.boot_id, boot) != 0;
+        const bool alive = begun && !rebooted &&
+                           q->launcher->ops->adopt(q->launcher, e->x.id, e->x.attempt, &e->process);
+        if (alive) e->lease_until_ms = mono + RESTART_GRACE_MS;
+        else e->process = (struct launched){ 0 };
+        if (!entry_active(e)) continue; /* alive: it has finished and not ended yet */
+        if (alive) {
             if (e->x.state == STATE_STOPPING) e->grace_until_ms = mono + LEASE_MS;
             log_info("server.queue", "experiment %lld: worker %lld still runs", (long long)e->x.id,
                      (long long)e->process.pid);
             continue;
         }
-        e->process = (struct launched){ 0 };
-        if (rebooted) scheduler_fault(q, e, REASON_HOST_REBOOT, "the machine was restarted");
+        if (!begun)
+            scheduler_fault(q, e, REASON_DAEMON_RESTART,
+                            "the daemon ended before the worker began");
+        else if (rebooted) scheduler_fault(q, e, REASON_HOST_REBOOT, "the machine was restarted");
         else
             scheduler_fault(q, e, REASON_WORKER_LOST, "the worker ended while the daemon was away");
     }

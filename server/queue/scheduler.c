@@ -55,6 +55,7 @@ static bool may_start(const struct queue *q, const struct entry *e)
     if (e->x.state != STATE_QUEUED || e->x.desired != DESIRED_RUN || e->writing || e->deleted ||
         !list_empty(&e->changes))
         return false;
+    if (e->process.pid != 0) return false; /* its last worker has finished but is still there */
     return q->o.running_per_user_max == 0 ||
            running_of(q, e->x.user) < q->o.running_per_user_max;
 }
@@ -98,6 +99,7 @@ void scheduler_run(struct queue *q)
 /* ---- a worker's beginning -------------------------------------------------------------------- */
 struct pid_job {
     struct store_job job;
+    struct queue *q;
     int64_t experiment, attempt;
     struct launched process;
 };
@@ -111,10 +113,24 @@ static int write_pid(struct store_job *job, sqlite3 *db, struct err *e)
         p->process.boot_id);
 }
 
+/* A process that cannot become a worker ends, which is then told as any worker's death. */
+static void give_up(struct queue *q, int64_t experiment, int64_t attempt, const struct err *e)
+{
+    struct entry *entry = queue_entry(q, experiment);
+    log_error("server.queue", "experiment %lld: %s", (long long)experiment, e->text);
+    if (entry != NULL && entry->x.attempt == attempt) entry->kill_reason = REASON_SPAWN_FAILED;
+    q->launcher->ops->stop(q->launcher, experiment, attempt, true);
+}
+
+/* The row names the process: a later daemon would find it, so it may become the worker. */
 static void pid_done(struct store_job *job, const struct err *e)
 {
-    if (e->code != ERR_OK) log_error("server.queue", "pid was not stored: %s", e->text);
-    mem_free(container_of(job, struct pid_job, job));
+    struct pid_job *p = container_of(job, struct pid_job, job);
+    struct err fault = *e;
+    if (fault.code == ERR_OK)
+        (void)p->q->launcher->ops->release(p->q->launcher, p->experiment, p->attempt, &fault);
+    if (fault.code != ERR_OK) give_up(p->q, p->experiment, p->attempt, &fault);
+    mem_free(p);
 }
 
 static int make_dirs(const struct queue *q, const struct entry *e, char *dir, size_t size,
@@ -147,10 +163,16 @@ void scheduler_spawn(struct queue *q, struct entry *e, const char *secret)
     log_info("server.queue", "experiment %lld attempt %lld started, pid %lld", (long long)e->x.id,
              (long long)e->x.attempt, (long long)e->process.pid);
     struct pid_job *p = mem_calloc(1, sizeof *p);
-    if (p == NULL) return; /* the row lacks the pid: after a restart the worker is not adopted */
-    *p = (struct pid_job){
-        { .run = write_pid, .done = pid_done }, e->x.id, e->x.attempt, e->process
-    };
+    if (p == NULL) {
+        (void)err_set(&fault, ERR_NOMEM, "row of a worker");
+        give_up(q, e->x.id, e->x.attempt, &fault);
+        return;
+    }
+    *p = (struct pid_job){ .job = { .run = write_pid, .done = pid_done },
+                           .q = q,
+                           .experiment = e->x.id,
+                           .attempt = e->x.attempt,
+                           .process = e->process };
     store_submit(q->main, &p->job);
 }
 
@@ -159,7 +181,8 @@ void scheduler_fault(struct queue *q, struct entry *e, enum experiment_reason re
                      const char *message)
 {
     enum experiment_event event = EVENT_FAULT_RETRY;
-    if (reason == REASON_HOST_REBOOT || q->draining) event = EVENT_FAULT_FREE;
+    if (reason == REASON_HOST_REBOOT || reason == REASON_DAEMON_RESTART || q->draining)
+        event = EVENT_FAULT_FREE;
     else if (e->faults + 1 >= e->x.max_attempts) event = EVENT_FAULT_FINAL;
     struct change *c = change_new(q, e, event);
     if (c == NULL) return;
@@ -177,7 +200,10 @@ void scheduler_worker_exit(void *ctx, int64_t experiment, int64_t attempt, int e
              (long long)experiment, (long long)attempt, exit_code, signal);
     if (e == NULL || e->x.attempt != attempt) return;
     e->process.pid = 0;
-    if (!entry_active(e)) return; /* its finish message was committed before it went */
+    if (!entry_active(e)) { /* its finish message was committed before it went */
+        scheduler_run(q);
+        return;
+    }
     char text[120];
     if (signal != 0) (void)snprintf(text, sizeof text, "the worker was ended by signal %d", signal);
     else
@@ -201,6 +227,16 @@ static void kill_silent(struct queue *q, struct entry *e, enum experiment_reason
     q->launcher->ops->stop(q->launcher, e->x.id, e->x.attempt, true);
 }
 
+/* A worker that said its last word long ago and does not go keeps the next one from beginning. */
+static void end_lingering(struct queue *q, struct entry *e, int64_t mono)
+{
+    if (e->process.pid == 0 || e->lease_until_ms == 0 || mono < e->lease_until_ms) return;
+    log_warn("server.queue", "experiment %lld attempt %lld finished and did not end: it is killed",
+             (long long)e->x.id, (long long)e->x.attempt);
+    e->lease_until_ms = 0;
+    q->launcher->ops->stop(q->launcher, e->x.id, e->x.attempt, true);
+}
+
 static void tick_entry(struct queue *q, struct entry *e, int64_t mono, int64_t wall)
 {
     if (e->x.state == STATE_BACKOFF && e->not_before_ms <= wall && !e->writing &&
@@ -208,7 +244,10 @@ static void tick_entry(struct queue *q, struct entry *e, int64_t mono, int64_t w
         struct change *c = change_new(q, e, EVENT_BACKOFF_OVER);
         if (c != NULL) change_submit(c);
     }
-    if (!entry_active(e)) return;
+    if (!entry_active(e)) {
+        end_lingering(q, e, mono);
+        return;
+    }
     if (e->grace_until_ms != 0 && mono >= e->grace_until_ms) {
         e->grace_until_ms = 0;
         struct change *c = change_new(q, e, EVENT_GRACE_OVER);
