@@ -46,9 +46,9 @@ static void change_free(struct change *c)
 /* ---- judging --------------------------------------------------------------------------------- */
 /* min(600 s, first * 2^(faults - 1)), +-20 % by the experiment's number: the same after a
  * restart. */
-static int64_t backoff_ms(const struct entry *e, int64_t first_ms, int64_t faults)
+int64_t change_backoff_ms(const struct queue *q, const struct entry *e, int64_t faults)
 {
-    int64_t ms = first_ms;
+    int64_t ms = q->o.backoff_first_ms;
     for (int64_t i = 1; i < faults && ms < BACKOFF_MAX_MS; i++) ms *= 2;
     if (ms > BACKOFF_MAX_MS) ms = BACKOFF_MAX_MS;
     const int64_t spread = (e->x.id * 7919 + faults * 104729) % 401 - 200; /* per mille */
@@ -89,10 +89,8 @@ static void judge_times(struct change *c)
         n->ended_ms = state_is_final(n->state) ? now : 0;
     if (c->event == EVENT_RETRY) c->next_faults = 0;
     if (c->event == EVENT_FAULT_RETRY || c->event == EVENT_FAULT_FINAL) c->next_faults++;
-    c->next_not_before_ms = (c->move.effects & EFFECT_DELAY) != 0
-                                ? now +
-                                      backoff_ms(c->entry, c->q->o.backoff_first_ms, c->next_faults)
-                                : 0;
+    if ((c->move.effects & EFFECT_DELAY) != 0)
+        c->next_delay_ms = change_backoff_ms(c->q, c->entry, c->next_faults);
 }
 
 /* Fills next from the committed state. Errors: ERR_BAD_STATE, ERR_PRECONDITION, ERR_NOT_FOUND. */
@@ -163,6 +161,7 @@ static int write_change(struct store_job *job, sqlite3 *db, struct err *e)
         const size_t at = strlen(tags);
         (void)snprintf(tags + at, sizeof tags - at, "%s%s", i > 0 ? "\n" : "", n->tags[i]);
     }
+    const int64_t not_before_ms = c->next_delay_ms > 0 ? clock_wall_ms() + c->next_delay_ms : 0;
     int rc = stmt_once(
         db,
         "UPDATE experiment SET name=?2,tags=?3,priority=?4,state=?5,desired=?6,reason=?7,"
@@ -176,8 +175,8 @@ static int write_change(struct store_job *job, sqlite3 *db, struct err *e)
         "iiiit",
         n->id, n->name, tags, n->priority, state_name(n->state), desired_name(n->desired),
         reason_name(n->reason), n->message, n->attempt, c->next_faults, n->rev, n->queued_ms,
-        n->started_ms, n->ended_ms, c->next_not_before_ms, n->step, n->steps_total, n->epoch,
-        n->epochs, c->summary);
+        n->started_ms, n->ended_ms, not_before_ms, n->step, n->steps_total, n->epoch, n->epochs,
+        c->summary);
     if (rc == 0) rc = write_attempt(c, db, e);
     if (rc == 0)
         rc = stmt_once(
@@ -198,7 +197,7 @@ static void take_effect(struct change *c)
     struct queue *q = c->q;
     const unsigned effects = c->move.effects;
     e->faults = c->next_faults;
-    e->not_before_ms = c->next_not_before_ms;
+    e->backoff_until_ms = clock_mono_ms() + c->next_delay_ms;
     if (c->event == EVENT_CLAIM) {
         memcpy(e->secret_hash, c->secret_hash, sizeof e->secret_hash);
         e->lease_until_ms = clock_mono_ms() + START_TIMEOUT_MS;

@@ -21,7 +21,7 @@
 struct entry {
     struct experiment x;      /* committed */
     int64_t faults;           /* attempts lost to faults so far */
-    int64_t not_before_ms;    /* backoff, wall clock */
+    int64_t backoff_until_ms; /* monotonic: the wall clock may jump meanwhile */
     uint8_t secret_hash[DIGEST_BYTES]; /* of the current attempt */
     struct launched process;  /* pid 0: none known */
     bool adopted_dead;        /* nothing runs although the row says so: judged at start */
@@ -56,7 +56,7 @@ struct change {
     bool remove;              /* delete the row */
     /* Judged: */
     struct experiment next;
-    int64_t next_faults, next_not_before_ms;
+    int64_t next_faults, next_delay_ms; /* backoff; 0 = none */
     struct experiment_transition move;
     char secret[SECRET_HEX_MAX]; /* claim: handed to the worker, only its hash is stored */
     uint8_t secret_hash[DIGEST_BYTES];
@@ -94,6 +94,8 @@ struct queue {
 struct change *change_new(struct queue *q, struct entry *e, enum experiment_event event);
 /* Hands it to the pipeline, which frees it. */
 void change_submit(struct change *c);
+/* The wait before the next attempt after so many faults. */
+int64_t change_backoff_ms(const struct queue *q, const struct entry *e, int64_t faults);
 /* ---- entries (queue.c) ----------------------------------------------------------------------- */
 struct entry *queue_entry(const struct queue *q, int64_t id);
 struct entry *queue_add(struct queue *q, const struct experiment *x, struct err *e);

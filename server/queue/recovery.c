@@ -20,6 +20,15 @@ static void split_tags(struct experiment *x, const char *text)
     }
 }
 
+/* What is left of a backoff; never more than the whole, whatever the wall clock says by now. */
+static void restore_backoff(const struct queue *q, struct entry *e, int64_t not_before_ms)
+{
+    const int64_t most = change_backoff_ms(q, e, e->faults);
+    int64_t left = not_before_ms - clock_wall_ms();
+    if (left > most) left = most;
+    e->backoff_until_ms = clock_mono_ms() + (left > 0 ? left : 0);
+}
+
 static int row_to_entry(struct queue *q, const struct stmt *s, struct err *e)
 {
     struct experiment x = { .id = stmt_int(s, 0), .owner_uid = (uid_t)stmt_int(s, 4),
@@ -43,7 +52,7 @@ static int row_to_entry(struct queue *q, const struct stmt *s, struct err *e)
     struct entry *entry = queue_add(q, &x, e);
     if (entry == NULL) return (int)e->code;
     entry->faults = stmt_int(s, 15);
-    entry->not_before_ms = stmt_int(s, 21);
+    restore_backoff(q, entry, stmt_int(s, 21));
     return 0;
 }
 

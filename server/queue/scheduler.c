@@ -237,9 +237,9 @@ static void end_lingering(struct queue *q, struct entry *e, int64_t mono)
     q->launcher->ops->stop(q->launcher, e->x.id, e->x.attempt, true);
 }
 
-static void tick_entry(struct queue *q, struct entry *e, int64_t mono, int64_t wall)
+static void tick_entry(struct queue *q, struct entry *e, int64_t mono)
 {
-    if (e->x.state == STATE_BACKOFF && e->not_before_ms <= wall && !e->writing &&
+    if (e->x.state == STATE_BACKOFF && e->backoff_until_ms <= mono && !e->writing &&
         list_empty(&e->changes)) {
         struct change *c = change_new(q, e, EVENT_BACKOFF_OVER);
         if (c != NULL) change_submit(c);
@@ -261,8 +261,7 @@ static void tick_entry(struct queue *q, struct entry *e, int64_t mono, int64_t w
 
 void scheduler_tick(struct queue *q)
 {
-    const int64_t mono = clock_mono_ms(), wall = clock_wall_ms();
-    list_for_each_safe(it, &q->entries)
-        tick_entry(q, container_of(it, struct entry, link), mono, wall);
+    const int64_t mono = clock_mono_ms();
+    list_for_each_safe(it, &q->entries) tick_entry(q, container_of(it, struct entry, link), mono);
     scheduler_run(q);
 }

@@ -94,3 +94,27 @@ Test(crashes, the_next_attempt_waits_for_the_old_worker, .timeout = 120)
     cr_assert(experiment_int(&c.s, id, NULL, "attempt") == 2);
     chaos_close(&c);
 }
+
+/* Goal: a wall clock that is set back by hours does not prolong the wait after a fault, neither in
+ * this daemon nor in the next. */
+Test(crashes, a_clock_set_back_prolongs_no_backoff, .timeout = 120)
+{
+    static struct chaos c;
+    chaos_open(&c, 1, 1);
+    c.s.extra[1] = "1500"; /* --retry-delay-ms */
+    service_restart(&c.s);
+    const int64_t id = submit_small(&c);
+    for (int restart = 0; restart < 2; restart++) {
+        cr_assert(wait_state(&c.s, id, "running", 60));
+        cr_assert(kill(service_worker(&c.s), SIGKILL) == 0);
+        cr_assert(wait_state(&c.s, id, "backoff", 5));
+        atomic_fetch_sub(&c.faults->wall_ms, 5 * 3600 * 1000);
+        if (restart == 1) {
+            service_kill(&c.s);
+            service_restart(&c.s);
+        }
+        cr_assert(wait_state(&c.s, id, "starting|running|succeeded", 10));
+    }
+    cr_assert(wait_state(&c.s, id, "succeeded", 60));
+    chaos_close(&c);
+}
