@@ -372,6 +372,7 @@ int queue_open(struct queue **out, uv_loop_t *loop, const struct queue_options *
     q->lock_fd = -1;
     q->opened_ms = clock_mono_ms();
     list_init(&q->entries);
+    list_init(&q->unwritten);
     int rc = copy_options(q, options, e);
     if (rc == 0 && mkdir(q->files_dir, 0700) != 0 && errno != EEXIST)
         rc = err_errno(e, errno, "%.150s", q->files_dir);
@@ -444,6 +445,7 @@ static void on_stopping(uv_timer_t *t)
     q->on_quiet(q->closed_ctx);
     if (q->reads > 0 || !store_idle(q->main) || !store_idle(q->metrics)) return;
     (void)uv_timer_stop(&q->tick);
+    change_drop_unwritten(q);
     close_all(q);
 }
 

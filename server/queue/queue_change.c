@@ -13,6 +13,7 @@
 
 #define BACKOFF_MAX_MS 600000
 #define CLAIM_PAUSE_MS 5000 /* after a claim that could not be written */
+#define AGAIN_MS 1000       /* after a change of the daemon's own that could not be written */
 
 struct change *change_new(struct queue *q, struct entry *e, enum experiment_event event)
 {
@@ -226,6 +227,40 @@ static void publish_deleted(struct queue *q, int64_t id)
     q->observer.publish(q->observer.ctx, "experiment.deleted", id, text);
 }
 
+/* What the daemon saw by itself (a death, the end of a grace time) nobody tells it again. */
+static bool own_observation(enum experiment_event event)
+{
+    return event == EVENT_FAULT_RETRY || event == EVENT_FAULT_FINAL || event == EVENT_FAULT_FREE ||
+           event == EVENT_GRACE_OVER;
+}
+
+static void keep_for_later(struct change *c)
+{
+    c->again_ms = clock_mono_ms() + AGAIN_MS;
+    c->job = (struct store_job){ 0 };
+    list_append(&c->q->unwritten, &c->link);
+}
+
+void change_write_again(struct queue *q, int64_t mono)
+{
+    list_for_each_safe(it, &q->unwritten) {
+        struct change *c = container_of(it, struct change, link);
+        if (mono < c->again_ms) continue;
+        list_remove(&c->link);
+        if (queue_entry(q, c->next.id) == c->entry) change_submit(c);
+        else change_free(c); /* deleted meanwhile */
+    }
+}
+
+void change_drop_unwritten(struct queue *q)
+{
+    list_for_each_safe(it, &q->unwritten) {
+        struct change *c = container_of(it, struct change, link);
+        list_remove(&c->link);
+        change_free(c);
+    }
+}
+
 static void change_done(struct store_job *job, const struct err *e)
 {
     struct change *c = container_of(job, struct change, job);
@@ -255,7 +290,8 @@ static void change_done(struct store_job *job, const struct err *e)
         tell(c, e);
     }
     const bool schedule = e->code == ERR_OK && (c->move.effects & EFFECT_SCHEDULE) != 0;
-    change_free(c);
+    if (e->code != ERR_OK && own_observation(c->event)) keep_for_later(c);
+    else change_free(c);
     pump(entry);
     if (entry->deleted && list_empty(&entry->changes)) queue_remove(q, entry);
     if (schedule) scheduler_run(q);

@@ -46,6 +46,7 @@ struct change {
     char actor[QUEUE_USER_MAX];
     double grace_s;
     char *summary;            /* finish: JSON text */
+    int64_t again_ms;         /* monotonic: could not be written, is tried then */
     int64_t resume_step;      /* hello */
     int64_t steps_total, epochs;
     char host[64];
@@ -75,6 +76,7 @@ struct queue {
     struct store *main, *metrics;
     int lock_fd;
     struct list entries; /* newest first */
+    struct list unwritten; /* changes that wait for again_ms */
     struct entry **by_id; /* index = id */
     size_t by_id_size;
     int64_t count;
@@ -94,6 +96,9 @@ struct queue {
 struct change *change_new(struct queue *q, struct entry *e, enum experiment_event event);
 /* Hands it to the pipeline, which frees it. */
 void change_submit(struct change *c);
+/* Submits again what could not be written and that nobody else would ask for once more. */
+void change_write_again(struct queue *q, int64_t mono);
+void change_drop_unwritten(struct queue *q); /* closing: the next daemon sees it anew */
 /* The wait before the next attempt after so many faults. */
 int64_t change_backoff_ms(const struct queue *q, const struct entry *e, int64_t faults);
 /* ---- entries (queue.c) ----------------------------------------------------------------------- */

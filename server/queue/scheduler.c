@@ -262,6 +262,7 @@ static void tick_entry(struct queue *q, struct entry *e, int64_t mono)
 void scheduler_tick(struct queue *q)
 {
     const int64_t mono = clock_mono_ms();
+    change_write_again(q, mono);
     list_for_each_safe(it, &q->entries) tick_entry(q, container_of(it, struct entry, link), mono);
     scheduler_run(q);
 }

@@ -118,3 +118,25 @@ Test(crashes, a_clock_set_back_prolongs_no_backoff, .timeout = 120)
     cr_assert(wait_state(&c.s, id, "succeeded", 60));
     chaos_close(&c);
 }
+
+/* Goal: a death that is seen while the disk is full is written down once there is room again, not
+ * when the lease of the dead worker runs out. */
+Test(crashes, a_death_on_a_full_disk_is_not_forgotten, .timeout = 120)
+{
+    static struct chaos c;
+    chaos_open(&c, 1, 1);
+    service_restart(&c.s);
+    const int64_t id = submit_small(&c);
+    cr_assert(wait_step(&c.s, id, 30, 60));
+    const pid_t worker = service_worker(&c.s);
+    cr_assert(worker > 0 && kill(worker, SIGSTOP) == 0);
+    atomic_store(&c.faults->disk_full, 1);
+    cr_assert(kill(worker, SIGKILL) == 0);
+    sleep_ms(1000);
+    cr_assert(wait_state(&c.s, id, "running", 1));
+    cr_assert(atomic_load(&c.faults->writes_refused) > 0);
+    atomic_store(&c.faults->disk_full, 0);
+    cr_assert(wait_state(&c.s, id, "succeeded", 20));
+    cr_assert(experiment_int(&c.s, id, NULL, "attempt") == 2);
+    chaos_close(&c);
+}
