@@ -28,6 +28,8 @@ const char *round_name(int kind)
             [ROUND_KILL_DAEMON] = "kill -9 daemon",
         [ROUND_KILL_WORKER] = "kill -9 worker",
         [ROUND_KILL_BOTH] = "kill -9 both",
+        [ROUND_STOP_DAEMON] = "stop daemon",
+        [ROUND_STOP_WORKER] = "stop worker",
         [ROUND_LOSE_ANSWERS] = "lost answers",
         [ROUND_FULL_DISK] = "full disk",
         [ROUND_CLOCK_JUMP] = "clock jump",
@@ -201,6 +203,30 @@ static void round_kill(struct chaos *c, bool daemon, bool worker)
     feed_for(c, 200);
 }
 
+static void round_stop_daemon(struct chaos *c)
+{
+    feed_for(c, (int)(200 + below(c, 500)));
+    service_stop(&c->s);
+    sleep_ms((int)below(c, 300));
+    service_restart(&c->s);
+}
+
+static void round_stop_worker(struct chaos *c)
+{
+    feed_for(c, (int)(200 + below(c, 500)));
+    const pid_t worker = service_worker(&c->s);
+    if (worker > 0) (void)kill(worker, SIGTERM);
+    feed_for(c, 300);
+}
+
+static void round_clock_jump(struct chaos *c)
+{
+    move_clock(c);
+    kill_worker(c); /* a backoff that the jump falls into */
+    feed_for(c, 500);
+    move_clock(c);
+}
+
 bool chaos_round(struct chaos *c, int kind)
 {
     bool hit = true;
@@ -209,12 +235,10 @@ bool chaos_round(struct chaos *c, int kind)
     if (kind < CRASH_POINT_COUNT) hit = round_point(c, kind);
     else if (kind == ROUND_FULL_DISK) round_full_disk(c);
     else if (kind == ROUND_LOSE_ANSWERS) round_lose_answers(c);
-    else if (kind == ROUND_CLOCK_JUMP) {
-        move_clock(c);
-        kill_worker(c); /* a backoff that the jump falls into */
-        feed_for(c, 500);
-        move_clock(c);
-    } else round_kill(c, kind != ROUND_KILL_WORKER, kind != ROUND_KILL_DAEMON);
+    else if (kind == ROUND_CLOCK_JUMP) round_clock_jump(c);
+    else if (kind == ROUND_STOP_DAEMON) round_stop_daemon(c);
+    else if (kind == ROUND_STOP_WORKER) round_stop_worker(c);
+    else round_kill(c, kind != ROUND_KILL_WORKER, kind != ROUND_KILL_DAEMON);
     expect_daemon(c);
     return hit;
 }

@@ -13,6 +13,8 @@ enum round_kind {
     ROUND_KILL_DAEMON = CRASH_POINT_COUNT,
     ROUND_KILL_WORKER,
     ROUND_KILL_BOTH,
+    ROUND_STOP_DAEMON, /* SIGTERM: it must end in order */
+    ROUND_STOP_WORKER, /* SIGTERM: checkpoint, and again from there */
     ROUND_LOSE_ANSWERS,
     ROUND_FULL_DISK,
     ROUND_CLOCK_JUMP,
