@@ -130,7 +130,9 @@ static void provoke(struct chaos *c, int point)
 {
     const bool action = point == CRASH_ACTION_BEFORE_COMMIT || point == CRASH_ACTION_AFTER_COMMIT;
     const bool fault = point == CRASH_FAULT_BEFORE_COMMIT || point == CRASH_FAULT_AFTER_COMMIT;
+    const bool submit = point == CRASH_SUBMIT_BEFORE_COMMIT || point == CRASH_SUBMIT_AFTER_COMMIT;
     client_feed(&c->client, LIVE + 1);
+    if (submit) client_submit(&c->client);
     if (action || below(c, 20) == 0) client_meddle(&c->client);
     if (fault) kill_worker(c);
 }
