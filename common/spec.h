@@ -285,6 +285,7 @@ struct spec_early_stop {
 enum spec_step_mode { SPEC_STEP_MULTI, SPEC_STEP_SINGLE, SPEC_STEP_CHUNK };
 enum spec_numerics { SPEC_NUMERICS_FAST, SPEC_NUMERICS_EXACT };
 enum spec_recompute { SPEC_RECOMPUTE_OFF, SPEC_RECOMPUTE_AUTO, SPEC_RECOMPUTE_LEAST };
+#define SPEC_RETRY_CLASSES_MAX 2
 struct spec_train {
     int64_t epochs, batch_size;
     struct spec_optimizer optimizer;
@@ -346,7 +347,10 @@ struct spec {
     size_t n_monitors;
     int64_t checkpoint_every_steps, checkpoint_keep;
     int64_t threads, memory_mib, time_limit_s; /* memory_mib 0 = the machine's */
+    int64_t no_progress_s;                     /* 0 = never */
     int64_t max_attempts;
+    char retry_on[SPEC_RETRY_CLASSES_MAX][16]; /* "error", "oom" */
+    size_t n_retry_on;
 };
 
 /* Fills *out from JSON; on faults *out stays empty and e says how many ("3 fields are wrong").
