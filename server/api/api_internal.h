@@ -60,6 +60,8 @@ void api_artifact(struct request *r);
 void api_version(struct request *r), api_me(struct request *r);                  /* meta.c */
 void api_schema(struct request *r), api_datasets(struct request *r);
 void api_queue(struct request *r), api_events(struct request *r);
+void api_queue_pause(struct request *r), api_queue_resume(struct request *r);
+void api_drain(struct request *r), api_undrain(struct request *r);
 void api_healthz(struct request *r), api_readyz(struct request *r);
 void api_page(struct request *r), api_page_file(struct request *r);              /* page.c */
 void api_worker_spec(struct request *r), api_worker_hello(struct request *r);    /* worker.c */

@@ -18,12 +18,16 @@ struct launch {
     const char *secret;      /* SPIKED_SECRET, hex; never in argv, never logged */
     const char *output_path; /* both streams are appended here */
     int64_t threads;
+    int64_t memory_mib; /* 0 = no limit */
 };
+enum launcher_limit { LIMIT_NONE, LIMIT_RLIMIT, LIMIT_CGROUP };
+const char *launcher_limit_name(enum launcher_limit l); /* "none", "rlimit", "cgroup" */
 /* A process, as stored in the attempt's row and found again after a restart of the daemon. */
 struct launched {
     int64_t pid;
     int64_t start_ticks; /* field 22 of /proc/PID/stat */
     char boot_id[40];
+    enum launcher_limit memory_limit; /* what holds it to memory_mib */
 };
 struct launcher;
 struct launcher_ops {

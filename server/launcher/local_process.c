@@ -14,11 +14,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define ENV_MAX 12
+/* What a worker maps beside its planned memory: stacks, pools of the allocator, libraries. */
+#define SLACK_MIB 64
+#define SLACK_THREAD_MIB 16
 
 struct process {
     struct list link;
@@ -155,6 +159,21 @@ static void env_free(struct environment *env)
     }
 }
 
+const char *launcher_limit_name(enum launcher_limit l)
+{
+    static const char *const names[] = { "none", "rlimit", "cgroup" };
+    return names[l];
+}
+
+/* Private memory that can be written; files that are mapped to be read do not count. What is over
+ * fails to be allocated: the worker says so itself. */
+static void limit_memory(const struct launch *what)
+{
+    const int64_t mib = what->memory_mib + SLACK_MIB + SLACK_THREAD_MIB * what->threads;
+    const struct rlimit limit = { (rlim_t)mib << 20, (rlim_t)mib << 20 };
+    if (what->memory_mib > 0) (void)setrlimit(RLIMIT_DATA, &limit);
+}
+
 /* Between fork and exec: system calls only. The error number goes to the parent through
 
  * `report`. */
@@ -165,6 +184,7 @@ static void become_worker(const struct launch *what, char *const env[], int outp
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     (void)signal(SIGPIPE, SIG_DFL);
     (void)setsid();
+    limit_memory(what);
     (void)syscall(SYS_close_range, 3U, ~0U, 4U /* CLOSE_RANGE_CLOEXEC */);
     const int input = open("/dev/null", O_RDONLY);
     if (input >= 0 && dup2(input, 0) == 0 && dup2(output, 1) == 1 && dup2(output, 2) == 2) {
@@ -226,6 +246,7 @@ static int local_start(struct launcher *base, const struct launch *what, struct 
         return rc;
     }
     out->pid = pid;
+    out->memory_limit = what->memory_mib > 0 ? LIMIT_RLIMIT : LIMIT_NONE;
     out->start_ticks = start_ticks(pid);
     boot_id(out->boot_id);
     return 0;

@@ -11,6 +11,9 @@
  *                     │                     └── finish ──► succeeded, failed, cancelled
  *                     └── fault, no attempts left: failed
  *
+ * stopping with desired run: the queue itself ends the attempt (a limit is used up); then comes
+ * failed, whatever the worker says but success.
+ *
  * Waiting states: queued (a slot), backoff (time), starting (hello), stopping (finish or death),
  * paused and held (a person). Called by the queue on the loop thread; has no state of its own. */
 #ifndef SERVER_EXPERIMENT_STATE_H
@@ -34,6 +37,7 @@
     X(EVENT_PAUSE, "pause")                                                                       \
     X(EVENT_RESUME, "resume")                                                                     \
     X(EVENT_RETRY, "retry")                                                                       \
+    X(EVENT_LIMIT, "limit") /* the queue ends the attempt: a limit is used up */                  \
     X(EVENT_GRACE_OVER, "grace_over")                                                             \
     X(EVENT_BACKOFF_OVER, "backoff_over")                                                         \
     X(EVENT_PATCH, "patch")

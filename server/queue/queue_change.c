@@ -59,6 +59,7 @@ static void patch_next(struct change *c)
     struct experiment *n = &c->next;
     if (c->patch.name != NULL) (void)snprintf(n->name, sizeof n->name, "%s", c->patch.name);
     if (c->patch.priority != NULL) n->priority = *c->patch.priority;
+    if (c->patch.time_limit_s != NULL) n->time_limit_s = *c->patch.time_limit_s;
     if (c->patch.tags != NULL) {
         memcpy(n->tags, c->patch.tags, c->patch.n_tags * sizeof n->tags[0]);
         n->n_tags = c->patch.n_tags;
@@ -76,6 +77,16 @@ static void claim_next(struct change *c)
     c->next.step = c->next.steps_total = 0;
 }
 
+/* Only what lies between hello and the end counts as running. */
+static void judge_running(struct change *c)
+{
+    struct experiment *n = &c->next;
+    if (c->event == EVENT_HELLO && n->run_began_ms == 0) n->run_began_ms = clock_wall_ms();
+    if (!entry_active(c->entry) || state_is_active(n->state)) return;
+    n->ran_ms = entry_ran_ms(c->entry);
+    n->run_began_ms = 0;
+}
+
 static void judge_times(struct change *c)
 {
     struct experiment *n = &c->next;
@@ -86,12 +97,48 @@ static void judge_times(struct change *c)
         n->started_ms = now;
     if (state_is_final(n->state) != state_is_final(was))
         n->ended_ms = state_is_final(n->state) ? now : 0;
-    if (c->event == EVENT_RETRY) c->next_faults = 0;
-    if (c->event == EVENT_FAULT_RETRY || c->event == EVENT_FAULT_FINAL) c->next_faults++;
+    if (c->event == EVENT_RETRY) {
+        c->next_faults = c->next_crashes = 0;
+        n->queued_ms = now; /* it waits anew */
+    }
+    c->next_faults += c->fault;
+    c->next_crashes += c->crash;
     c->next_not_before_ms = (c->move.effects & EFFECT_DELAY) != 0
                                 ? now +
                                       backoff_ms(c->entry, c->q->o.backoff_first_ms, c->next_faults)
                                 : 0;
+}
+
+/* Why it stops stays while it stops; and an attempt that a limit ended has that reason whatever its
+ * end looks like, but for a fault that the worker itself tells. */
+static bool reason_stays(const struct change *c)
+{
+    const struct experiment *x = &c->entry->x;
+    if (x->state != STATE_STOPPING) return false;
+    if (c->next.state == STATE_STOPPING) return c->event != EVENT_CANCEL;
+    return x->desired == DESIRED_RUN && c->next.state == STATE_FAILED &&
+           c->event != EVENT_FINISH_FAILED;
+}
+
+static void judge_reason(struct change *c)
+{
+    const bool killed = c->event == EVENT_FAULT_RETRY || c->event == EVENT_FAULT_FINAL ||
+                        c->event == EVENT_FAULT_FREE;
+    c->next.reason = c->reason;
+    (void)snprintf(c->next.message, sizeof c->next.message, "%s", c->message);
+    if (!killed || c->next.state != STATE_CANCELLED) return;
+    c->next.reason = REASON_USER_REQUEST; /* however the worker went */
+    c->next.message[0] = '\0';
+}
+
+static int judge_retry(const struct change *c, struct err *e)
+{
+    const struct experiment *x = &c->entry->x;
+    if (c->event != EVENT_RETRY || x->time_limit_s == 0 || x->ran_ms < 1000 * x->time_limit_s)
+        return 0;
+    return err_set(e, ERR_BAD_STATE,
+                   "experiment %lld has used up its time_limit_s of %lld: raise it first",
+                   (long long)x->id, (long long)x->time_limit_s);
 }
 
 /* Fills next from the committed state. Errors: ERR_BAD_STATE, ERR_PRECONDITION, ERR_NOT_FOUND. */
@@ -110,20 +157,19 @@ static int judge(struct change *c, struct err *e)
     if (!c->move.allowed)
         return err_set(e, ERR_BAD_STATE, "experiment %lld is %s: %s is not possible",
                        (long long)x->id, state_name(x->state), event_name(c->event));
+    if (judge_retry(c, e) != 0) return (int)e->code;
     c->next = *x;
     c->next.state = c->move.state;
     c->next.desired = c->move.desired;
     c->next.rev++;
     c->next_faults = c->entry->faults;
-    if (c->event == EVENT_PATCH) {
-        patch_next(c);
-    } else {
-        c->next.reason = c->reason;
-        (void)snprintf(c->next.message, sizeof c->next.message, "%s", c->message);
-    }
+    c->next_crashes = c->entry->crashes;
+    if (c->event == EVENT_PATCH) patch_next(c);
+    else if (!reason_stays(c)) judge_reason(c);
     if (c->event == EVENT_CLAIM) claim_next(c);
     if (c->event == EVENT_GRACE_OVER && c->next.state == STATE_RUNNING)
         c->next.reason = REASON_PAUSE_FAILED;
+    judge_running(c);
     judge_times(c);
     return 0;
 }
@@ -141,11 +187,10 @@ static int write_attempt(const struct change *c, sqlite3 *db, struct err *e)
         return stmt_once(db,
                          "UPDATE attempt SET host=?3,resume_step=?4 WHERE experiment=?1 AND n=?2",
                          e, "iiti", n->id, n->attempt, c->host, c->resume_step);
-    const bool was_active = entry_active(c->entry), active = n->state == STATE_STARTING ||
-                            n->state == STATE_RUNNING || n->state == STATE_STOPPING;
-    if (!was_active || active) return 0;
+    if (!entry_active(c->entry) || state_is_active(n->state)) return 0;
     return stmt_once(db, "UPDATE attempt SET ended_ms=?3,reason=?4 WHERE experiment=?1 AND n=?2", e,
-                     "iiit", n->id, n->attempt, now, reason_name(n->reason));
+                     "iiit", n->id, n->attempt, now,
+                     reason_name(c->cause != REASON_NONE ? c->cause : n->reason));
 }
 
 static int write_change(struct store_job *job, sqlite3 *db, struct err *e)
@@ -167,16 +212,18 @@ static int write_change(struct store_job *job, sqlite3 *db, struct err *e)
         "UPDATE experiment SET name=?2,tags=?3,priority=?4,state=?5,desired=?6,reason=?7,"
         "message=?8,attempt=?9,faults=?10,rev=?11,queued_ms=?12,started_ms=?13,ended_ms=?14,"
         "not_before_ms=?15,step=?16,steps_total=?17,epoch=?18,epochs=?19,"
-        "summary=coalesce(?20,summary) WHERE id=?1",
+        "summary=coalesce(?20,summary),crashes=?21,time_limit_s=?22,ran_ms=?23,run_began_ms=?24"
+        " WHERE id=?1",
         e,
         "itti"
         "tttt"
         "iiiiiii"
-        "iiiit",
+        "iiiit"
+        "iiii",
         n->id, n->name, tags, n->priority, state_name(n->state), desired_name(n->desired),
         reason_name(n->reason), n->message, n->attempt, c->next_faults, n->rev, n->queued_ms,
         n->started_ms, n->ended_ms, c->next_not_before_ms, n->step, n->steps_total, n->epoch,
-        n->epochs, c->summary);
+        n->epochs, c->summary, c->next_crashes, n->time_limit_s, n->ran_ms, n->run_began_ms);
     if (rc == 0) rc = write_attempt(c, db, e);
     if (rc == 0)
         rc = stmt_once(
@@ -196,6 +243,7 @@ static void take_effect(struct change *c)
     struct queue *q = c->q;
     const unsigned effects = c->move.effects;
     e->faults = c->next_faults;
+    e->crashes = c->next_crashes;
     e->not_before_ms = c->next_not_before_ms;
     if (c->event == EVENT_CLAIM) {
         memcpy(e->secret_hash, c->secret_hash, sizeof e->secret_hash);
@@ -205,6 +253,7 @@ static void take_effect(struct change *c)
         e->kill_reason = REASON_NONE;
         e->process = (struct launched){ 0 };
     }
+    if (c->event == EVENT_HELLO) e->run_began_ms = e->progress_ms = clock_mono_ms();
     if ((effects & EFFECT_GRACE) != 0)
         e->grace_until_ms = clock_mono_ms() + (int64_t)(c->grace_s * 1000.0);
     if (c->event == EVENT_GRACE_OVER) e->grace_until_ms = 0;
@@ -225,12 +274,20 @@ static void publish_deleted(struct queue *q, int64_t id)
     q->observer.publish(q->observer.ctx, "experiment.deleted", id, text);
 }
 
+static void count_claim(const struct change *c, int64_t n)
+{
+    if (c->event != EVENT_CLAIM) return;
+    c->q->claiming += n;
+    c->entry->item.user->claiming += n;
+}
+
 static void change_done(struct store_job *job, const struct err *e)
 {
     struct change *c = container_of(job, struct change, job);
     struct entry *entry = c->entry;
     struct queue *q = c->q;
     entry->writing = false;
+    count_claim(c, -1);
     if (e->code != ERR_OK) {
         log_error("server.queue", "%s of experiment %lld was not stored: %s", event_name(c->event),
                   (long long)entry->x.id, e->text);
@@ -238,6 +295,7 @@ static void change_done(struct store_job *job, const struct err *e)
         tell(c, e);
     } else if (c->remove) {
         entry->deleted = true;
+        queue_place(q, entry);
         tell(c, e);
         ingest_delete(q, entry->x.id);
         publish_deleted(q, entry->x.id);
@@ -248,6 +306,7 @@ static void change_done(struct store_job *job, const struct err *e)
             entry->x.step = step;
             entry->x.epoch = epoch;
         }
+        queue_place(q, entry);
         take_effect(c);
         queue_publish_state(q, entry);
         tell(c, e);
@@ -271,6 +330,7 @@ static void pump(struct entry *e)
             continue;
         }
         e->writing = true;
+        count_claim(c, 1);
         c->job.run = write_change;
         c->job.done = change_done;
         store_submit(c->q->main, &c->job);

@@ -65,15 +65,18 @@ static int insert(struct submission *s, sqlite3 *db, struct err *e)
     int rc = stmt_once(
         db,
         "INSERT INTO experiment(uid,name,user,owner_uid,tags,dataset,time_steps,priority,"
-        "max_attempts,spec,result_hash,state,desired,reason,message,created_ms,queued_ms,epochs)"
-        " VALUES(?,?,?,?,?,?,?,?,?,?,?,'queued','run','none','',?,?,?)",
+        "max_attempts,spec,result_hash,state,desired,reason,message,created_ms,queued_ms,epochs,"
+        "retry_on,time_limit_s,no_progress_s,memory_mib,threads)"
+        " VALUES(?,?,?,?,?,?,?,?,?,?,?,'queued','run','none','',?,?,?,?,?,?,?,?)",
         e,
         "tttitt"
         "iiitt"
-        "iii",
+        "iii"
+        "iiiii",
         x->uid, x->name, x->user, (int64_t)x->owner_uid, tags, x->dataset, x->time_steps,
         x->priority, x->max_attempts, s->spec, s->result_hash, x->created_ms, x->queued_ms,
-        x->epochs);
+        x->epochs, (int64_t)x->retry_on, x->time_limit_s, x->no_progress_s, x->memory_mib,
+        x->threads);
     if (rc != 0) return rc;
     s->x.id = sqlite3_last_insert_rowid(db);
     return stmt_once(
@@ -110,15 +113,10 @@ static void committed(struct store_job *job, const struct err *e)
     scheduler_run(q);
 }
 
-static int64_t queued_of(const struct queue *q, const char *user)
+static int64_t waiting_of(struct queue *q, const char *user)
 {
-    int64_t n = 0;
-    list_for_each(it, &q->entries)
-    {
-        const struct entry *e = container_of(it, struct entry, link);
-        n += e->x.state == STATE_QUEUED && strcmp(e->x.user, user) == 0;
-    }
-    return n;
+    const struct order_user *u = order_user(&q->order, user);
+    return u != NULL ? u->waiting : 0;
 }
 
 static void fill(struct submission *s, const struct queue_submission *from)
@@ -135,6 +133,12 @@ static void fill(struct submission *s, const struct queue_submission *from)
     x->time_steps = spec->time_steps;
     x->priority = spec->priority;
     x->max_attempts = spec->max_attempts;
+    for (size_t i = 0; i < spec->n_retry_on; i++)
+        x->retry_on |= strcmp(spec->retry_on[i], "oom") == 0 ? RETRY_ON_OOM : RETRY_ON_ERROR;
+    x->time_limit_s = spec->time_limit_s;
+    x->no_progress_s = spec->no_progress_s;
+    x->memory_mib = spec->memory_mib;
+    x->threads = spec->threads;
     x->epochs = spec->train.epochs;
     x->state = STATE_QUEUED;
     x->rev = 1;
@@ -163,11 +167,12 @@ void queue_submit(struct queue *q, const struct queue_submission *from, queue_do
 {
     struct err e = { 0 };
     struct submission *s = NULL;
-    if (q->draining) (void)err_set(&e, ERR_UNAVAILABLE, "the daemon is stopping");
-    else if (queued_of(q, from->actor.user) >= q->o.queued_per_user_max)
-        (void)err_set(&e, ERR_QUEUE_FULL, "%s has %lld experiments queued already",
-                      from->actor.user, (long long)q->o.queued_per_user_max);
-    else if ((s = mem_calloc(1, sizeof *s)) == NULL) (void)err_set(&e, ERR_NOMEM, "submission");
+    if (queue_ready(q, &e)) {
+        if (waiting_of(q, from->actor.user) >= q->o.queued_per_user_max)
+            (void)err_set(&e, ERR_QUEUE_FULL, "%s has %lld experiments queued already",
+                          from->actor.user, (long long)q->o.queued_per_user_max);
+        else if ((s = mem_calloc(1, sizeof *s)) == NULL) (void)err_set(&e, ERR_NOMEM, "submission");
+    }
     if (s == NULL || prepare(s, from, &e) != 0) {
         if (s != NULL) submission_free(s);
         done(ctx, NULL, &e);
