@@ -21,6 +21,24 @@ cJSON *api_body(struct request *r);
 /* false after a problem was answered: the query holds a name that is not in "a|b|c". */
 bool api_query_known(struct request *r, const char *names);
 
+/* ---- what begins an experiment (submission.c, api_submit.c) ------------------------------------
+ */
+struct submission {
+    struct spec spec;
+    struct dependency after[QUEUE_AFTER_MAX];
+    size_t n_after;
+};
+/* Reads a body, taking `after` out of it; every fault at once. *s stays empty on failure.
+ * Errors: ERR_SPEC (see faults), ERR_NOMEM. */
+int submission_read(struct submission *s, cJSON *json, const struct queue *q,
+                    struct json_faults *faults, struct err *e);
+void submission_deinit(struct submission *s); /* safe on a zeroed one and when repeated */
+/* ?dry_run=true|false; false after a problem was answered. */
+bool api_dry_run(struct request *r, bool *dry);
+/* Reads json as a submission and answers: stores it, or says every fault, or only what would run.
+ * text: what an Idempotency-Key stands for. */
+void api_begin(struct request *r, cJSON *json, const char *text, size_t length, bool dry);
+
 /* A read that answers later: keeps the event id of the moment before its snapshot. */
 struct api_call {
     struct request *r;

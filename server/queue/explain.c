@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 #define AHEAD_MAX 20
-#define DETAIL_MAX 300
+#define DETAIL_MAX DEPENDENCIES_WORDS_MAX
 
 struct reason_why {
     enum experiment_reason blocked_by;
@@ -65,6 +65,12 @@ static void why_not(const struct queue *q, const struct entry *e, struct reason_
         say(why, e->x.reason, "the next attempt comes in %.0f s, after: %s",
             left_ms > 0 ? (double)left_ms / 1000.0 : 0.0, e->x.message);
         break;
+    case STATE_BLOCKED: {
+        char words[DEPENDENCIES_WORDS_MAX];
+        (void)dependencies_of(q, &e->x, words, sizeof words);
+        say(why, REASON_DEPENDENCY, "%s", words);
+        break;
+    }
     case STATE_HELD:
     case STATE_PAUSED: say(why, REASON_USER_REQUEST, "%s", state_meaning(e->x.state)); break;
     default: say(why, REASON_NONE, "%s", state_meaning(e->x.state)); break;

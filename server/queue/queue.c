@@ -114,6 +114,8 @@ void queue_remove(struct queue *q, struct entry *e)
     q->by_id[e->x.id] = NULL;
     q->count--;
     list_remove(&e->link);
+    mem_free(e->x.after);
+    mem_free(e->dependants);
     mem_free(e);
 }
 
@@ -191,6 +193,19 @@ static bool add_limits(const struct queue *q, cJSON *o, const struct experiment 
                                 : cJSON_AddNullToObject(o, "time_limit_s") != NULL);
 }
 
+static bool add_after(cJSON *o, const struct experiment *x)
+{
+    cJSON *list = cJSON_AddArrayToObject(o, "after");
+    bool ok = list != NULL;
+    for (size_t i = 0; ok && i < x->n_after; i++) {
+        cJSON *d = cJSON_CreateObject();
+        ok = d != NULL && cJSON_AddItemToArray(list, d) &&
+             json_add_int(d, "experiment", x->after[i].experiment) &&
+             cJSON_AddStringToObject(d, "on", x->after[i].any ? "any" : "ok") != NULL;
+    }
+    return ok;
+}
+
 cJSON *experiment_object(const struct queue *q, const struct experiment *x)
 {
     cJSON *o = cJSON_CreateObject();
@@ -209,7 +224,8 @@ cJSON *experiment_object(const struct queue *q, const struct experiment *x)
                     cJSON_AddStringToObject(o, "reason", reason_name(x->reason)) != NULL &&
                     cJSON_AddStringToObject(o, "message", x->message) != NULL &&
                     json_add_int(o, "attempt", x->attempt) && json_add_int(o, "rev", x->rev) &&
-                    add_limits(q, o, x) && json_add_time(o, "created_at", x->created_ms) &&
+                    add_limits(q, o, x) && add_after(o, x) &&
+                    json_add_time(o, "created_at", x->created_ms) &&
                     json_add_time(o, "queued_at", x->queued_ms) &&
                     json_add_time(o, "started_at", x->started_ms) &&
                     json_add_time(o, "ended_at", x->ended_ms) && add_progress(o, x) &&

@@ -24,6 +24,11 @@
     6 /* train/loss train/accuracy val/loss val/accuracy test/loss test/accuracy */
 extern const char *const experiment_headlines[EXPERIMENT_HEADLINES_MAX];
 
+#define QUEUE_AFTER_MAX 32
+struct dependency {
+    int64_t experiment;
+    bool any; /* its end is enough; else it must succeed */
+};
 struct experiment {
     int64_t id;
     char uid[UID_TEXT_MAX];
@@ -45,6 +50,8 @@ struct experiment {
     int64_t time_limit_s, no_progress_s, memory_mib, threads; /* limits: 0 = none */
     int64_t ran_ms;                                           /* running time of ended attempts */
     int64_t run_began_ms; /* wall clock: hello of the present attempt; 0 = none runs */
+    struct dependency *after; /* what it waits for; owned by its entry, never changes */
+    size_t n_after;
     int64_t rev;          /* raised by every committed change; the ETag */
     int64_t created_ms, queued_ms, started_ms, ended_ms; /* 0 = not yet */
     /* From hello and renew, not stored: */
@@ -101,6 +108,8 @@ struct queue_submission {
     const char *body;             /* as sent; hashed for the key */
     size_t body_length;
     const char *request_id;
+    const struct dependency *after; /* borrowed during the call */
+    size_t n_after;
 };
 /* done: after the commit. Errors: ERR_QUEUE_FULL, ERR_IDEMPOTENCY, ERR_UNAVAILABLE, ERR_DB. */
 void queue_submit(struct queue *q, const struct queue_submission *s, queue_done_fn done, void *ctx);

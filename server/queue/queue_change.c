@@ -97,7 +97,7 @@ static void judge_times(struct change *c)
         n->started_ms = now;
     if (state_is_final(n->state) != state_is_final(was))
         n->ended_ms = state_is_final(n->state) ? now : 0;
-    if (c->event == EVENT_RETRY) {
+    if (c->event == EVENT_RETRY || c->event == EVENT_RETRY_LATER) {
         c->next_faults = c->next_crashes = 0;
         n->queued_ms = now; /* it waits anew */
     }
@@ -131,14 +131,25 @@ static void judge_reason(struct change *c)
     c->next.message[0] = '\0';
 }
 
-static int judge_retry(const struct change *c, struct err *e)
+/* A retry waits for what the experiment needs, like the first time. */
+static int judge_retry(struct change *c, struct err *e)
 {
     const struct experiment *x = &c->entry->x;
-    if (c->event != EVENT_RETRY || x->time_limit_s == 0 || x->ran_ms < 1000 * x->time_limit_s)
-        return 0;
-    return err_set(e, ERR_BAD_STATE,
-                   "experiment %lld has used up its time_limit_s of %lld: raise it first",
-                   (long long)x->id, (long long)x->time_limit_s);
+    char words[DEPENDENCIES_WORDS_MAX];
+    const enum dependencies_state s = dependencies_of(c->q, x, words, sizeof words);
+    if (!state_is_final(x->state)) return 0; /* the table refuses it */
+    if (x->time_limit_s > 0 && x->ran_ms >= 1000 * x->time_limit_s)
+        return err_set(e, ERR_BAD_STATE,
+                       "experiment %lld has used up its time_limit_s of %lld: raise it first",
+                       (long long)x->id, (long long)x->time_limit_s);
+    if (s == DEPENDENCIES_BROKEN)
+        return err_set(e, ERR_BAD_STATE, "experiment %lld %s: retry that first", (long long)x->id,
+                       words);
+    if (s == DEPENDENCIES_MET) return 0;
+    c->event = EVENT_RETRY_LATER;
+    c->reason = REASON_DEPENDENCY;
+    (void)snprintf(c->message, sizeof c->message, "%s", words);
+    return 0;
 }
 
 /* Fills next from the committed state. Errors: ERR_BAD_STATE, ERR_PRECONDITION, ERR_NOT_FOUND. */
@@ -153,11 +164,11 @@ static int judge(struct change *c, struct err *e)
     if (c->patch.if_rev != 0 && c->patch.if_rev != x->rev)
         return err_set(e, ERR_PRECONDITION, "experiment %lld has revision r%lld, not r%lld",
                        (long long)x->id, (long long)x->rev, (long long)c->patch.if_rev);
+    if (c->event == EVENT_RETRY && judge_retry(c, e) != 0) return (int)e->code;
     c->move = experiment_next(x->state, x->desired, c->event);
     if (!c->move.allowed)
         return err_set(e, ERR_BAD_STATE, "experiment %lld is %s: %s is not possible",
                        (long long)x->id, state_name(x->state), event_name(c->event));
-    if (judge_retry(c, e) != 0) return (int)e->code;
     c->next = *x;
     c->next.state = c->move.state;
     c->next.desired = c->move.desired;
@@ -310,6 +321,8 @@ static void change_done(struct store_job *job, const struct err *e)
         take_effect(c);
         queue_publish_state(q, entry);
         tell(c, e);
+        if (state_is_final(entry->x.state)) dependencies_ended(q, entry);
+        else if (c->event == EVENT_RETRY_LATER) dependencies_check(q, entry);
     }
     const bool schedule = e->code == ERR_OK && (c->move.effects & EFFECT_SCHEDULE) != 0;
     change_free(c);

@@ -24,6 +24,8 @@
 struct entry {
     struct experiment x;      /* committed */
     struct order_item item;   /* its place among the queued */
+    int64_t *dependants;      /* experiments that wait for this one, or did; owned */
+    size_t n_dependants;
     struct list timed;        /* of queue.timed while something may happen by itself */
     bool counts_running, counts_waiting, is_timed; /* as queue_place left them */
     int64_t faults, crashes;  /* attempts lost so far, and those that crashed */
@@ -125,6 +127,19 @@ double experiment_eta_s(const struct experiment *x);
 /* ---- the queue as a whole (queue_switch.c) --------------------------------------------------- */
 int queue_load_switches(struct queue *q, struct err *e);
 bool queue_starts(const struct queue *q); /* whether anything may begin to run */
+/* ---- experiments that wait for others (dependencies.c) --------------------------------------- */
+#define DEPENDENCIES_WORDS_MAX 400
+enum dependencies_state { DEPENDENCIES_MET, DEPENDENCIES_OPEN, DEPENDENCIES_BROKEN };
+/* words: what is open or broken, "" when all are met. */
+enum dependencies_state dependencies_of(const struct queue *q, const struct experiment *x,
+                                        char *words, size_t size);
+/* Tells those that e needs. Errors: ERR_NOMEM. */
+int dependencies_attach(struct queue *q, struct entry *e, struct err *out);
+/* Lets e go on, or ends it, when what it waits for is decided. e may be NULL. */
+void dependencies_check(struct queue *q, struct entry *e);
+void dependencies_ended(struct queue *q, struct entry *e); /* e has reached a final state */
+int dependencies_write(const struct experiment *x, sqlite3 *db, struct err *e);
+int dependencies_load(struct queue *q, struct err *e);
 /* ---- scheduling (scheduler.c) ---------------------------------------------------------------- */
 void scheduler_run(struct queue *q);
 /* Shares of users as of now, at most a second old. */

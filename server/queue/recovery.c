@@ -150,6 +150,7 @@ static int load_usage(struct queue *q, struct err *e)
 int recovery_load(struct queue *q, struct err *e)
 {
     int rc = load_experiments(q, e);
+    if (rc == 0) rc = dependencies_load(q, e);
     if (rc == 0) rc = load_attempts(q, e);
     if (rc == 0) rc = load_usage(q, e);
     if (rc == 0) rc = queue_load_switches(q, e);
@@ -176,6 +177,7 @@ void recovery_adopt(struct queue *q)
         struct entry *e = container_of(it, struct entry, link);
         if (!entry_active(e)) {
             e->process = (struct launched){ 0 };
+            dependencies_check(q, e);
             continue;
         }
         const bool rebooted = strcmp(e->process.boot_id, boot) != 0;

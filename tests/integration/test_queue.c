@@ -159,3 +159,87 @@ Test(queue, drain_lets_nothing_in, .timeout = 60)
     mem_free(spec);
     service_end(&s);
 }
+
+static int64_t submit_after(const struct service *s, const char *spec, const char *after)
+{
+    char *text = mem_printf("%.*s, \"after\": %s}", (int)strlen(spec) - 1, spec, after);
+    const int64_t id = submit(s, text);
+    mem_free(text);
+    return id;
+}
+
+static void expect_refused(const struct service *s, const char *spec, const char *after,
+                           long status, const char *words)
+{
+    char *text = mem_printf("%.*s, \"after\": %s}", (int)strlen(spec) - 1, spec, after);
+    struct answer a = http_post(s, "/api/v1/experiments", text);
+    cr_assert(a.status == status && strstr(a.body, words) != NULL, "%ld %s", a.status, a.body);
+    answer_free(&a);
+    mem_free(text);
+}
+
+/* Goal: what waits for others begins when they have ended as it asks, is ended when they have not,
+ * and says so; a chain falls as a whole. */
+Test(queue, one_after_the_other, .timeout = 90)
+{
+    struct service s = { .extra = { "--max-running", "4" } };
+    service_start(&s);
+    char *spec = small_spec(2, NULL), *long_spec = small_spec(500, NULL);
+    (void)submit(&s, long_spec);
+    (void)submit_after(&s, spec, "[{\"experiment\": 1}]");
+    (void)submit_after(&s, spec, "[{\"experiment\": 1, \"on\": \"any\"}]");
+    (void)submit_after(&s, spec, "[{\"experiment\": 2, \"on\": \"ok\"}]");
+    cr_assert(wait_step(&s, 1, 1, 30));
+    for (int64_t id = 2; id <= 4; id++) {
+        cr_assert(wait_state(&s, id, "blocked", 1));
+        cr_assert_eq(experiment_int(&s, id, NULL, "attempt"), 0);
+    }
+    expect_blocked(&s, 2, -1, "dependency", "waits for experiment 1 (running) to succeed");
+    expect_blocked(&s, 3, -1, "dependency", "to end");
+    service_kill(&s); /* what waits still does */
+    service_restart(&s);
+    cr_assert(wait_state(&s, 3, "blocked", 1));
+    cancel(&s, 1);
+    cr_assert(wait_state(&s, 3, "succeeded", 30));
+    cr_assert(wait_state(&s, 2, "cancelled", 5) && wait_state(&s, 4, "cancelled", 5));
+    cJSON *x = experiment(&s, 4);
+    cr_assert_str_eq(json_get_string(x, "reason", ""), "dependency");
+    cr_assert(strstr(json_get_string(x, "message", ""), "experiment 2 (cancelled) to succeed") !=
+                  NULL,
+              "%s", json_get_string(x, "message", ""));
+    cJSON_Delete(x);
+    struct answer a = http_post(&s, "/api/v1/experiments/4/retry", "{}");
+    cr_assert(a.status == 409 && strstr(a.body, "retry that first") != NULL, "%s", a.body);
+    answer_free(&a);
+    expect_refused(&s, spec, "[{\"experiment\": 1}]", 409, "needs experiment 1 (cancelled)");
+    expect_refused(&s, spec, "[{\"experiment\": 99}]", 400, "/after/0/experiment");
+    expect_refused(&s, spec, "[{\"experiment\": 1, \"on\": \"okay\"}]", 400, "/after/0/on");
+    expect_refused(&s, spec, "[{\"experiment\": 1, \"at\": 1}]", 400, "/after/0/at");
+    expect_refused(&s, spec, "[{\"experiment\": 1}, {\"experiment\": 1}]", 400, "twice");
+    const int64_t met = submit_after(&s, spec, "[{\"experiment\": 3}]");
+    cr_assert(wait_state(&s, met, "succeeded", 30));
+    mem_free(spec);
+    mem_free(long_spec);
+    service_end(&s);
+}
+
+/* Goal: a retry of what depends on others waits for their retry. */
+Test(queue, a_retry_waits_again, .timeout = 90)
+{
+    struct service s = { .extra = { "--max-running", "1" } };
+    service_start(&s);
+    char *spec = small_spec(4, NULL);
+    post(&s, "/api/v1/queue/pause", 200);
+    (void)submit(&s, spec);
+    (void)submit_after(&s, spec, "[{\"experiment\": 1}]");
+    cancel(&s, 1);
+    cr_assert(wait_state(&s, 2, "cancelled", 5));
+    post(&s, "/api/v1/experiments/1/retry", 202);
+    post(&s, "/api/v1/experiments/2/retry", 202);
+    cr_assert(wait_state(&s, 2, "blocked", 2));
+    post(&s, "/api/v1/queue/resume", 200);
+    cr_assert(wait_state(&s, 2, "succeeded", 60));
+    cr_assert(wait_state(&s, 1, "succeeded", 1));
+    mem_free(spec);
+    service_end(&s);
+}

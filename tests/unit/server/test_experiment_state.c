@@ -47,7 +47,9 @@ Test(experiment_state, final_states_are_left_by_retry_only)
     {
         const struct experiment_transition t = next(s, d, v);
         if (!state_is_final((enum experiment_state)s) || !t.allowed || v == EVENT_PATCH) continue;
-        cr_assert(v == EVENT_RETRY && s != STATE_SUCCEEDED && t.state == STATE_QUEUED);
+        cr_assert(s != STATE_SUCCEEDED);
+        cr_assert(v == EVENT_RETRY ? t.state == STATE_QUEUED
+                                   : v == EVENT_RETRY_LATER && t.state == STATE_BLOCKED);
     }
 }
 
@@ -102,6 +104,21 @@ Test(experiment_state, only_a_claim_spawns)
         if (v == EVENT_CLAIM) cr_assert_eq(t.allowed, s == STATE_QUEUED && d == DESIRED_RUN);
         if ((t.effects & EFFECT_KILL) != 0)
             cr_assert(v == EVENT_GRACE_OVER && d != DESIRED_PAUSE && s == STATE_STOPPING);
+    }
+}
+
+/* Goal: what waits for others leaves that only when they are decided, or by a cancel. */
+Test(experiment_state, blocked_is_left_by_dependencies)
+{
+    for (int d = 0; d < DESIRED_COUNT; d++) {
+        for (int v = 0; v < EVENT_COUNT; v++) {
+            const struct experiment_transition t = next(STATE_BLOCKED, d, v);
+            if (!t.allowed || v == EVENT_PATCH) continue;
+            cr_assert_eq(t.state, v == EVENT_DEPENDENCIES_MET ? STATE_QUEUED : STATE_CANCELLED);
+            cr_assert(v == EVENT_DEPENDENCIES_MET || v == EVENT_DEPENDENCY_BROKEN ||
+                      v == EVENT_CANCEL);
+        }
+        cr_assert(!next(STATE_QUEUED, d, EVENT_DEPENDENCY_BROKEN).allowed);
     }
 }
 
