@@ -286,6 +286,11 @@ enum spec_step_mode { SPEC_STEP_MULTI, SPEC_STEP_SINGLE, SPEC_STEP_CHUNK };
 enum spec_numerics { SPEC_NUMERICS_FAST, SPEC_NUMERICS_EXACT };
 enum spec_recompute { SPEC_RECOMPUTE_OFF, SPEC_RECOMPUTE_AUTO, SPEC_RECOMPUTE_LEAST };
 #define SPEC_RETRY_CLASSES_MAX 2
+enum spec_start { SPEC_START_BEST, SPEC_START_LAST };
+struct spec_from {
+    int64_t experiment; /* whose weights training begins with; 0 = none: initial ones */
+    enum spec_start checkpoint;
+};
 struct spec_train {
     int64_t epochs, batch_size;
     struct spec_optimizer optimizer;
@@ -308,6 +313,7 @@ struct spec_train {
     double ema_decay; /* of averaged weights; 0 = none */
     enum spec_step_mode step_mode;
     int64_t chunk_steps; /* of SPEC_STEP_CHUNK */
+    struct spec_from from;
 };
 
 enum spec_monitor_type {

@@ -26,6 +26,7 @@ const struct http_route api_routes[] = {
     PERSON("POST", X "/pause", api_pause),
     PERSON("POST", X "/resume", api_resume),
     PERSON("POST", X "/retry", api_retry),
+    PERSON("POST", X "/clone", api_clone),
     PERSON("GET", X "/queue", api_queue_place),
     PERSON("GET", X "/attempts", api_attempts),
     PERSON("GET", X "/metrics", api_series),

@@ -64,6 +64,7 @@ void api_work_start(struct api_work *w, struct request *r, void (*run)(struct ap
                     void (*answer)(struct api_work *));
 
 /* Handlers, by file. */
+void api_clone(struct request *r);                                               /* clone.c */
 void api_submit(struct request *r);                                              /* api_submit.c */
 void api_list(struct request *r);                                                /* list.c */
 void api_get(struct request *r), api_queue_place(struct request *r);             /* experiments.c */

@@ -9,6 +9,7 @@
 #define GRACE_DEFAULT_S 30.0
 #define GRACE_MAX_S 3600.0
 #define PRIORITY_MAX 100
+#define NOTES_MAX 10000
 #define TIME_LIMIT_MAX_S 1000000000
 
 /* ---- read ------------------------------------------------------------------------------------ */
@@ -183,6 +184,11 @@ static void read_label(const cJSON *item, struct labels *l, struct json_faults *
         else
             json_fault_add(faults, "/name", "out_of_range", "a text of 1 to %d bytes",
                            SPEC_NAME_MAX - 1);
+    } else if (strcmp(name, "notes") == 0) {
+        if (cJSON_IsString(item) && strlen(item->valuestring) <= NOTES_MAX)
+            l->patch.notes = item->valuestring;
+        else
+            json_fault_add(faults, "/notes", "out_of_range", "a text of up to %d bytes", NOTES_MAX);
     } else if (strcmp(name, "priority") == 0) {
         l->priority = cJSON_IsNumber(item) ? (int64_t)item->valuedouble : PRIORITY_MAX + 1;
         l->patch.priority = &l->priority;
@@ -201,11 +207,11 @@ static void read_label(const cJSON *item, struct labels *l, struct json_faults *
     } else if (strcmp(name, "tags") == 0) {
         json_fault_add(faults, "/tags", "wrong_type", "must be a list of texts");
     } else {
-        static const char *const names[] = { "name", "priority", "tags", "time_limit_s" };
-        const char *near = json_nearest(name, names, 4);
+        static const char *const names[] = { "name", "notes", "priority", "tags", "time_limit_s" };
+        const char *near = json_nearest(name, names, 5);
         json_fault_add(faults, "", "unknown_field",
-                       "'%.60s': name, priority, tags and time_limit_s can be changed%s%s", name,
-                       near != NULL ? "; did you mean " : "", near != NULL ? near : "");
+                       "'%.60s': name, notes, priority, tags and time_limit_s can be changed%s%s",
+                       name, near != NULL ? "; did you mean " : "", near != NULL ? near : "");
     }
 }
 

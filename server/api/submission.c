@@ -80,6 +80,10 @@ int submission_read(struct submission *s, cJSON *json, const struct queue *q,
     cJSON *after = cJSON_DetachItemFromObjectCaseSensitive(json, "after");
     int rc = spec_parse(json, &s->spec, faults, e);
     if (rc == 0 || rc == ERR_SPEC) {
+        const int64_t from = rc == 0 ? s->spec.train.from.experiment : 0;
+        if (from != 0 && queue_find(q, from) == NULL)
+            json_fault_add(faults, "/train/from/experiment", "not_found",
+                           "there is no experiment %lld", (long long)from);
         read_after(after, s, q, faults);
         if (faults->total > 0)
             rc = err_set(e, ERR_SPEC, "%zu field%s wrong", faults->total,

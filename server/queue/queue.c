@@ -297,9 +297,20 @@ void queue_act(struct queue *q, int64_t id, enum queue_action action, struct que
 void queue_patch(struct queue *q, int64_t id, const struct queue_patch *patch,
                  struct queue_actor actor, queue_done_fn done, void *ctx)
 {
+    char *notes = patch->notes != NULL ? mem_strdup(patch->notes) : NULL;
+    if (patch->notes != NULL && notes == NULL) {
+        struct err fault = { 0 };
+        (void)err_set(&fault, ERR_NOMEM, "notes");
+        done(ctx, NULL, &fault);
+        return;
+    }
     struct change *c = person_change(q, id, EVENT_PATCH, actor, done, ctx);
-    if (c == NULL) return;
+    if (c == NULL) {
+        mem_free(notes);
+        return;
+    }
     c->patch.if_rev = patch->if_rev;
+    c->notes = notes;
     if (patch->name != NULL) {
         (void)snprintf(c->patch_name, sizeof c->patch_name, "%s", patch->name);
         c->patch.name = c->patch_name;

@@ -120,6 +120,7 @@ void queue_act(struct queue *q, int64_t id, enum queue_action action, struct que
                double grace_s, queue_done_fn done, void *ctx);
 struct queue_patch {
     const char *name;         /* NULL = keep */
+    const char *notes;        /* NULL = keep */
     const int64_t *priority;  /* NULL = keep */
     const int64_t *time_limit_s; /* NULL = keep; 0 = none */
     const char (*tags)[64];   /* NULL = keep */
@@ -181,7 +182,7 @@ typedef void (*queue_read_fn)(void *ctx, const void *data, size_t length, const 
                               const struct err *e);
 enum queue_read_kind {
     QUEUE_READ_DETAIL,   /* the experiment object's extra fields:
-                            {"spec":..,"result_hash":..,"warnings":[..],"summary":..} */
+                            {"spec":..,"result_hash":..,"notes":..,"warnings":[..],"summary":..} */
     QUEUE_READ_ATTEMPTS, /* bodies exactly as in docs/api.md */
     QUEUE_READ_SERIES,
     QUEUE_READ_POINTS, /* name, from, to, max_points, csv */

@@ -39,6 +39,7 @@ static void change_free(struct change *c)
 {
     sodium_memzero(c->secret, sizeof c->secret);
     mem_free(c->summary);
+    mem_free(c->notes);
     mem_free(c);
 }
 
@@ -223,18 +224,19 @@ static int write_change(struct store_job *job, sqlite3 *db, struct err *e)
         "UPDATE experiment SET name=?2,tags=?3,priority=?4,state=?5,desired=?6,reason=?7,"
         "message=?8,attempt=?9,faults=?10,rev=?11,queued_ms=?12,started_ms=?13,ended_ms=?14,"
         "not_before_ms=?15,step=?16,steps_total=?17,epoch=?18,epochs=?19,"
-        "summary=coalesce(?20,summary),crashes=?21,time_limit_s=?22,ran_ms=?23,run_began_ms=?24"
-        " WHERE id=?1",
+        "summary=coalesce(?20,summary),crashes=?21,time_limit_s=?22,ran_ms=?23,run_began_ms=?24,"
+        "notes=coalesce(?25,notes) WHERE id=?1",
         e,
         "itti"
         "tttt"
         "iiiiiii"
         "iiiit"
-        "iiii",
+        "iiiit",
         n->id, n->name, tags, n->priority, state_name(n->state), desired_name(n->desired),
         reason_name(n->reason), n->message, n->attempt, c->next_faults, n->rev, n->queued_ms,
         n->started_ms, n->ended_ms, c->next_not_before_ms, n->step, n->steps_total, n->epoch,
-        n->epochs, c->summary, c->next_crashes, n->time_limit_s, n->ran_ms, n->run_began_ms);
+        n->epochs, c->summary, c->next_crashes, n->time_limit_s, n->ran_ms, n->run_began_ms,
+        c->notes);
     if (rc == 0) rc = write_attempt(c, db, e);
     if (rc == 0)
         rc = stmt_once(

@@ -59,6 +59,7 @@ struct change {
     char actor[QUEUE_USER_MAX];
     double grace_s;
     char *summary;            /* finish: JSON text */
+    char *notes;              /* EVENT_PATCH; NULL = as they are */
     int64_t resume_step;      /* hello */
     int64_t steps_total, epochs;
     char host[64];
@@ -140,6 +141,18 @@ void dependencies_check(struct queue *q, struct entry *e);
 void dependencies_ended(struct queue *q, struct entry *e); /* e has reached a final state */
 int dependencies_write(const struct experiment *x, sqlite3 *db, struct err *e);
 int dependencies_load(struct queue *q, struct err *e);
+/* ---- weights of another experiment (fork.c), writer thread ------------------------------------
+ */
+struct fork {
+    int64_t experiment, attempts; /* 0 = none */
+    char uid[UID_TEXT_MAX];
+    bool best;
+};
+/* Errors: ERR_BAD_STATE (it has no checkpoint), ERR_IO. */
+int fork_link(const struct fork *f, const char *files_dir, const char *uid, struct err *e);
+void fork_unlink(const char *files_dir, const char *uid); /* of a submission that failed */
+/* out holds PATH_MAX; -1: too long. */
+int fork_start_path(const char *files_dir, const char *uid, char *out);
 /* ---- scheduling (scheduler.c) ---------------------------------------------------------------- */
 void scheduler_run(struct queue *q);
 /* Shares of users as of now, at most a second old. */

@@ -39,13 +39,15 @@ static int take_json(struct read_job *r, cJSON *json, struct err *e)
 static int read_detail(struct read_job *r, sqlite3 *db, struct err *e)
 {
     struct stmt s;
-    int rc = stmt_prepare(&s, db, "SELECT spec,result_hash,summary FROM experiment WHERE id=?1", e);
+    int rc = stmt_prepare(&s, db,
+                          "SELECT spec,result_hash,summary,notes FROM experiment WHERE id=?1", e);
     if (rc != 0) return rc;
     stmt_bind(&s, "i", r->experiment);
     cJSON *o = cJSON_CreateObject();
     bool ok = stmt_step(&s, e) == 1 && o != NULL &&
               cJSON_AddRawToObject(o, "spec", stmt_text(&s, 0)) != NULL &&
-              cJSON_AddStringToObject(o, "result_hash", stmt_text(&s, 1)) != NULL;
+              cJSON_AddStringToObject(o, "result_hash", stmt_text(&s, 1)) != NULL &&
+              cJSON_AddStringToObject(o, "notes", stmt_text(&s, 3)) != NULL;
     const char *summary = ok ? stmt_text(&s, 2) : "";
     cJSON *parsed = NULL;
     if (ok && summary[0] != '\0') (void)json_parse(summary, strlen(summary), &parsed, e);

@@ -19,6 +19,7 @@ struct submission {
     char result_hash[DIGEST_HEX_MAX];
     char *key; /* NULL = none */
     uint8_t body_sha[DIGEST_BYTES];
+    struct fork fork;
     struct err broken; /* what it needs has ended otherwise already: a new row is refused */
     int64_t repeated; /* the experiment that the key made before; 0 = none */
     queue_done_fn done;
@@ -99,7 +100,8 @@ static int run(struct store_job *job, sqlite3 *db, struct err *e)
         *e = s->broken;
         return (int)e->code;
     }
-    rc = insert(s, db, e);
+    if (s->fork.experiment != 0) rc = fork_link(&s->fork, s->q->files_dir, s->x.uid, e);
+    if (rc == 0) rc = insert(s, db, e);
     if (rc == 0 && s->key != NULL)
         rc = stmt_once(
             db, "INSERT INTO idempotency(user,key,body_sha,experiment,at_ms) VALUES(?,?,?,?,?)", e,
@@ -130,6 +132,7 @@ static void committed(struct store_job *job, const struct err *e)
         entry = s->repeated != 0 ? queue_entry(q, s->repeated) : add_entry(q, s, &fault);
     if (entry == NULL && fault.code == ERR_OK)
         (void)err_set(&fault, ERR_NOT_FOUND, "the experiment of that key was deleted");
+    if (fault.code != ERR_OK && s->fork.experiment != 0) fork_unlink(q->files_dir, s->x.uid);
     if (entry != NULL && s->repeated == 0) queue_publish_state(q, entry);
     s->done(s->ctx, entry != NULL ? &entry->x : NULL, &fault);
     /* What it needs may have ended while the row was written. */
@@ -190,11 +193,28 @@ static int depend(const struct queue *q, struct submission *s, const struct queu
     return 0;
 }
 
+/* Errors: ERR_NOT_FOUND. */
+static int prepare_fork(const struct queue *q, struct submission *s, const struct spec_from *from,
+                        struct err *e)
+{
+    if (from->experiment == 0) return 0;
+    const struct experiment *source = queue_find(q, from->experiment);
+    if (source == NULL)
+        return err_set(e, ERR_NOT_FOUND, "there is no experiment %lld",
+                       (long long)from->experiment);
+    s->fork = (struct fork){ .experiment = source->id,
+                             .attempts = source->attempt,
+                             .best = from->checkpoint == SPEC_START_BEST };
+    (void)snprintf(s->fork.uid, sizeof s->fork.uid, "%s", source->uid);
+    return 0;
+}
+
 static int prepare(const struct queue *q, struct submission *s, const struct queue_submission *from,
                    struct err *e)
 {
     fill(s, from);
-    if (depend(q, s, from, e) != 0) return (int)e->code;
+    if (depend(q, s, from, e) != 0 || prepare_fork(q, s, &from->spec->train.from, e) != 0)
+        return (int)e->code;
     cJSON *json = spec_normalize(from->spec);
     s->spec = json != NULL ? json_print(json, NULL) : NULL;
     cJSON_Delete(json);

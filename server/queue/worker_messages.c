@@ -11,6 +11,7 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define RENEW_S 1
 
@@ -99,6 +100,9 @@ static int build_spec(struct spec_read *r, sqlite3 *main, sqlite3 *metrics, stru
     char *lock = mem_printf("%s/%s/lock", r->q->files_dir, r->x.uid);
     cJSON *o = cJSON_CreateObject(),
           *earlier = o != NULL ? cJSON_AddArrayToObject(o, "earlier") : NULL;
+    char start[PATH_MAX];
+    const bool fork = fork_start_path(r->q->files_dir, r->x.uid, start) == 0 &&
+                      access(start, R_OK) == 0;
     const bool ok = stmt_step(&s, e) == 1 && dir != NULL && lock != NULL && earlier != NULL &&
                     json_add_int(o, "experiment", r->x.id) &&
                     json_add_int(o, "attempt", r->x.attempt) &&
@@ -107,7 +111,8 @@ static int build_spec(struct spec_read *r, sqlite3 *main, sqlite3 *metrics, stru
                     cJSON_AddStringToObject(o, "result_hash", stmt_text(&s, 1)) != NULL &&
                     cJSON_AddStringToObject(o, "dir", dir) != NULL &&
                     cJSON_AddStringToObject(o, "data_dir", r->q->data_dir) != NULL &&
-                    cJSON_AddStringToObject(o, "lock", lock) != NULL;
+                    cJSON_AddStringToObject(o, "lock", lock) != NULL &&
+                    (!fork || cJSON_AddStringToObject(o, "start", start) != NULL);
     stmt_finish(&s);
     mem_free(dir);
     mem_free(lock);

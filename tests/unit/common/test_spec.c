@@ -214,6 +214,8 @@ Test(spec_result_hash, result_fields_count, .timeout = 10)
         "\"train\":{\"epochs\":11}",
         "\"train\":{\"batch_size\":32}",
         "\"train\":{\"shards\":2}",
+        "\"train\":{\"from\":{\"experiment\":3}}",
+        "\"train\":{\"from\":{\"experiment\":3,\"checkpoint\":\"last\"}}",
         "\"train\":{\"numerics\":\"exact\"}",
         "\"train\":{\"max_steps\":3}",
         "\"train\":{\"grad_clip\":1}",
