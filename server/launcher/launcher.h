@@ -41,16 +41,23 @@ struct launcher_ops {
     void (*stop)(struct launcher *l, int64_t experiment, int64_t attempt, bool hard);
     void (*close)(struct launcher *l, void (*on_closed)(void *ctx), void *ctx);
 };
-/* Told once per process, on the loop, when it is seen dead. exit_code -1 = unknown (adopted). */
-typedef void (*launcher_exit_fn)(void *ctx, int64_t experiment, int64_t attempt, int exit_code,
-                                 int signal);
+struct launcher_exit {
+    int code;        /* -1 = unknown (adopted), or a signal ended it */
+    int signal;      /* 0 = none */
+    bool oom_killed; /* by the kernel, for its memory limit */
+};
+/* Told once per process, on the loop, when it is seen dead. */
+typedef void (*launcher_exit_fn)(void *ctx, int64_t experiment, int64_t attempt,
+                                 struct launcher_exit how);
 struct launcher {
     const struct launcher_ops *ops;
     launcher_exit_fn on_exit; /* set by the queue */
     void *on_exit_ctx;
 };
 
-/* Errors: ERR_NOMEM. */
-int local_launcher_create(struct launcher **out, uv_loop_t *loop, struct err *e);
+/* workers_cgroup: a delegated cgroup v2 folder, or NULL: memory is held by RLIMIT_DATA.
+ * Errors: ERR_NOMEM, ERR_INVALID, ERR_IO (the folder will not do). */
+int local_launcher_create(struct launcher **out, uv_loop_t *loop, const char *workers_cgroup,
+                          struct err *e);
 
 #endif

@@ -3,6 +3,8 @@
  * Loop thread. See launcher.h. */
 #include "server/launcher/launcher.h"
 
+#include "server/launcher/cgroup.h"
+
 #include "common/list.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -37,6 +39,7 @@ struct local_launcher {
     struct launcher base;
     uv_loop_t *loop;
     struct list processes;
+    char *cgroup; /* NULL: memory is held by RLIMIT_DATA */
     bool closing;
     void (*on_closed)(void *ctx);
     void *closed_ctx;
@@ -68,6 +71,12 @@ static void boot_id(char out[40])
     (void)fclose(f);
 }
 
+static void launcher_free(struct local_launcher *l)
+{
+    mem_free(l->cgroup);
+    mem_free(l);
+}
+
 /* ---- death ----------------------------------------------------------------------------------- */
 static void poll_closed(uv_handle_t *h)
 {
@@ -79,7 +88,7 @@ static void poll_closed(uv_handle_t *h)
     if (l->closing && list_empty(&l->processes)) {
         void (*on_closed)(void *) = l->on_closed;
         void *ctx = l->closed_ctx;
-        mem_free(l);
+        launcher_free(l);
         on_closed(ctx);
     }
 }
@@ -97,8 +106,13 @@ static void on_death(uv_poll_t *h, int status, int events)
     (void)uv_poll_stop(h);
     if (uv_is_closing((uv_handle_t *)h)) return;
     uv_close((uv_handle_t *)h, poll_closed);
+    struct launcher_exit how = { code, signal, false };
+    if (p->owner->cgroup != NULL) {
+        how.oom_killed = cgroup_oom_killed(p->owner->cgroup, p->experiment, p->attempt);
+        cgroup_remove(p->owner->cgroup, p->experiment, p->attempt);
+    }
     struct launcher *l = &p->owner->base;
-    l->on_exit(l->on_exit_ctx, p->experiment, p->attempt, code, signal);
+    l->on_exit(l->on_exit_ctx, p->experiment, p->attempt, how);
 }
 
 static int watch(struct local_launcher *l, int64_t experiment, int64_t attempt, pid_t pid,
@@ -167,24 +181,30 @@ const char *launcher_limit_name(enum launcher_limit l)
 
 /* Private memory that can be written; files that are mapped to be read do not count. What is over
  * fails to be allocated: the worker says so itself. */
-static void limit_memory(const struct launch *what)
+static void limit_memory(const struct launch *what, int procs)
 {
     const int64_t mib = what->memory_mib + SLACK_MIB + SLACK_THREAD_MIB * what->threads;
     const struct rlimit limit = { (rlim_t)mib << 20, (rlim_t)mib << 20 };
-    if (what->memory_mib > 0) (void)setrlimit(RLIMIT_DATA, &limit);
+    if (procs >= 0) {
+        const ssize_t n = write(procs, "0", 1); /* into the leaf; cannot fail but by a race */
+        (void)n;
+    } else if (what->memory_mib > 0) {
+        (void)setrlimit(RLIMIT_DATA, &limit);
+    }
 }
 
 /* Between fork and exec: system calls only. The error number goes to the parent through
 
  * `report`. */
-static void become_worker(const struct launch *what, char *const env[], int output, int report)
+static void become_worker(const struct launch *what, char *const env[], int output, int procs,
+                          int report)
 {
     sigset_t none;
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     (void)signal(SIGPIPE, SIG_DFL);
     (void)setsid();
-    limit_memory(what);
+    limit_memory(what, procs);
     (void)syscall(SYS_close_range, 3U, ~0U, 4U /* CLOSE_RANGE_CLOEXEC */);
     const int input = open("/dev/null", O_RDONLY);
     if (input >= 0 && dup2(input, 0) == 0 && dup2(output, 1) == 1 && dup2(output, 2) == 2) {
@@ -208,7 +228,8 @@ static int exec_error(int fd)
     return n == (ssize_t)sizeof error ? error : 0;
 }
 
-static int start_process(const struct launch *what, pid_t *pid, struct err *e)
+/* procs: cgroup.procs of the worker's leaf, or -1. */
+static int start_process(const struct launch *what, int procs, pid_t *pid, struct err *e)
 {
     const int output = open(what->output_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (output < 0) return err_errno(e, errno, "%.150s", what->output_path);
@@ -220,7 +241,7 @@ static int start_process(const struct launch *what, pid_t *pid, struct err *e)
     struct environment env = { 0 };
     env_make(&env, what);
     *pid = fork();
-    if (*pid == 0) become_worker(what, env.vars, output, pipe_fds[1]);
+    if (*pid == 0) become_worker(what, env.vars, output, procs, pipe_fds[1]);
     const int fork_error = *pid < 0 ? errno : 0;
     (void)close(pipe_fds[1]);
     (void)close(output);
@@ -232,12 +253,25 @@ static int start_process(const struct launch *what, pid_t *pid, struct err *e)
     return err_errno(e, error, "starting %.120s", what->program);
 }
 
+/* cgroup.procs of a leaf for the attempt; -1: it has none, RLIMIT_DATA must do. */
+static int enter_leaf(const struct local_launcher *l, const struct launch *what)
+{
+    struct err e = { 0 };
+    int procs = -1;
+    if (l->cgroup == NULL || what->memory_mib == 0) return -1;
+    if (cgroup_make(l->cgroup, what->experiment, what->attempt, what->memory_mib, &procs, &e) != 0)
+        log_warn("server.launcher", "no cgroup, the worker gets an rlimit: %s", e.text);
+    return procs;
+}
+
 static int local_start(struct launcher *base, const struct launch *what, struct launched *out,
                        struct err *e)
 {
     struct local_launcher *l = container_of(base, struct local_launcher, base);
     pid_t pid;
-    int rc = start_process(what, &pid, e);
+    const int procs = enter_leaf(l, what);
+    int rc = start_process(what, procs, &pid, e);
+    if (procs >= 0) (void)close(procs);
     if (rc != 0) return rc;
     rc = watch(l, what->experiment, what->attempt, pid, true, e);
     if (rc != 0) {
@@ -246,7 +280,9 @@ static int local_start(struct launcher *base, const struct launch *what, struct 
         return rc;
     }
     out->pid = pid;
-    out->memory_limit = what->memory_mib > 0 ? LIMIT_RLIMIT : LIMIT_NONE;
+    out->memory_limit = what->memory_mib == 0 ? LIMIT_NONE
+                        : procs >= 0          ? LIMIT_CGROUP
+                                              : LIMIT_RLIMIT;
     out->start_ticks = start_ticks(pid);
     boot_id(out->boot_id);
     return 0;
@@ -281,7 +317,7 @@ static void never(uv_handle_t *h)
     void (*on_closed)(void *) = l->on_closed;
     void *ctx = l->closed_ctx;
     mem_free(h);
-    mem_free(l);
+    launcher_free(l);
     on_closed(ctx);
 }
 
@@ -308,10 +344,17 @@ static void local_close(struct launcher *base, void (*on_closed)(void *ctx), voi
 
 static const struct launcher_ops local_ops = { local_start, local_adopt, local_stop, local_close };
 
-int local_launcher_create(struct launcher **out, uv_loop_t *loop, struct err *e)
+int local_launcher_create(struct launcher **out, uv_loop_t *loop, const char *workers_cgroup,
+                          struct err *e)
 {
+    if (workers_cgroup != NULL && cgroup_check(workers_cgroup, e) != 0) return (int)e->code;
     struct local_launcher *l = mem_calloc(1, sizeof *l);
     if (l == NULL) return err_set(e, ERR_NOMEM, "launcher");
+    l->cgroup = workers_cgroup != NULL ? mem_strdup(workers_cgroup) : NULL;
+    if (workers_cgroup != NULL && l->cgroup == NULL) {
+        mem_free(l);
+        return err_set(e, ERR_NOMEM, "launcher");
+    }
     l->base.ops = &local_ops;
     l->loop = loop;
     list_init(&l->processes);

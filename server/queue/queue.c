@@ -448,13 +448,12 @@ static void tick_closed(uv_handle_t *h)
     one_closed(container_of((uv_timer_t *)h, struct queue, tick));
 }
 
-static void ignore_exit(void *ctx, int64_t experiment, int64_t attempt, int exit_code, int signal)
+static void ignore_exit(void *ctx, int64_t experiment, int64_t attempt, struct launcher_exit how)
 {
     (void)ctx;
     (void)experiment;
     (void)attempt;
-    (void)exit_code;
-    (void)signal;
+    (void)how;
 }
 
 static void close_all(struct queue *q)

@@ -164,8 +164,8 @@ int64_t entry_ran_ms(const struct entry *e);
 /* The worker of the present attempt is gone; decides between retry and failure. */
 void scheduler_fault(struct queue *q, struct entry *e, enum experiment_reason reason,
                      const char *message);
-void scheduler_worker_exit(void *ctx, int64_t experiment, int64_t attempt, int exit_code,
-                           int signal);
+void scheduler_worker_exit(void *ctx, int64_t experiment, int64_t attempt,
+                           struct launcher_exit how);
 /* What the failure of the present attempt means; for whoever makes the change. */
 struct failure_verdict scheduler_verdict(const struct queue *q, const struct entry *e,
                                          enum experiment_reason cause, const char *words);

@@ -175,23 +175,27 @@ static void keep_exit(struct queue *q, int64_t experiment, int64_t attempt, int 
     store_submit(q->main, &x->job);
 }
 
-void scheduler_worker_exit(void *ctx, int64_t experiment, int64_t attempt, int exit_code,
-                           int signal)
+void scheduler_worker_exit(void *ctx, int64_t experiment, int64_t attempt, struct launcher_exit how)
 {
     struct queue *q = ctx;
     struct entry *e = queue_entry(q, experiment);
     log_info("server.queue", "experiment %lld attempt %lld ended, exit %d signal %d",
-             (long long)experiment, (long long)attempt, exit_code, signal);
+             (long long)experiment, (long long)attempt, how.code, how.signal);
     if (e == NULL || e->x.attempt != attempt) return;
-    keep_exit(q, experiment, attempt, exit_code, signal);
+    keep_exit(q, experiment, attempt, how.code, how.signal);
     e->process.pid = 0;
     if (!entry_active(e)) { /* its finish message was committed before it went */
         scheduler_run(q);
         return;
     }
     char words[FAILURE_TEXT_MAX];
-    enum experiment_reason why = failure_of_exit(exit_code, signal, words, sizeof words);
-    if (e->kill_reason != REASON_NONE) {
+    enum experiment_reason why = failure_of_exit(how.code, how.signal, words, sizeof words);
+    if (how.oom_killed) {
+        why = REASON_OOM_KILLED;
+        (void)snprintf(words, sizeof words,
+                       "the kernel ended the worker: it used more than memory_mib %lld",
+                       (long long)e->x.memory_mib);
+    } else if (e->kill_reason != REASON_NONE) {
         why = e->kill_reason;
         (void)snprintf(words, sizeof words, "%s", e->kill_words);
     }
