@@ -121,14 +121,17 @@ static bool reason_stays(const struct change *c)
            c->event != EVENT_FINISH_FAILED;
 }
 
+/* An attempt that ends as somebody asked has that reason, however its worker went; a pause that the
+ * worker did not live to see keeps the cause. */
 static void judge_reason(struct change *c)
 {
-    const bool killed = c->event == EVENT_FAULT_RETRY || c->event == EVENT_FAULT_FINAL ||
-                        c->event == EVENT_FAULT_FREE;
+    const enum experiment_state next = c->next.state;
     c->next.reason = c->reason;
     (void)snprintf(c->next.message, sizeof c->next.message, "%s", c->message);
-    if (!killed || c->next.state != STATE_CANCELLED) return;
-    c->next.reason = REASON_USER_REQUEST; /* however the worker went */
+    if (!entry_active(c->entry)) return;
+    if (next != STATE_CANCELLED && (next != STATE_PAUSED || c->event != EVENT_FINISH_PAUSED))
+        return;
+    c->next.reason = REASON_USER_REQUEST;
     c->next.message[0] = '\0';
 }
 
@@ -262,11 +265,13 @@ static void take_effect(struct change *c)
         memcpy(e->secret_hash, c->secret_hash, sizeof e->secret_hash);
         e->lease_until_ms = clock_mono_ms() + START_TIMEOUT_MS;
         e->grace_until_ms = 0;
+        e->run_began_ms = e->progress_ms = e->batches = 0;
         e->killed = false;
         e->kill_reason = REASON_NONE;
         e->process = (struct launched){ 0 };
     }
-    if (c->event == EVENT_HELLO) e->run_began_ms = e->progress_ms = clock_mono_ms();
+    if (c->event == EVENT_HELLO && e->run_began_ms == 0) /* the first one of the attempt */
+        e->run_began_ms = e->progress_ms = clock_mono_ms();
     if ((effects & EFFECT_GRACE) != 0)
         e->grace_until_ms = clock_mono_ms() + (int64_t)(c->grace_s * 1000.0);
     if (c->event == EVENT_GRACE_OVER) e->grace_until_ms = 0;
