@@ -14,7 +14,7 @@
     X(CRASH_MIGRATION_AFTER_COMMIT, "migration.after_commit")                                      \
     X(CRASH_SUBMIT_BEFORE_COMMIT, "submit.before_commit")                                          \
     X(CRASH_SUBMIT_AFTER_COMMIT, "submit.after_commit")                                            \
-    X(CRASH_ACTION_BEFORE_COMMIT, "action.before_commit") /* cancel, pause, resume, retry */       \
+    X(CRASH_ACTION_BEFORE_COMMIT, "action.before_commit") /* what people ask for */                \
     X(CRASH_ACTION_AFTER_COMMIT, "action.after_commit")                                            \
     X(CRASH_CLAIM_BEFORE_COMMIT, "claim.before_commit")                                            \
     X(CRASH_CLAIM_AFTER_COMMIT, "claim.after_commit")     /* a claim without any worker */         \

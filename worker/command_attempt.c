@@ -245,6 +245,18 @@ static void log_beginning(const struct attempt *a, bool resumed)
     if (resumed) log_info("worker.attempt", "goes on after step %" PRIu64, a->resume_step);
 }
 
+/* The weights of another experiment, which the daemon put beside the attempts. */
+static int begin_from_start(struct attempt *a, struct err *e)
+{
+    const char *start = json_get_string(a->job, "start", NULL);
+    const struct spec_from *from = &a->spec.train.from;
+    if (start == NULL)
+        return err_set(e, ERR_DATA, "the weights of experiment %" PRId64 " are missing",
+                       from->experiment);
+    const int rc = weights_start(start, a->trainer.net, from->checkpoint == SPEC_START_BEST, e);
+    return rc == 0 ? 0 : err_wrap(e, "train.from experiment %" PRId64, from->experiment);
+}
+
 /* ---- the whole ------------------------------------------------------------------------------- */
 static int prepare(struct attempt *a, struct err *e)
 {
@@ -255,6 +267,8 @@ static int prepare(struct attempt *a, struct err *e)
     rc = trainer_init(&a->trainer, &a->spec, &o, e);
     bool resumed = false;
     if (rc == 0) rc = trainer_resume(&a->trainer, &resumed, e);
+    if (rc != 0) return rc;
+    if (!resumed && a->spec.train.from.experiment != 0) rc = begin_from_start(a, e);
     if (rc != 0) return rc;
     a->resume_step = a->trainer.at.step;
     log_beginning(a, resumed);

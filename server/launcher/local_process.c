@@ -7,6 +7,7 @@
 #include "common/list.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "server/launcher/cgroup.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,12 +16,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define ENV_MAX 16
 #define HIGH_FD 10 /* above those that a worker's own files take */
+/* What a worker maps beside its planned memory: stacks, pools of the allocator, libraries. */
+#define SLACK_MIB 64
+#define SLACK_THREAD_MIB 16
 
 struct process {
     struct list link;
@@ -36,6 +41,7 @@ struct local_launcher {
     struct launcher base;
     uv_loop_t *loop;
     struct list processes;
+    char *cgroup; /* NULL: memory is held by RLIMIT_DATA */
     bool closing;
     void (*on_closed)(void *ctx);
     void *closed_ctx;
@@ -67,6 +73,12 @@ static void boot_id(char out[40])
     (void)fclose(f);
 }
 
+static void launcher_free(struct local_launcher *l)
+{
+    mem_free(l->cgroup);
+    mem_free(l);
+}
+
 /* ---- death ----------------------------------------------------------------------------------- */
 static void close_pipes(struct process *p)
 {
@@ -86,7 +98,7 @@ static void poll_closed(uv_handle_t *h)
     if (l->closing && list_empty(&l->processes)) {
         void (*on_closed)(void *) = l->on_closed;
         void *ctx = l->closed_ctx;
-        mem_free(l);
+        launcher_free(l);
         on_closed(ctx);
     }
 }
@@ -104,8 +116,13 @@ static void on_death(uv_poll_t *h, int status, int events)
     (void)uv_poll_stop(h);
     if (uv_is_closing((uv_handle_t *)h)) return;
     uv_close((uv_handle_t *)h, poll_closed);
+    struct launcher_exit how = { code, signal, false };
+    if (p->owner->cgroup != NULL) {
+        how.oom_killed = cgroup_oom_killed(p->owner->cgroup, p->experiment, p->attempt);
+        cgroup_remove(p->owner->cgroup, p->experiment, p->attempt);
+    }
     struct launcher *l = &p->owner->base;
-    l->on_exit(l->on_exit_ctx, p->experiment, p->attempt, code, signal);
+    l->on_exit(l->on_exit_ctx, p->experiment, p->attempt, how);
 }
 
 /* Takes over the pipes of `like` on success. */
@@ -168,6 +185,26 @@ static void env_free(struct environment *env)
     }
 }
 
+const char *launcher_limit_name(enum launcher_limit l)
+{
+    static const char *const names[] = { "none", "rlimit", "cgroup" };
+    return names[l];
+}
+
+/* Private memory that can be written; files that are mapped to be read do not count. What is over
+ * fails to be allocated: the worker says so itself. */
+static void limit_memory(const struct launch *what, int procs)
+{
+    const int64_t mib = what->memory_mib + SLACK_MIB + SLACK_THREAD_MIB * what->threads;
+    const struct rlimit limit = { (rlim_t)mib << 20, (rlim_t)mib << 20 };
+    if (procs >= 0) {
+        const ssize_t n = write(procs, "0", 1); /* into the leaf; cannot fail but by a race */
+        (void)n;
+    } else if (what->memory_mib > 0) {
+        (void)setrlimit(RLIMIT_DATA, &limit);
+    }
+}
+
 /* Everything but the standard streams and two pipes is closed at once: a child that waits must hold
  * neither the daemon's sockets and locks nor another child's gate. */
 static void close_others(int *gate, int *report)
@@ -180,10 +217,11 @@ static void close_others(int *gate, int *report)
     (void)syscall(SYS_close_range, (unsigned)*report + 1, ~0U, 0U);
 }
 
-/* Between fork and exec: system calls only. Waits for a byte through `gate`; none comes when the
- * daemon is dead. The error number goes to the parent through `report`. */
-static void become_worker(const struct launch *what, char *const env[], int output, int gate,
-                          int report)
+/* Between fork and exec: system calls only. Waits for a byte through `gate`, its memory limited
+ * already; none comes when the daemon is dead. The error number goes to the parent through
+ * `report`. procs: as of start_process. */
+static void become_worker(const struct launch *what, char *const env[], int output, int procs,
+                          int gate, int report)
 {
     sigset_t none;
     char byte;
@@ -191,6 +229,7 @@ static void become_worker(const struct launch *what, char *const env[], int outp
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     (void)signal(SIGPIPE, SIG_DFL);
     (void)setsid();
+    limit_memory(what, procs);
     const int input = open("/dev/null", O_RDONLY);
     if (input >= 0 && dup2(input, 0) == 0 && dup2(output, 1) == 1 && dup2(output, 2) == 2) {
         char *const argv[] = { (char *)(uintptr_t)what->program, (char *)(uintptr_t) "attempt",
@@ -215,8 +254,8 @@ static int exec_error(int fd)
     return n == (ssize_t)sizeof error ? error : 0;
 }
 
-/* A child that waits; p gets its pid and pipes. */
-static int start_process(const struct launch *what, struct process *p, struct err *e)
+/* A child that waits; p gets its pid and pipes. procs: cgroup.procs of the worker's leaf, or -1. */
+static int start_process(const struct launch *what, int procs, struct process *p, struct err *e)
 {
     const int output = open(what->output_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (output < 0) return err_errno(e, errno, "%.150s", what->output_path);
@@ -226,7 +265,7 @@ static int start_process(const struct launch *what, struct process *p, struct er
         struct environment env = { 0 };
         env_make(&env, what);
         p->pid = fork();
-        if (p->pid == 0) become_worker(what, env.vars, output, gate[0], report[1]);
+        if (p->pid == 0) become_worker(what, env.vars, output, procs, gate[0], report[1]);
         if (p->pid < 0) error = errno;
         env_free(&env);
     }
@@ -240,20 +279,37 @@ static int start_process(const struct launch *what, struct process *p, struct er
     return err_errno(e, error, "starting %.120s", what->program);
 }
 
+/* cgroup.procs of a leaf for the attempt; -1: it has none, RLIMIT_DATA must do. */
+static int enter_leaf(const struct local_launcher *l, const struct launch *what)
+{
+    struct err e = { 0 };
+    int procs = -1;
+    if (l->cgroup == NULL || what->memory_mib == 0) return -1;
+    if (cgroup_make(l->cgroup, what->experiment, what->attempt, what->memory_mib, &procs, &e) != 0)
+        log_warn("server.launcher", "no cgroup, the worker gets an rlimit: %s", e.text);
+    return procs;
+}
+
 static int local_start(struct launcher *base, const struct launch *what, struct launched *out,
                        struct err *e)
 {
     struct local_launcher *l = container_of(base, struct local_launcher, base);
     struct process p = { .experiment = what->experiment, .attempt = what->attempt, .child = true };
-    int rc = start_process(what, &p, e);
-    if (rc != 0) return rc;
-    rc = watch(l, &p, e);
-    if (rc != 0) {
+    const int procs = enter_leaf(l, what);
+    int rc = start_process(what, procs, &p, e);
+    if (procs >= 0) (void)close(procs);
+    if (rc == 0 && (rc = watch(l, &p, e)) != 0) {
         close_pipes(&p); /* it ends: nobody will release it */
         (void)waitpid(p.pid, NULL, 0);
+    }
+    if (rc != 0) {
+        if (procs >= 0) cgroup_remove(l->cgroup, what->experiment, what->attempt);
         return rc;
     }
     out->pid = p.pid;
+    out->memory_limit = what->memory_mib == 0 ? LIMIT_NONE
+                        : procs >= 0          ? LIMIT_CGROUP
+                                              : LIMIT_RLIMIT;
     out->start_ticks = start_ticks(p.pid);
     boot_id(out->boot_id);
     return 0;
@@ -311,7 +367,7 @@ static void never(uv_handle_t *h)
     void (*on_closed)(void *) = l->on_closed;
     void *ctx = l->closed_ctx;
     mem_free(h);
-    mem_free(l);
+    launcher_free(l);
     on_closed(ctx);
 }
 
@@ -339,10 +395,17 @@ static void local_close(struct launcher *base, void (*on_closed)(void *ctx), voi
 static const struct launcher_ops local_ops = { local_start, local_release, local_adopt, local_stop,
                                                local_close };
 
-int local_launcher_create(struct launcher **out, uv_loop_t *loop, struct err *e)
+int local_launcher_create(struct launcher **out, uv_loop_t *loop, const char *workers_cgroup,
+                          struct err *e)
 {
+    if (workers_cgroup != NULL && cgroup_check(workers_cgroup, e) != 0) return (int)e->code;
     struct local_launcher *l = mem_calloc(1, sizeof *l);
     if (l == NULL) return err_set(e, ERR_NOMEM, "launcher");
+    l->cgroup = workers_cgroup != NULL ? mem_strdup(workers_cgroup) : NULL;
+    if (workers_cgroup != NULL && l->cgroup == NULL) {
+        mem_free(l);
+        return err_set(e, ERR_NOMEM, "launcher");
+    }
     l->base.ops = &local_ops;
     l->loop = loop;
     list_init(&l->processes);

@@ -13,6 +13,7 @@ static inline void change_crash(enum experiment_event event, bool committed)
     case EVENT_PAUSE:
     case EVENT_RESUME:
     case EVENT_RETRY:
+    case EVENT_RETRY_LATER:
         crash_point(committed ? CRASH_ACTION_AFTER_COMMIT : CRASH_ACTION_BEFORE_COMMIT);
         break;
     case EVENT_CLAIM:

@@ -287,6 +287,27 @@ struct answer http_post(const struct service *s, const char *path, const char *b
     return http_call(s, "POST", path, body, NULL);
 }
 
+long http_status_as(const struct service *s, uid_t uid, const char *method, const char *path,
+                    const char *body)
+{
+    if (geteuid() != 0) return 0;
+    int fds[2];
+    long status = 0;
+    cr_assert(pipe(fds) == 0);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        if (setgid(uid) != 0 || setuid(uid) != 0) _exit(1);
+        const struct answer a = http_call(s, method, path, body, NULL);
+        const ssize_t n = write(fds[1], &a.status, sizeof a.status);
+        _exit(n == (ssize_t)sizeof a.status ? 0 : 1);
+    }
+    (void)close(fds[1]);
+    cr_assert(pid > 0 && read(fds[0], &status, sizeof status) == (ssize_t)sizeof status);
+    (void)close(fds[0]);
+    (void)waitpid(pid, NULL, 0);
+    return status;
+}
+
 char *http_stream(const struct service *s, const char *path, const char *until, int seconds)
 {
     char url[1024];

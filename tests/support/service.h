@@ -49,6 +49,10 @@ struct answer http_call(const struct service *s, const char *method, const char 
                         const char *body, const char *const *headers);
 struct answer http_get(const struct service *s, const char *path);
 struct answer http_post(const struct service *s, const char *path, const char *body);
+/* The status of the same call by another user of this machine, who is no admin; 0: this test is not
+ * run by root. */
+long http_status_as(const struct service *s, uid_t uid, const char *method, const char *path,
+                    const char *body);
 /* Reads an event stream until it holds `until` or the time is over. Caller frees with mem_free. */
 char *http_stream(const struct service *s, const char *path, const char *until, int seconds);
 

@@ -75,6 +75,7 @@ static cJSON *renewal(struct reporter *r)
     cJSON *o = cJSON_CreateObject();
     if (o != NULL && json_add_int(o, "step", (int64_t)p.step) &&
         json_add_int(o, "epoch", (int64_t)p.epoch) &&
+        json_add_int(o, "batches", (int64_t)p.batches) &&
         (p.steps_total == 0 || (json_add_int(o, "steps_total", (int64_t)p.steps_total) &&
                                 json_add_int(o, "epochs", (int64_t)p.epochs))) &&
         json_add_number(o, "samples_per_s", p.samples_per_s) &&
