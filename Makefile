@@ -182,7 +182,7 @@ $(BUILD)/tests/integration/%: $(BUILD)/obj/tests/integration/%.o $(common_obj) $
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS)
 # The fault campaign (tests/chaos): both programs once more with crash points in them, the library that
 # fills disks, loses answers and moves clocks, and the judge. Only files with crash points differ.
-crash_obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(shell grep -lE '/(crash|change_crash)\.h"' $(common_src) $(worker_src) $(server_src)))
+crash_obj := $(patsubst %.c,$(BUILD)/obj/%.o,$(shell grep -lE '/(crash|change_crash)\.h"' $(common_src) $(worker_src) $(server_src)))
 crashing = $(foreach o,$(1),$(if $(filter $(o),$(crash_obj)),$(patsubst $(BUILD)/obj/%,$(BUILD)/obj/chaos/%,$(o)),$(o)))
 chaos_programs = $(addprefix $(BUILD)/chaos/,spiked spiked-worker faults.so judge)
 stories: $(chaos_programs)

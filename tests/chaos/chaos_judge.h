@@ -10,8 +10,9 @@
 pid_t program_start(const char *const argv[], const char *output);
 int program_end(pid_t pid); /* waits; the exit code, -1 = a signal */
 
-/* Trains every spec of the client in a fresh folder, out/NAME each, as anybody would by hand. */
-void judge_undisturbed(char *folder, size_t size);
+/* Trains the client's specs first .. end - 1 in a fresh folder, out/NAME each, as anybody would by
+ * hand. */
+void judge_undisturbed(char *folder, size_t size, size_t first, size_t end);
 void judge_forget(const char *folder); /* removes it */
 /* Watches workers of folder/state until it is ended; writes folder/alive.log. */
 pid_t judge_watch_begin(const char *folder);

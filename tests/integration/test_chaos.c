@@ -83,7 +83,7 @@ Test(chaos, nothing_shows_of_any_fault, .timeout = 7200)
     cr_assert(rounds >= CRASH_POINT_COUNT && rounds / seasons < DECK_MAX);
     (void)printf("chaos: %ld rounds, CHAOS_SEED=%u\n", rounds, seed);
     (void)fflush(stdout);
-    judge_undisturbed(undisturbed, sizeof undisturbed);
+    judge_undisturbed(undisturbed, sizeof undisturbed, 0, CLIENT_SPECS);
     int done = 0;
     for (int i = 0; i < seasons; i++) {
         const int n = (int)(rounds - done) / (seasons - i);

@@ -22,7 +22,6 @@ struct evidence {
 static void begin(struct evidence *v)
 {
     chaos_open(&v->c, 1, 1);
-    judge_undisturbed(v->undisturbed, sizeof v->undisturbed);
     (void)snprintf(v->files, sizeof v->files, "%s/state/files", v->c.s.folder);
     (void)snprintf(v->copy, sizeof v->copy, "%s/copy", v->c.s.folder);
     (void)snprintf(v->output, sizeof v->output, "%s/verdict", v->c.s.folder);
@@ -31,6 +30,8 @@ static void begin(struct evidence *v)
     client_submit(&v->c.client);
     cr_assert(client_settle(&v->c.client) && v->c.client.sent[0].id == 1);
     cr_assert(chaos_drain(&v->c, 60));
+    const size_t spec = v->c.client.sent[0].spec;
+    judge_undisturbed(v->undisturbed, sizeof v->undisturbed, spec, spec + 1);
     judge_collect_from(v->c.s.base, v->c.s.folder);
 }
 

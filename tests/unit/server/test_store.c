@@ -37,7 +37,7 @@ static void write_group(struct store *s, uv_loop_t *loop, struct insert *jobs, s
     struct insert slow = { .job = { .run = run_insert, .done = told },
                            .left = &left,
                            .sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n"
-                                  " WHERE i<1000000) SELECT max(i) FROM n" };
+                                  " WHERE i<300000) SELECT max(i) FROM n" };
     store_submit(s, &slow.job);
     usleep(50000); /* it has begun */
     for (size_t i = 0; i < n; i++) {
