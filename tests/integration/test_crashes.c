@@ -140,3 +140,43 @@ Test(crashes, a_death_on_a_full_disk_is_not_forgotten, .timeout = 120)
     cr_assert(experiment_int(&c.s, id, NULL, "attempt") == 2);
     chaos_close(&c);
 }
+
+/* Goal: a worker whose last message is in and that does not end is killed when its lease is over,
+ * so that the next attempt can begin; here it is halted. */
+Test(crashes, a_worker_that_does_not_end_is_killed, .timeout = 120)
+{
+    static struct chaos c;
+    chaos_open(&c, 1, 1);
+    service_restart(&c.s);
+    const int64_t id = submit_small(&c);
+    cr_assert(wait_step(&c.s, id, 30, 60));
+    const pid_t old = service_worker(&c.s);
+    atomic_store(&c.faults->lose, 100000);
+    cr_assert(old > 0 && kill(old, SIGTERM) == 0);
+    cr_assert(wait_state(&c.s, id, "queued", 30));
+    cr_assert(kill(old, SIGSTOP) == 0);
+    atomic_store(&c.faults->lose, 0);
+    cr_assert(wait_state(&c.s, id, "succeeded", 60));
+    cr_assert(experiment_int(&c.s, id, NULL, "attempt") == 2);
+    chaos_close(&c);
+}
+
+/* Goal: the daemon dies between an end and what waits for it: the next one lets that go on. */
+Test(crashes, what_waits_for_an_end_is_not_forgotten, .timeout = 120)
+{
+    static struct chaos c;
+    chaos_open(&c, 1, 1);
+    arm(&c, "finish.after_commit:1");
+    service_restart(&c.s);
+    const int64_t first = submit_small(&c);
+    char *spec = client_spec(0, "story"),
+         *after = mem_printf("{\"after\": [{\"experiment\": %" PRId64 "}], %s", first,
+                             strchr(spec, '{') + 1);
+    const int64_t second = submit(&c.s, after);
+    mem_free(spec);
+    mem_free(after);
+    wait_daemon_dead(&c, CRASH_FINISH_AFTER_COMMIT);
+    service_restart(&c.s);
+    cr_assert(wait_state(&c.s, first, "succeeded", 1) && wait_state(&c.s, second, "succeeded", 60));
+    chaos_close(&c);
+}
