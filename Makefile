@@ -43,7 +43,7 @@ worker_obj = $(call obj,$(worker_src)) $(isa_obj)
 server_obj = $(call obj,$(server_src)) $(BUILD)/obj/gen/migrations.o $(BUILD)/obj/gen/web_files.o
 
 MAKEFLAGS += --no-builtin-rules
-.PHONY: FORCE all help run test check prove bench bench-peer instructions bench-thesis bench-presets install format tidy fuzz clean setup units stories web fuzz-build
+.PHONY: FORCE all help run test check prove bench bench-peer instructions bench-thesis bench-presets install format tidy fuzz clean setup units stories web fuzz-build chaos
 all: $(BUILD)/spiked $(BUILD)/spiked-worker ## build the daemon, the worker and the page
 
 help: ## list the targets
@@ -183,6 +183,31 @@ $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(worker_lib_obj) $(common_ob
 $(BUILD)/tests/integration/%: $(BUILD)/obj/tests/integration/%.o $(common_obj) $(support_obj)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS)
+# The fault campaign (tests/chaos): both programs once more with crash points in them, the library that
+# fills disks, loses answers and moves clocks, and the judge. Only files with crash points differ.
+crash_obj := $(patsubst %.c,$(BUILD)/obj/%.o,$(shell grep -lE '/(crash|change_crash)\.h"' $(common_src) $(worker_src) $(server_src)))
+crashing = $(foreach o,$(1),$(if $(filter $(o),$(crash_obj)),$(patsubst $(BUILD)/obj/%,$(BUILD)/obj/chaos/%,$(o)),$(o)))
+chaos_programs = $(addprefix $(BUILD)/chaos/,spiked spiked-worker faults.so judge)
+stories: $(chaos_programs)
+$(BUILD)/obj/chaos/%.o: %.c | $(BUILD)/gen/build_id.h
+	@mkdir -p $(@D)
+	$(call say,CC,$< with crash points)$(CC) $(CFLAGS) $(STRICT) $(BASE) -DSPIKED_CRASH_POINTS -c -o $@ $<
+$(BUILD)/chaos/spiked: $(call crashing,$(server_obj) $(common_obj))
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(SERVER_LIBS)
+$(BUILD)/chaos/spiked-worker: $(call crashing,$(worker_obj) $(common_obj))
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(WORKER_LIBS)
+$(BUILD)/chaos/faults.so: tests/chaos/faults.c tests/chaos/faults.h
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) -O1 -g $(TEST_STRICT) -std=gnu11 -D_GNU_SOURCE -I. -fPIC -shared -o $@ $< -ldl
+$(BUILD)/chaos/judge: $(call obj,$(wildcard tests/chaos/judge*.c)) $(common_obj)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ -lcurl $(COMMON_LIBS)
+$(patsubst %,$(BUILD)/tests/integration/test_%,chaos crashes judge): $(call obj,$(wildcard tests/chaos/chaos*.c))
+chaos: $(BUILD)/tests/integration/test_chaos $(chaos_programs) $(BUILD)/spiked-worker ## 200 rounds of the fault campaign: CHAOS_ROUNDS=200 CHAOS_SEED=1
+	@CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),200) CHAOS_SEED=$(or $(CHAOS_SEED),1) $< --filter='chaos/*' -j1
+
 bench_obj = $(call obj,$(filter-out bench/bench_%.c,$(wildcard bench/*.c)))
 $(BUILD)/bench_%: $(BUILD)/obj/bench/bench_%.o $(bench_obj) $(worker_lib_obj) $(common_obj)
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(WORKER_LIBS) -lopenblas

@@ -285,6 +285,12 @@ struct spec_early_stop {
 enum spec_step_mode { SPEC_STEP_MULTI, SPEC_STEP_SINGLE, SPEC_STEP_CHUNK };
 enum spec_numerics { SPEC_NUMERICS_FAST, SPEC_NUMERICS_EXACT };
 enum spec_recompute { SPEC_RECOMPUTE_OFF, SPEC_RECOMPUTE_AUTO, SPEC_RECOMPUTE_LEAST };
+#define SPEC_RETRY_CLASSES_MAX 2
+enum spec_start { SPEC_START_BEST, SPEC_START_LAST };
+struct spec_from {
+    int64_t experiment; /* whose weights training begins with; 0 = none: initial ones */
+    enum spec_start checkpoint;
+};
 struct spec_train {
     int64_t epochs, batch_size;
     struct spec_optimizer optimizer;
@@ -307,6 +313,7 @@ struct spec_train {
     double ema_decay; /* of averaged weights; 0 = none */
     enum spec_step_mode step_mode;
     int64_t chunk_steps; /* of SPEC_STEP_CHUNK */
+    struct spec_from from;
 };
 
 enum spec_monitor_type {
@@ -346,7 +353,10 @@ struct spec {
     size_t n_monitors;
     int64_t checkpoint_every_steps, checkpoint_keep;
     int64_t threads, memory_mib, time_limit_s; /* memory_mib 0 = the machine's */
+    int64_t no_progress_s;                     /* 0 = never */
     int64_t max_attempts;
+    char retry_on[SPEC_RETRY_CLASSES_MAX][16]; /* "error", "oom" */
+    size_t n_retry_on;
 };
 
 /* Fills *out from JSON; on faults *out stays empty and e says how many ("3 fields are wrong").

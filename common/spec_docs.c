@@ -42,7 +42,7 @@ static const char *kind_word(const struct spec_field *f)
     case FIELD_ONLY: return f->max > 0 ? "list of words" : "word";
     case FIELD_PAIR: return "whole number or [height, width]";
     case FIELD_NUMBERS: return "number or list";
-    case FIELD_STRINGS: return "list of texts";
+    case FIELD_STRINGS: return f->choices != NULL ? "list of words" : "list of texts";
     case FIELD_OBJECT: return "object";
     case FIELD_OBJECTS: return "list of objects";
     case FIELD_SURROGATE: return "surrogate";
@@ -57,13 +57,15 @@ static void add_range(struct text *t, const struct spec_field *f)
     const bool number = f->kind == FIELD_INT || f->kind == FIELD_NUMBER || f->kind == FIELD_PAIR;
     if (number && f->max == (double)(1LL << 53)) add(t, "%g ... 2^53", f->min);
     else if (number) add(t, "%s%g ... %g", f->min_open ? "> " : "", f->min, f->max);
-    if (f->kind == FIELD_CHOICE || f->kind == FIELD_ONLY) {
+    if (f->kind == FIELD_CHOICE || f->kind == FIELD_ONLY ||
+        (f->kind == FIELD_STRINGS && f->choices != NULL)) {
         char names[16][32];
         const size_t n = spec_choices(f->choices, names, 16);
         for (size_t i = 0; i < n; i++) add(t, "%s`%s`", i > 0 ? ", " : "", names[i]);
     }
     if (f->kind == FIELD_STRING) add(t, "at most %zu bytes", f->size - 1);
-    if (f->kind == FIELD_STRINGS || f->kind == FIELD_OBJECTS) add(t, "at most %g", f->max);
+    if ((f->kind == FIELD_STRINGS && f->choices == NULL) || f->kind == FIELD_OBJECTS)
+        add(t, "at most %g", f->max);
 }
 
 static void add_default(struct text *t, const struct spec_field *f)

@@ -457,14 +457,22 @@ static const struct spec_field resources_fields[] = {
     { "memory_mib", FIELD_INT, SPEC_EXECUTION, S(memory_mib), 0, 0, 1e8,
       .meaning = "largest memory plan; 0 = the machine's" },
     { "time_limit_s", FIELD_INT, SPEC_EXECUTION, S(time_limit_s), 0, 0, 1e9,
-      .meaning = "running seconds over all attempts; 0 = no limit" },
+      .meaning = "running seconds over all attempts; 0 = no limit. Then the worker writes a "
+                 "checkpoint and the experiment has failed; a higher limit and `retry` go on" },
+    { "no_progress_s", FIELD_INT, SPEC_EXECUTION, S(no_progress_s), 1800, 0, 1e9,
+      .meaning = "seconds without a batch, of training or evaluation, after which the worker is "
+                 "killed and tried again; 0 = never" },
 };
 static const struct spec_object resources_object = {
     "resources", NULL, 0, 0, NULL, 0, resources_fields, LENGTH(resources_fields)
 };
 static const struct spec_field retry_fields[] = {
     { "max_attempts", FIELD_INT, SPEC_LABEL, S(max_attempts), 3, 1, 100,
-      .meaning = "attempts after faults of the machine; program errors are never retried" },
+      .meaning = "attempts in all, if earlier ones end by faults of the machine" },
+    { "on", FIELD_STRINGS, SPEC_LABEL, S(retry_on), .max = SPEC_RETRY_CLASSES_MAX, .size = 16,
+      .count_at = S(n_retry_on), .choices = "error|oom",
+      .meaning = "further classes of failure to try again after: errors of the worker program, "
+                 "more memory than allowed" },
 };
 static const struct spec_object retry_object = {
     "retry", NULL, 0, 0, NULL, 0, retry_fields, LENGTH(retry_fields)

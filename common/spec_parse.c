@@ -179,6 +179,8 @@ static void read_strings(const struct spec_field *f, const cJSON *v, const char 
         (void)snprintf(index, sizeof index, "%zu", *count);
         spec_pointer(here, sizeof here, pointer, index);
         read_string(item, f->size, one ? pointer : here, out + *count * f->size, faults);
+        if (f->choices != NULL && cJSON_IsString(item))
+            read_choice(f, item, one ? pointer : here, NULL, faults);
         (*count)++;
     }
 }

@@ -105,7 +105,9 @@ static cJSON *field_schema(const struct spec_field *f)
         return f->count_at == 0 ? list_schema(number_schema("number", f), f->size, f->size)
                                 : either(number_schema("number", f),
                                          list_schema(number_schema("number", f), 1, f->size));
-    case FIELD_STRINGS: return list_schema(string_schema(f->size), 0, (size_t)f->max);
+    case FIELD_STRINGS:
+        return list_schema(f->choices != NULL ? choice_schema(f->choices) : string_schema(f->size),
+                           0, (size_t)f->max);
     case FIELD_OBJECT: return object_schema(f->object);
     case FIELD_OBJECTS: return list_schema(object_schema(f->object), 0, (size_t)f->max);
     case FIELD_SURROGATE: return spec_schema_surrogate();

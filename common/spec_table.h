@@ -23,7 +23,7 @@ enum spec_field_kind {
     FIELD_PAIR,      /* int64_t[2]: a number or [height, width] */
     FIELD_NUMBERS,   /* double[size]: a number or a list, count at count_at; without count_at
                         exactly `size` numbers, defaults in choices */
-    FIELD_STRINGS,   /* char[max][size], count at count_at: a list */
+    FIELD_STRINGS,   /* char[max][size], count at count_at: a list, of `choices` if there are */
     FIELD_OBJECT,    /* object of `object` at offset `at` */
     FIELD_OBJECTS,   /* list: struct of `size` bytes each, at most max, count at count_at */
     FIELD_SURROGATE, /* struct spec_surrogate */

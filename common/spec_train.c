@@ -189,6 +189,17 @@ static const struct spec_field ema_fields[] = {
 static const struct spec_object ema_object = {
     "train.ema", NULL, 0, 0, NULL, 0, ema_fields, LENGTH(ema_fields)
 };
+#define F(member) AT(spec_from, member)
+static const struct spec_field from_fields[] = {
+    { "experiment", FIELD_INT, SPEC_RESULT, F(experiment), 0, 0, UNLIMITED, .newer = true,
+      .meaning = "number of an experiment of this daemon with the same parameters; 0 = none" },
+    { "checkpoint", FIELD_CHOICE, SPEC_RESULT, F(checkpoint), SPEC_START_BEST,
+      .choices = "best|last", .newer = true,
+      .meaning = "its best weights on validation, or the newest; as they are at submission" },
+};
+static const struct spec_object from_object = {
+    "train.from", NULL, 0, 0, NULL, 0, from_fields, LENGTH(from_fields)
+};
 #define T(member) AT(spec_train, member)
 static const struct spec_field train_fields[] = {
     { "epochs", FIELD_INT, SPEC_RESULT, T(epochs), 10, 1, 100000,
@@ -237,8 +248,8 @@ static const struct spec_field train_fields[] = {
       .meaning = "batches an update; its gradient is that of the mean loss of all their samples, "
                  "added up batch by batch; batch normalisation sees one batch" },
     { "parameter_groups", FIELD_OBJECTS, SPEC_RESULT, T(groups), .max = SPEC_GROUPS_MAX,
-      .size = sizeof(struct spec_parameter_group), .count_at = T(n_groups),
-      .object = &group_object, .newer = true,
+      .size = sizeof(struct spec_parameter_group), .count_at = T(n_groups), .object = &group_object,
+      .newer = true,
       .meaning = "parameters with a rate or decay of their own; the first that matches counts" },
     { "freeze", FIELD_STRINGS, SPEC_RESULT, T(freeze), .max = SPEC_GROUPS_MAX,
       .size = SPEC_PATH_MAX, .count_at = T(n_freeze), .newer = true,
@@ -248,6 +259,10 @@ static const struct spec_field train_fields[] = {
     { "ema", FIELD_OBJECT, SPEC_RESULT, 0, .object = &ema_object, .newer = true,
       .meaning = "a running average of weights and running statistics, which validation, test and "
                  "the written weights are of; training goes on from the weights themselves" },
+    { "from", FIELD_OBJECT, SPEC_RESULT, T(from), .object = &from_object, .newer = true,
+      .optional = true,
+      .meaning = "weights and running statistics to begin with; steps, optimiser and schedule "
+                 "begin anew" },
 };
 const struct spec_object spec_object_train = {
     "train", NULL, 0, 0, NULL, 0, train_fields, LENGTH(train_fields)

@@ -42,6 +42,11 @@ bool state_is_final(enum experiment_state s)
     return s == STATE_SUCCEEDED || s == STATE_FAILED || s == STATE_CANCELLED;
 }
 
+bool state_is_active(enum experiment_state s)
+{
+    return s == STATE_STARTING || s == STATE_RUNNING || s == STATE_STOPPING;
+}
+
 enum experiment_reason reason_of_fault(enum err_code code)
 {
     switch (code) {
@@ -52,6 +57,7 @@ enum experiment_reason reason_of_fault(enum err_code code)
     case ERR_NOT_FOUND: return REASON_INVALID_DATA;
     case ERR_OUT_OF_PLAN: return REASON_OUT_OF_PLAN;
     case ERR_IO: return REASON_IO;
+    case ERR_NOMEM: return REASON_OOM_KILLED;
     default: return REASON_INTERNAL;
     }
 }

@@ -47,12 +47,15 @@ enum experiment_desired { DESIRED_RUN, DESIRED_PAUSE, DESIRED_CANCEL, DESIRED_CO
     X(REASON_OOM_KILLED, "oom_killed", "the worker used more memory than allowed")                \
     X(REASON_TIME_LIMIT, "time_limit", "time_limit_s was used up")                                \
     X(REASON_HOST_REBOOT, "host_reboot", "the machine was restarted")                             \
+    X(REASON_DAEMON_RESTART, "daemon_restart", "the daemon ended before the worker began")        \
     X(REASON_DIVERGED, "diverged", "a loss, gradient or weight was not finite")                   \
     X(REASON_INVALID_DATA, "invalid_data", "a data file is missing, truncated or corrupt")        \
     X(REASON_INVALID_SPEC, "invalid_spec", "the spec does not fit its data or this build")        \
     X(REASON_OUT_OF_PLAN, "out_of_plan", "the memory plan does not fit memory_mib")               \
     X(REASON_INTERNAL, "internal", "a fault of the worker program")                               \
     X(REASON_IO, "io", "a file or socket call failed in the worker")                              \
+    X(REASON_CRASHED, "crashed", "the worker program was ended by a fault of its own")            \
+    X(REASON_REFUSED, "refused", "the daemon or the system refused the worker")                   \
     X(REASON_POISON, "poison", "the worker crashed too often")                                    \
     X(REASON_ATTEMPTS_USED, "attempts_used", "all attempts failed")
 
@@ -67,6 +70,7 @@ const char *state_name(enum experiment_state s);
 const char *state_meaning(enum experiment_state s);
 int state_from_name(const char *name, enum experiment_state *out); /* 0 or -1 */
 bool state_is_final(enum experiment_state s);
+bool state_is_active(enum experiment_state s); /* a worker has it: starting, running, stopping */
 const char *desired_name(enum experiment_desired d); /* "run", "pause", "cancel" */
 int desired_from_name(const char *name, enum experiment_desired *out);
 const char *reason_name(enum experiment_reason r);

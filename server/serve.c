@@ -139,7 +139,7 @@ static void watch_signals(struct daemon *d)
 /* The queue takes the lock of the state directory: everything that writes there comes after it. */
 static int open_all(struct daemon *d, struct err *e)
 {
-    int rc = local_launcher_create(&d->launcher, &d->loop, e);
+    int rc = local_launcher_create(&d->launcher, &d->loop, d->o->workers_cgroup, e);
     if (rc == 0) rc = sse_hub_create(&d->hub, &d->loop, &d->http, d->o->state_dir, e);
     if (rc == 0) rc = open_http(d, e);
     if (rc == 0) rc = open_queue(d, e);

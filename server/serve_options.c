@@ -37,6 +37,8 @@ static const struct config_row rows[] = {
       "when the daemon ends: let workers train on, or checkpoint and stop them" },
     { "worker-program", CONFIG_STRING, AT(worker_program), NULL, 0, 0, NULL, "PATH",
       "default: spiked-worker beside this program" },
+    { "workers-cgroup", CONFIG_STRING, AT(workers_cgroup), NULL, 0, 0, NULL, "DIR",
+      "delegated cgroup v2 folder that holds workers to memory_mib; without it RLIMIT_DATA does" },
     { "hosts", CONFIG_STRING, AT(hosts), NULL, 0, 0, NULL, "NAME,NAME",
       "further names that may stand in the Host header" },
     { "insecure-http", CONFIG_BOOL, AT(insecure_http), "false", 0, 0, NULL, NULL,

@@ -18,7 +18,8 @@ static int usage(void)
         "  spiked serve [OPTIONS]          the daemon\n"
         "  spiked check-config [OPTIONS]   read the options of serve and say what is wrong\n"
         "  spiked spec-docs                the reference of the experiment spec, as Markdown\n"
-                 "  spiked life-cycle               the states of an experiment, as Markdown\n"
+        "  spiked life-cycle               the states of an experiment, as Markdown\n"
+        "  spiked failures                 what each failure of an attempt means, as Markdown\n"
         "  spiked --version, --help\n\nOptions of serve:\n",
         SPIKED_VERSION);
     serve_options_help();
@@ -66,11 +67,23 @@ static int run_life_cycle(int argc, char **argv, struct err *e)
     return 0;
 }
 
+static int run_failures(int argc, char **argv, struct err *e)
+{
+    (void)argc;
+    (void)argv;
+    (void)e;
+    failure_docs_print(stdout);
+    return 0;
+}
+
 static const struct {
     const char *name;
     int (*run)(int argc, char **argv, struct err *e);
-} commands[] = { { "serve", run_serve }, { "check-config", run_check }, { "spec-docs", run_docs },
-               { "life-cycle", run_life_cycle } };
+} commands[] = { { "serve", run_serve },
+                 { "check-config", run_check },
+                 { "spec-docs", run_docs },
+                 { "life-cycle", run_life_cycle },
+                 { "failures", run_failures } };
 
 int main(int argc, char **argv)
 {

@@ -2,7 +2,7 @@
  * allowed. */
 #include "server/state_docs.h"
 
-#include "server/queue/experiment_state.h"
+#include "server/queue/failure.h"
 
 #include <string.h>
 
@@ -59,4 +59,18 @@ void state_docs_print(FILE *out)
         for (int event = 0; event < EVENT_COUNT; event++)
             if (event != EVENT_PATCH) /* labels: allowed everywhere, changes no state */
                 print_cell(out, (enum experiment_state)state, (enum experiment_event)event);
+}
+
+void failure_docs_print(FILE *out)
+{
+    (void)fprintf(out, "| reason | meaning | class | then |\n|---|---|---|---|\n");
+    for (int c = FAILURE_OUTSIDE; c < FAILURE_CLASSES; c++) {
+        for (int i = 0; i < REASON_COUNT; i++) {
+            const enum experiment_reason r = (enum experiment_reason)i;
+            if ((int)failure_class_of(r) != c || r == REASON_USER_REQUEST) continue;
+            (void)fprintf(out, "| %s | %s | %s | %s |\n", reason_name(r), reason_meaning(r),
+                          failure_class_name((enum failure_class)c),
+                          failure_class_meaning((enum failure_class)c));
+        }
+    }
 }

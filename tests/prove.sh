@@ -21,10 +21,10 @@ mutations() {
 }
 
 campaign() {
-    local log=$folder/campaign.log
-    if SPIKED_CAMPAIGN_ROUNDS=${ROUNDS:-25} build/tests/integration/test_campaign >"$log" 2>&1; then
-        row 'kill -9 of worker, daemon or both at odd moments' "$(sed -n 's/^campaign: //p' "$log" | tail -n 1)"
-    else fault 'kill campaign' "$(tail -n 3 "$log" | tr '\n' ' ')"; fi
+    local log=$folder/campaign.log what='fault campaign (`make chaos`): crash points, kill -9, lost answers, full disk, clock jumps'
+    if CHAOS_ROUNDS=${ROUNDS:-200} build/tests/integration/test_chaos >"$log" 2>&1; then
+        row "$what" "$(tail -n 1 <<<"$(grep '^chaos: ' "$log")"); $(awk '/^judged /{n += $2; p += $8; w += $10; f += $(NF - 1)} END{printf "%d experiments, %d points and %d weight files judged, %d faults", n, p, w, f}' "$log")"
+    else fault "$what" "$(grep -a '^fault ' "$log" | head -n 3 | tr '\n' ' ')$(tail -n 3 "$log" | tr '\n' ' ')"; fi
 }
 
 # The two stages of the numerical proof (tests/twin): slopes and engine, every parameter and thread count.

@@ -28,7 +28,7 @@ async function showSlots() {
   try {
     const { data } = await read("/queue");
     setText(document.getElementById("slots"),
-      `${data.running} of ${data.slots} slots busy${data.queued ? `, ${data.queued} waiting` : ""}`);
+      `${data.running} of ${data.slots} slots busy${data.queued ? `, ${data.queued} waiting` : ""}${data.draining ? ", draining" : data.paused ? ", paused" : ""}`);
   } catch { /* the next page or event tries again */ }
 }
 

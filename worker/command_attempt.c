@@ -1,5 +1,6 @@
 /* command_attempt: one attempt of an experiment under a daemon (docs/worker-protocol.md): fetch the
  * spec, hand in what earlier attempts left, say hello, train, say how it ended. See commands.h. */
+#include "common/crash.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "worker/commands.h"
@@ -244,15 +245,30 @@ static void log_beginning(const struct attempt *a, bool resumed)
     if (resumed) log_info("worker.attempt", "goes on after step %" PRIu64, a->resume_step);
 }
 
+/* The weights of another experiment, which the daemon put beside the attempts. */
+static int begin_from_start(struct attempt *a, struct err *e)
+{
+    const char *start = json_get_string(a->job, "start", NULL);
+    const struct spec_from *from = &a->spec.train.from;
+    if (start == NULL)
+        return err_set(e, ERR_DATA, "the weights of experiment %" PRId64 " are missing",
+                       from->experiment);
+    const int rc = weights_start(start, a->trainer.net, from->checkpoint == SPEC_START_BEST, e);
+    return rc == 0 ? 0 : err_wrap(e, "train.from experiment %" PRId64, from->experiment);
+}
+
 /* ---- the whole ------------------------------------------------------------------------------- */
 static int prepare(struct attempt *a, struct err *e)
 {
     int rc = link_checkpoint(a, e);
     if (rc != 0) return rc;
+    crash_point(CRASH_ATTEMPT_LINKED);
     const struct trainer_options o = { .data_dir = a->data_dir, .dir = a->dir, .training = true };
     rc = trainer_init(&a->trainer, &a->spec, &o, e);
     bool resumed = false;
     if (rc == 0) rc = trainer_resume(&a->trainer, &resumed, e);
+    if (rc != 0) return rc;
+    if (!resumed && a->spec.train.from.experiment != 0) rc = begin_from_start(a, e);
     if (rc != 0) return rc;
     a->resume_step = a->trainer.at.step;
     log_beginning(a, resumed);
@@ -312,6 +328,7 @@ int command_attempt(int argc, char **argv, struct err *e)
         const struct err outcome = *e;
         struct err late = { 0 };
         if (rc != 0) log_error("worker.attempt", "%s", outcome.text);
+        crash_point(CRASH_FINISH_NOT_SENT);
         if (say_finish(&a, &outcome, &r, &late) != 0) {
             log_error("worker.attempt", "finish was not accepted: %s", late.text);
             if (rc == 0) *e = late;

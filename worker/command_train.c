@@ -71,6 +71,9 @@ static int write_summary(const struct trainer *t, const struct trainer_result *r
 static int begin(struct trainer *t, const struct train_options *o, struct err *e)
 {
     bool resumed = false;
+    if (t->spec->train.from.experiment != 0 && o->weights == NULL)
+        return err_set(e, ERR_SPEC,
+                       "train.from names an experiment of a daemon: give its file as --weights");
     int rc = o->resume ? trainer_resume(t, &resumed, e)
                        : checkpoint_refuse_foreign(o->out, t->at.result_hash, e);
     if (rc == 0 && !resumed && o->weights != NULL) rc = weights_load(o->weights, t->net, e);

@@ -7,6 +7,10 @@
 #include <string.h>
 
 #define PERSON(method, path, handler) { method, path, ROLE_USER, false, false, handler }
+#define ADMIN(method, path, handler)                    \
+    {                                                   \
+        method, path, ROLE_ADMIN, false, false, handler \
+    }
 #define OPEN(method, path, handler) { method, path, ROLE_NOBODY, false, false, handler }
 #define ASSET(method, path, handler) { method, path, ROLE_NOBODY, false, true, handler }
 #define WORKER(method, path, handler) { method, path, ROLE_NOBODY, true, false, handler }
@@ -22,6 +26,7 @@ const struct http_route api_routes[] = {
     PERSON("POST", X "/pause", api_pause),
     PERSON("POST", X "/resume", api_resume),
     PERSON("POST", X "/retry", api_retry),
+    PERSON("POST", X "/clone", api_clone),
     PERSON("GET", X "/queue", api_queue_place),
     PERSON("GET", X "/attempts", api_attempts),
     PERSON("GET", X "/metrics", api_series),
@@ -35,6 +40,10 @@ const struct http_route api_routes[] = {
     PERSON("GET", X "/artifacts/{...}", api_artifact),
     PERSON("GET", V1 "/datasets", api_datasets),
     PERSON("GET", V1 "/queue", api_queue),
+    ADMIN("POST", V1 "/queue/pause", api_queue_pause),
+    ADMIN("POST", V1 "/queue/resume", api_queue_resume),
+    ADMIN("POST", V1 "/admin/drain", api_drain),
+    ADMIN("POST", V1 "/admin/undrain", api_undrain),
     PERSON("GET", V1 "/events", api_events),
     OPEN("GET", V1 "/me", api_me),
     OPEN("GET", V1 "/schema", api_schema),

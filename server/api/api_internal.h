@@ -21,6 +21,24 @@ cJSON *api_body(struct request *r);
 /* false after a problem was answered: the query holds a name that is not in "a|b|c". */
 bool api_query_known(struct request *r, const char *names);
 
+/* ---- what begins an experiment (submission.c, api_submit.c) ------------------------------------
+ */
+struct submission {
+    struct spec spec;
+    struct dependency after[QUEUE_AFTER_MAX];
+    size_t n_after;
+};
+/* Reads a body, taking `after` out of it; every fault at once. *s stays empty on failure.
+ * Errors: ERR_SPEC (see faults), ERR_NOMEM. */
+int submission_read(struct submission *s, cJSON *json, const struct queue *q,
+                    struct json_faults *faults, struct err *e);
+void submission_deinit(struct submission *s); /* safe on a zeroed one and when repeated */
+/* ?dry_run=true|false; false after a problem was answered. */
+bool api_dry_run(struct request *r, bool *dry);
+/* Reads json as a submission and answers: stores it, or says every fault, or only what would run.
+ * text: what an Idempotency-Key stands for. */
+void api_begin(struct request *r, cJSON *json, const char *text, size_t length, bool dry);
+
 /* A read that answers later: keeps the event id of the moment before its snapshot. */
 struct api_call {
     struct request *r;
@@ -46,6 +64,7 @@ void api_work_start(struct api_work *w, struct request *r, void (*run)(struct ap
                     void (*answer)(struct api_work *));
 
 /* Handlers, by file. */
+void api_clone(struct request *r);                                               /* clone.c */
 void api_submit(struct request *r);                                              /* api_submit.c */
 void api_list(struct request *r);                                                /* list.c */
 void api_get(struct request *r), api_queue_place(struct request *r);             /* experiments.c */
@@ -60,6 +79,8 @@ void api_artifact(struct request *r);
 void api_version(struct request *r), api_me(struct request *r);                  /* meta.c */
 void api_schema(struct request *r), api_datasets(struct request *r);
 void api_queue(struct request *r), api_events(struct request *r);
+void api_queue_pause(struct request *r), api_queue_resume(struct request *r);
+void api_drain(struct request *r), api_undrain(struct request *r);
 void api_healthz(struct request *r), api_readyz(struct request *r);
 void api_page(struct request *r), api_page_file(struct request *r);              /* page.c */
 void api_worker_spec(struct request *r), api_worker_hello(struct request *r);    /* worker.c */

@@ -93,44 +93,61 @@ static void submitted(void *ctx, const struct experiment *x, const struct err *e
     api_call_end(c);
 }
 
-static void store(struct request *r, const struct spec *spec)
+static void store(struct request *r, const struct submission *b, const char *text, size_t length)
 {
     struct api_call *c = api_call_new(r, 0);
     if (c == NULL) return;
-    const struct queue_submission s = { .actor = api_actor(r), .spec = spec,
+    const struct queue_submission s = { .actor = api_actor(r),
+                                        .spec = &b->spec,
                                         .idempotency_key = request_header(r, "Idempotency-Key"),
-                                        .body = (const char *)r->body, .body_length = r->length,
-                                        .request_id = r->id };
+                                        .body = text,
+                                        .body_length = length,
+                                        .request_id = r->id,
+                                        .after = b->after,
+                                        .n_after = b->n_after };
     queue_submit(api_of(r)->queue, &s, submitted, c);
     request_suspend(r);
 }
 
-void api_submit(struct request *r)
+bool api_dry_run(struct request *r, bool *dry)
 {
-    struct spec spec = { 0 };
-    struct err e = { 0 };
+    const char *text = request_query(r, "dry_run");
+    *dry = text != NULL && strcmp(text, "true") == 0;
+    if (!api_query_known(r, "dry_run")) return false;
+    if (text == NULL || *dry || strcmp(text, "false") == 0) return true;
+    api_problem(r, ERR_INVALID, "dry_run must be true or false, got '%.40s'", text);
+    return false;
+}
+
+void api_begin(struct request *r, cJSON *json, const char *text, size_t length, bool dry)
+{
+    struct submission *s = mem_calloc(1, sizeof *s);
     struct json_faults *faults = mem_calloc(1, sizeof *faults);
-    if (!api_query_known(r, "dry_run")) {
-        mem_free(faults);
-        return;
-    }
-    if (faults == NULL) {
+    struct err e = { 0 };
+    if (s == NULL || faults == NULL) {
         api_problem(r, ERR_NOMEM, "request");
-        return;
-    }
-    const char *dry = request_query(r, "dry_run");
-    if (dry != NULL && strcmp(dry, "true") != 0 && strcmp(dry, "false") != 0) {
-        api_problem(r, ERR_INVALID, "dry_run must be true or false, got '%.40s'", dry);
-    } else if (spec_parse_text(r->length > 0 ? (const char *)r->body : "", r->length, &spec, faults,
-                               &e) != 0) {
+    } else if (submission_read(s, json, api_of(r)->queue, faults, &e) != 0) {
         respond_problem(r, &e, faults);
-    } else if (dry != NULL && strcmp(dry, "true") == 0) {
-        cJSON *o = describe(&spec);
+    } else if (dry) {
+        cJSON *o = describe(&s->spec);
         respond_json(r, 200, o);
         cJSON_Delete(o);
     } else {
-        store(r, &spec);
+        store(r, s, text, length);
     }
-    spec_deinit(&spec);
+    if (s != NULL) submission_deinit(s);
+    mem_free(s);
     mem_free(faults);
+}
+
+void api_submit(struct request *r)
+{
+    const char *text = r->length > 0 ? (const char *)r->body : "";
+    struct err e = { 0 };
+    cJSON *json = NULL;
+    bool dry;
+    if (!api_dry_run(r, &dry)) return;
+    if (json_parse(text, r->length, &json, &e) != 0) respond_problem(r, &e, NULL);
+    else api_begin(r, json, text, r->length, dry);
+    cJSON_Delete(json);
 }

@@ -9,6 +9,8 @@
 #define GRACE_DEFAULT_S 30.0
 #define GRACE_MAX_S 3600.0
 #define PRIORITY_MAX 100
+#define NOTES_MAX 10000
+#define TIME_LIMIT_MAX_S 1000000000
 
 /* ---- read ------------------------------------------------------------------------------------ */
 static void add_etag(struct request *r, const struct experiment *x)
@@ -56,8 +58,7 @@ static void detail_read(void *ctx, const void *data, size_t length, const char *
 static bool unchanged(const struct request *r, const struct experiment *x)
 {
     const char *have = request_header(r, "If-None-Match");
-    const bool trains = x->state == STATE_STARTING || x->state == STATE_RUNNING ||
-                        x->state == STATE_STOPPING;
+    const bool trains = state_is_active(x->state);
     char etag[32];
     (void)snprintf(etag, sizeof etag, "\"r%lld\"", (long long)x->rev);
     return have != NULL && !trains && strcmp(have, etag) == 0;
@@ -83,22 +84,8 @@ void api_queue_place(struct request *r)
 {
     const struct experiment *x = api_experiment(r);
     if (x == NULL) return;
-    int64_t ahead[20];
-    size_t n = 0;
-    enum experiment_reason reason = x->reason;
-    char detail[160];
-    (void)snprintf(detail, sizeof detail, "%s", state_meaning(x->state));
-    const int64_t position = queue_position(api_of(r)->queue, x->id, ahead, 20, &n, &reason, detail,
-                                            sizeof detail);
-    cJSON *o = cJSON_CreateObject();
-    bool ok = o != NULL && (position > 0 ? json_add_int(o, "position", position)
-                                         : cJSON_AddNullToObject(o, "position") != NULL);
-    cJSON *list = ok ? cJSON_AddArrayToObject(o, "ahead") : NULL;
-    for (size_t i = 0; list != NULL && i < n; i++)
-        (void)cJSON_AddItemToArray(list, cJSON_CreateNumber((double)ahead[i]));
-    ok = list != NULL && cJSON_AddStringToObject(o, "reason", reason_name(reason)) != NULL &&
-         cJSON_AddStringToObject(o, "detail", detail) != NULL;
-    respond_json(r, 200, ok ? o : NULL);
+    cJSON *o = queue_explain(api_of(r)->queue, x->id);
+    respond_json(r, 200, o);
     cJSON_Delete(o);
 }
 
@@ -167,7 +154,7 @@ void api_delete(struct request *r) { act(r, QUEUE_DELETE); }
 /* ---- change labels --------------------------------------------------------------------------- */
 struct labels {
     struct queue_patch patch;
-    int64_t priority;
+    int64_t priority, time_limit_s;
     char tags[SPEC_TAGS_MAX][64];
 };
 
@@ -197,22 +184,34 @@ static void read_label(const cJSON *item, struct labels *l, struct json_faults *
         else
             json_fault_add(faults, "/name", "out_of_range", "a text of 1 to %d bytes",
                            SPEC_NAME_MAX - 1);
+    } else if (strcmp(name, "notes") == 0) {
+        if (cJSON_IsString(item) && strlen(item->valuestring) <= NOTES_MAX)
+            l->patch.notes = item->valuestring;
+        else
+            json_fault_add(faults, "/notes", "out_of_range", "a text of up to %d bytes", NOTES_MAX);
     } else if (strcmp(name, "priority") == 0) {
         l->priority = cJSON_IsNumber(item) ? (int64_t)item->valuedouble : PRIORITY_MAX + 1;
         l->patch.priority = &l->priority;
         if (l->priority < -PRIORITY_MAX || l->priority > PRIORITY_MAX ||
             (double)l->priority != item->valuedouble)
             json_fault_add(faults, "/priority", "out_of_range", "a whole number from -100 to 100");
+    } else if (strcmp(name, "time_limit_s") == 0) {
+        l->time_limit_s = cJSON_IsNumber(item) ? (int64_t)item->valuedouble : -1;
+        l->patch.time_limit_s = &l->time_limit_s;
+        if (l->time_limit_s < 0 || l->time_limit_s > TIME_LIMIT_MAX_S ||
+            (double)l->time_limit_s != item->valuedouble)
+            json_fault_add(faults, "/time_limit_s", "out_of_range",
+                           "a whole number from 0 to %d; 0 = no limit", TIME_LIMIT_MAX_S);
     } else if (strcmp(name, "tags") == 0 && cJSON_IsArray(item)) {
         read_tags(item, l, faults);
     } else if (strcmp(name, "tags") == 0) {
         json_fault_add(faults, "/tags", "wrong_type", "must be a list of texts");
     } else {
-        static const char *const names[] = { "name", "priority", "tags" };
-        const char *near = json_nearest(name, names, 3);
+        static const char *const names[] = { "name", "notes", "priority", "tags", "time_limit_s" };
+        const char *near = json_nearest(name, names, 5);
         json_fault_add(faults, "", "unknown_field",
-                       "'%.60s': name, priority and tags can be changed%s%s", name,
-                       near != NULL ? "; did you mean " : "", near != NULL ? near : "");
+                       "'%.60s': name, notes, priority, tags and time_limit_s can be changed%s%s",
+                       name, near != NULL ? "; did you mean " : "", near != NULL ? near : "");
     }
 }
 

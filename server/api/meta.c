@@ -48,14 +48,35 @@ void api_schema(struct request *r)
 
 void api_queue(struct request *r)
 {
-    const struct queue_totals t = queue_totals(api_of(r)->queue);
-    cJSON *o = cJSON_CreateObject();
-    const bool ok = o != NULL && cJSON_AddBoolToObject(o, "paused", t.paused) != NULL &&
-                    json_add_int(o, "running", t.running) && json_add_int(o, "slots", t.slots) &&
-                    json_add_int(o, "queued", t.queued);
-    respond_json(r, 200, ok ? o : NULL);
+    cJSON *o = queue_object(api_of(r)->queue);
+    respond_json(r, 200, o);
     cJSON_Delete(o);
 }
+
+static void switched(void *ctx, const struct err *e)
+{
+    struct request *r = ctx;
+    if (e->code == ERR_OK) api_queue(r);
+    else respond_problem(r, e, NULL);
+}
+
+static void set(struct request *r, enum queue_switch which, bool on)
+{
+    cJSON *body = api_body(r);
+    if (body == NULL) return;
+    if (body->child != NULL) {
+        api_problem(r, ERR_INVALID, "'%.60s' is not a field of this body", body->child->string);
+    } else {
+        queue_set(api_of(r)->queue, which, on, api_actor(r), switched, r);
+        request_suspend(r);
+    }
+    cJSON_Delete(body);
+}
+
+void api_queue_pause(struct request *r) { set(r, QUEUE_PAUSED, true); }
+void api_queue_resume(struct request *r) { set(r, QUEUE_PAUSED, false); }
+void api_drain(struct request *r) { set(r, QUEUE_DRAINING, true); }
+void api_undrain(struct request *r) { set(r, QUEUE_DRAINING, false); }
 
 void api_events(struct request *r)
 {
@@ -67,8 +88,11 @@ void api_healthz(struct request *r) { respond_json_text(r, 200, "{\"status\":\"o
 void api_readyz(struct request *r)
 {
     struct err e = { 0 };
-    if (queue_ready(api_of(r)->queue, &e)) respond_json_text(r, 200, "{\"status\":\"ok\"}");
-    else respond_problem(r, &e, NULL);
+    const struct queue *q = api_of(r)->queue;
+    if (!queue_ready(q, &e)) respond_problem(r, &e, NULL);
+    else if (queue_is(q, QUEUE_PAUSED))
+        respond_json_text(r, 200, "{\"status\":\"ok\",\"queue\":\"paused\"}");
+    else respond_json_text(r, 200, "{\"status\":\"ok\"}");
 }
 
 /* ---- datasets: the table, and the folders of the data directory ------------------------------ */

@@ -46,7 +46,7 @@ void *http_app(const struct request *r) { return r->http->o.app; }
 /* ---- sleeping -------------------------------------------------------------------------------- */
 void request_suspend(struct request *r)
 {
-    if (r->response != NULL) return; /* answered already */
+    if (r->response != NULL || r->suspended) return; /* answered, or asleep, already */
     r->suspended = true;
     r->http->suspended++;
     MHD_suspend_connection(r->connection);

@@ -18,18 +18,26 @@ struct launch {
     const char *secret;      /* SPIKED_SECRET, hex; never in argv, never logged */
     const char *output_path; /* both streams are appended here */
     int64_t threads;
+    int64_t memory_mib; /* 0 = no limit */
 };
+enum launcher_limit { LIMIT_NONE, LIMIT_RLIMIT, LIMIT_CGROUP };
+const char *launcher_limit_name(enum launcher_limit l); /* "none", "rlimit", "cgroup" */
 /* A process, as stored in the attempt's row and found again after a restart of the daemon. */
 struct launched {
     int64_t pid;
     int64_t start_ticks; /* field 22 of /proc/PID/stat */
     char boot_id[40];
+    enum launcher_limit memory_limit; /* what holds it to memory_mib */
 };
 struct launcher;
 struct launcher_ops {
-    /* The process runs when this returns. Errors: ERR_IO. */
+    /* Makes a process that waits: it becomes the worker when it is released, which is once its row
+     * is committed, and ends by itself when this daemon ends before. So no worker lives that a
+     * later daemon would not find. Errors: ERR_IO. */
     int (*start)(struct launcher *l, const struct launch *what, struct launched *out,
                  struct err *e);
+    /* The worker runs when this returns. Unknown attempts are ignored. Errors: ERR_IO. */
+    int (*release)(struct launcher *l, int64_t experiment, int64_t attempt, struct err *e);
     /* Watches a process started by an earlier daemon; false when it is gone. */
     bool (*adopt)(struct launcher *l, int64_t experiment, int64_t attempt,
                   const struct launched *process);
@@ -37,16 +45,23 @@ struct launcher_ops {
     void (*stop)(struct launcher *l, int64_t experiment, int64_t attempt, bool hard);
     void (*close)(struct launcher *l, void (*on_closed)(void *ctx), void *ctx);
 };
-/* Told once per process, on the loop, when it is seen dead. exit_code -1 = unknown (adopted). */
-typedef void (*launcher_exit_fn)(void *ctx, int64_t experiment, int64_t attempt, int exit_code,
-                                 int signal);
+struct launcher_exit {
+    int code;        /* -1 = unknown (adopted), or a signal ended it */
+    int signal;      /* 0 = none */
+    bool oom_killed; /* by the kernel, for its memory limit */
+};
+/* Told once per process, on the loop, when it is seen dead. */
+typedef void (*launcher_exit_fn)(void *ctx, int64_t experiment, int64_t attempt,
+                                 struct launcher_exit how);
 struct launcher {
     const struct launcher_ops *ops;
     launcher_exit_fn on_exit; /* set by the queue */
     void *on_exit_ctx;
 };
 
-/* Errors: ERR_NOMEM. */
-int local_launcher_create(struct launcher **out, uv_loop_t *loop, struct err *e);
+/* workers_cgroup: a delegated cgroup v2 folder, or NULL: memory is held by RLIMIT_DATA.
+ * Errors: ERR_NOMEM, ERR_INVALID, ERR_IO (the folder will not do). */
+int local_launcher_create(struct launcher **out, uv_loop_t *loop, const char *workers_cgroup,
+                          struct err *e);
 
 #endif

@@ -2,6 +2,7 @@
  *
  *                  submit
  *   held ──resume──► queued ◄──backoff over── backoff ◄───────────────┐ fault, attempts left
+ *   blocked ──────────►┘ dependencies met
  *                     │  ▲ ▲                                          │
  *               claim │  │ └─ fault that is not counted (reboot) ─────┤
  *                     ▼  │ resume                                     │
@@ -11,8 +12,12 @@
  *                     │                     └── finish ──► succeeded, failed, cancelled
  *                     └── fault, no attempts left: failed
  *
- * Waiting states: queued (a slot), backoff (time), starting (hello), stopping (finish or death),
- * paused and held (a person). Called by the queue on the loop thread; has no state of its own. */
+ * stopping with desired run: the queue itself ends the attempt (a limit is used up); then comes
+ * failed, whatever the worker says but success.
+ *
+ * Waiting states: queued (a slot), blocked (other experiments), backoff (time), starting (hello),
+ * stopping (finish or death), paused and held (a person). Called by the queue on the loop thread;
+ * has no state of its own. */
 #ifndef SERVER_EXPERIMENT_STATE_H
 #define SERVER_EXPERIMENT_STATE_H
 
@@ -34,7 +39,11 @@
     X(EVENT_PAUSE, "pause")                                                                       \
     X(EVENT_RESUME, "resume")                                                                     \
     X(EVENT_RETRY, "retry")                                                                       \
+    X(EVENT_LIMIT, "limit") /* the queue ends the attempt: a limit is used up */                  \
     X(EVENT_GRACE_OVER, "grace_over")                                                             \
+    X(EVENT_DEPENDENCIES_MET, "dependencies_met")                                                 \
+    X(EVENT_DEPENDENCY_BROKEN, "dependency_broken") /* what it needs did not succeed */           \
+    X(EVENT_RETRY_LATER, "retry_later") /* a retry of what waits for others again */              \
     X(EVENT_BACKOFF_OVER, "backoff_over")                                                         \
     X(EVENT_PATCH, "patch")
 

@@ -2,6 +2,7 @@
  * runs on the writer thread of metrics.db. */
 #include "server/queue/queue_internal.h"
 
+#include "common/crash.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "server/store/metrics_store.h"
@@ -26,8 +27,10 @@ struct frames_job {
 static int run_frames(struct store_job *job, sqlite3 *db, struct err *e)
 {
     struct frames_job *f = container_of(job, struct frames_job, job);
-    return metrics_ingest(db, f->experiment, f->attempt, f->until_step, f->body, f->length,
-                          f->records, &f->result, e);
+    const int rc = metrics_ingest(db, f->experiment, f->attempt, f->until_step, f->body, f->length,
+                                  f->records, &f->result, e);
+    crash_point(CRASH_POINTS_BEFORE_COMMIT);
+    return rc;
 }
 
 static void keep_headlines(struct entry *e, const cJSON *points)
@@ -88,6 +91,7 @@ static void frames_done(struct store_job *job, const struct err *e)
     struct frames_job *f = container_of(job, struct frames_job, job);
     struct entry *entry = queue_entry(f->q, f->experiment);
     if (e->code == ERR_OK && entry != NULL) {
+        crash_point(CRASH_POINTS_AFTER_COMMIT);
         keep_headlines(entry, f->result.points);
         publish_frames(f->q, f->experiment, &f->result);
         char text[100];
@@ -141,14 +145,17 @@ struct cut_job {
 static int run_cut(struct store_job *job, sqlite3 *db, struct err *e)
 {
     const struct cut_job *c = container_of(job, struct cut_job, job);
-    return c->all ? metrics_delete(db, c->experiment, e)
-                  : metrics_cut(db, c->experiment, c->step, e);
+    if (c->all) return metrics_delete(db, c->experiment, e);
+    const int rc = metrics_cut(db, c->experiment, c->step, e);
+    crash_point(CRASH_HELLO_CUT_BEFORE_COMMIT);
+    return rc;
 }
 
 static void cut_done(struct store_job *job, const struct err *e)
 {
     struct cut_job *c = container_of(job, struct cut_job, job);
     if (e->code == ERR_OK && !c->all) {
+        crash_point(CRASH_HELLO_CUT_AFTER_COMMIT);
         char text[80];
         (void)snprintf(text, sizeof text, "{\"id\":%lld,\"step\":%llu}", (long long)c->experiment,
                        (unsigned long long)c->step);

@@ -50,19 +50,72 @@ struct entry *queue_add(struct queue *q, const struct experiment *x, struct err 
         return NULL;
     }
     entry->x = *x;
+    entry->item.user = order_user(&q->order, x->user);
+    entry->item.id = x->id;
+    if (entry->item.user == NULL) {
+        mem_free(entry);
+        (void)err_set(e, ERR_NOMEM, "user");
+        return NULL;
+    }
     for (int i = 0; i < EXPERIMENT_HEADLINES_MAX; i++) entry->x.headline[i] = NAN;
     list_init(&entry->changes);
     list_insert_before(q->entries.next, &entry->link); /* newest first */
     q->by_id[x->id] = entry;
     q->count++;
+    queue_place(q, entry);
     return entry;
+}
+
+static void list_timed(struct queue *q, struct entry *e, bool timed)
+{
+    if (timed == e->is_timed) return;
+    if (timed) list_append(&q->timed, &e->timed);
+    else list_remove(&e->timed);
+    e->is_timed = timed;
+}
+
+/* Its place among the queued depends on two fields that a change may alter. */
+static void list_queued(struct queue *q, struct entry *e, bool queued)
+{
+    struct order_item *i = &e->item;
+    struct err fault = { 0 };
+    if (queued && i->listed && i->priority == e->x.priority && i->queued_ms == e->x.queued_ms)
+        return;
+    order_remove(&q->order, i);
+    i->priority = e->x.priority;
+    i->queued_ms = e->x.queued_ms;
+    if (queued && order_add(&q->order, i, &fault) != 0)
+        log_error("server.queue", "experiment %lld is not scheduled before a restart: %s",
+                  (long long)e->x.id, fault.text);
+}
+
+void queue_place(struct queue *q, struct entry *e)
+{
+    const enum experiment_state s = e->x.state;
+    const bool running = state_is_active(s) && !e->deleted;
+    const bool waiting = !e->deleted && (s == STATE_QUEUED || s == STATE_BLOCKED ||
+                                         s == STATE_BACKOFF || s == STATE_HELD);
+    struct order_user *u = e->item.user;
+    if (running != e->counts_running) {
+        order_run(u, running ? 1 : -1, clock_mono_ms());
+        q->running += running ? 1 : -1;
+    }
+    if (waiting != e->counts_waiting) u->waiting += waiting ? 1 : -1;
+    e->counts_running = running;
+    e->counts_waiting = waiting;
+    list_timed(q, e, !e->deleted && (running || s == STATE_BACKOFF || e->process.pid != 0));
+    list_queued(q, e, s == STATE_QUEUED && !e->deleted);
 }
 
 void queue_remove(struct queue *q, struct entry *e)
 {
+    e->deleted = true;
+    queue_place(q, e);
     q->by_id[e->x.id] = NULL;
     q->count--;
     list_remove(&e->link);
+    mem_free(e->x.after);
+    mem_free(e->dependants);
     mem_free(e);
 }
 
@@ -108,70 +161,17 @@ void queue_each(const struct queue *q, bool (*fn)(void *ctx, const struct experi
     }
 }
 
-struct queue_totals queue_totals(const struct queue *q)
-{
-    struct queue_totals t = { .slots = q->o.max_running, .all = q->count, .draining = q->draining };
-    list_for_each(it, &q->entries)
-    {
-        const struct entry *e = container_of(it, struct entry, link);
-        t.running += entry_active(e);
-        t.queued += e->x.state == STATE_QUEUED;
-    }
-    return t;
-}
-
-/* Same order as the scheduler's, less the ageing within a minute. */
-static bool stands_before(const struct experiment *a, const struct experiment *b)
-{
-    if (a->priority != b->priority) return a->priority > b->priority;
-    if (a->queued_ms != b->queued_ms) return a->queued_ms < b->queued_ms;
-    return a->id < b->id;
-}
-
-int64_t queue_position(const struct queue *q, int64_t id, int64_t *ahead, size_t max,
-                       size_t *n_ahead, enum experiment_reason *reason, char *detail,
-                       size_t detail_size)
-{
-    const struct entry *mine = queue_entry(q, id);
-    *n_ahead = 0;
-    if (mine == NULL || mine->x.state != STATE_QUEUED) return -1;
-    int64_t position = 1;
-    list_for_each(it, &q->entries)
-    {
-        const struct entry *e = container_of(it, struct entry, link);
-        if (e == mine || e->x.state != STATE_QUEUED || !stands_before(&e->x, &mine->x)) continue;
-        position++;
-        if (*n_ahead < max) ahead[(*n_ahead)++] = e->x.id;
-    }
-    const struct queue_totals t = queue_totals(q);
-    *reason = q->draining ? REASON_DRAINING : REASON_NO_SLOT;
-    if (q->draining) (void)snprintf(detail, detail_size, "the daemon is stopping");
-    else (void)snprintf(detail, detail_size, "%lld of %lld slots are busy", (long long)t.running,
-                        (long long)t.slots);
-    return position;
-}
-
-bool queue_ready(const struct queue *q, struct err *e)
-{
-    if (!q->draining) return true;
-    (void)err_set(e, ERR_UNAVAILABLE, "the daemon is stopping");
-    return false;
-}
-
 /* ---- publishing ------------------------------------------------------------------------------ */
 static bool add_progress(cJSON *o, const struct experiment *x)
 {
     cJSON *p = cJSON_AddObjectToObject(o, "progress");
-    const double left = (double)(x->steps_total - x->step);
+    const double eta_s = experiment_eta_s(x);
     return p != NULL && json_add_int(p, "step", x->step) &&
            json_add_int(p, "steps_total", x->steps_total) && json_add_int(p, "epoch", x->epoch) &&
            json_add_int(p, "epochs", x->epochs) &&
            json_add_number(p, "samples_per_s", x->samples_per_s) &&
-           (x->state == STATE_RUNNING && x->step > 0 && x->started_ms > 0 && x->steps_total > 0
-                ? json_add_number(p, "eta_s",
-                                  left * (double)(clock_wall_ms() - x->started_ms) / 1000.0 /
-                                      (double)x->step)
-                : cJSON_AddNullToObject(p, "eta_s") != NULL);
+           (isnan(eta_s) ? cJSON_AddNullToObject(p, "eta_s") != NULL
+                         : json_add_number(p, "eta_s", eta_s));
 }
 
 static bool add_headlines(cJSON *o, const struct experiment *x)
@@ -184,17 +184,35 @@ static bool add_headlines(cJSON *o, const struct experiment *x)
     return ok;
 }
 
+/* Running seconds over all attempts, and how many there may be; null = any. */
+static bool add_limits(const struct queue *q, cJSON *o, const struct experiment *x)
+{
+    const struct entry *e = queue_entry(q, x->id);
+    return json_add_number(o, "ran_s", e != NULL ? (double)entry_ran_ms(e) / 1000.0 : 0) &&
+           (x->time_limit_s > 0 ? json_add_int(o, "time_limit_s", x->time_limit_s)
+                                : cJSON_AddNullToObject(o, "time_limit_s") != NULL);
+}
+
+static bool add_after(cJSON *o, const struct experiment *x)
+{
+    cJSON *list = cJSON_AddArrayToObject(o, "after");
+    bool ok = list != NULL;
+    for (size_t i = 0; ok && i < x->n_after; i++) {
+        cJSON *d = cJSON_CreateObject();
+        ok = d != NULL && cJSON_AddItemToArray(list, d) &&
+             json_add_int(d, "experiment", x->after[i].experiment) &&
+             cJSON_AddStringToObject(d, "on", x->after[i].any ? "any" : "ok") != NULL;
+    }
+    return ok;
+}
+
 cJSON *experiment_object(const struct queue *q, const struct experiment *x)
 {
     cJSON *o = cJSON_CreateObject();
     cJSON *tags = o != NULL ? cJSON_CreateArray() : NULL;
     for (size_t i = 0; tags != NULL && i < x->n_tags; i++)
         (void)cJSON_AddItemToArray(tags, cJSON_CreateString(x->tags[i]));
-    int64_t ahead[1];
-    size_t n = 0;
-    enum experiment_reason why;
-    char detail[80];
-    const int64_t position = queue_position(q, x->id, ahead, 0, &n, &why, detail, sizeof detail);
+    const int64_t position = queue_position(q, x->id);
     const bool ok = tags != NULL && json_add_int(o, "id", x->id) &&
                     cJSON_AddStringToObject(o, "uid", x->uid) != NULL &&
                     cJSON_AddStringToObject(o, "name", x->name) != NULL &&
@@ -206,6 +224,7 @@ cJSON *experiment_object(const struct queue *q, const struct experiment *x)
                     cJSON_AddStringToObject(o, "reason", reason_name(x->reason)) != NULL &&
                     cJSON_AddStringToObject(o, "message", x->message) != NULL &&
                     json_add_int(o, "attempt", x->attempt) && json_add_int(o, "rev", x->rev) &&
+                    add_limits(q, o, x) && add_after(o, x) &&
                     json_add_time(o, "created_at", x->created_ms) &&
                     json_add_time(o, "queued_at", x->queued_ms) &&
                     json_add_time(o, "started_at", x->started_ms) &&
@@ -278,9 +297,20 @@ void queue_act(struct queue *q, int64_t id, enum queue_action action, struct que
 void queue_patch(struct queue *q, int64_t id, const struct queue_patch *patch,
                  struct queue_actor actor, queue_done_fn done, void *ctx)
 {
+    char *notes = patch->notes != NULL ? mem_strdup(patch->notes) : NULL;
+    if (patch->notes != NULL && notes == NULL) {
+        struct err fault = { 0 };
+        (void)err_set(&fault, ERR_NOMEM, "notes");
+        done(ctx, NULL, &fault);
+        return;
+    }
     struct change *c = person_change(q, id, EVENT_PATCH, actor, done, ctx);
-    if (c == NULL) return;
+    if (c == NULL) {
+        mem_free(notes);
+        return;
+    }
     c->patch.if_rev = patch->if_rev;
+    c->notes = notes;
     if (patch->name != NULL) {
         (void)snprintf(c->patch_name, sizeof c->patch_name, "%s", patch->name);
         c->patch.name = c->patch_name;
@@ -288,6 +318,10 @@ void queue_patch(struct queue *q, int64_t id, const struct queue_patch *patch,
     if (patch->priority != NULL) {
         c->patch_priority = *patch->priority;
         c->patch.priority = &c->patch_priority;
+    }
+    if (patch->time_limit_s != NULL) {
+        c->patch_time_limit_s = *patch->time_limit_s;
+        c->patch.time_limit_s = &c->patch_time_limit_s;
     }
     if (patch->tags != NULL) {
         memcpy(c->patch_tags, patch->tags, patch->n_tags * sizeof c->patch_tags[0]);
@@ -337,6 +371,7 @@ static void on_tick(uv_timer_t *t)
 static void queue_free(struct queue *q)
 {
     list_for_each_safe(it, &q->entries) queue_remove(q, container_of(it, struct entry, link));
+    order_deinit(&q->order);
     mem_free(q->by_id);
     if (q->lock_fd >= 0) (void)close(q->lock_fd);
     mem_free(q->state_dir);
@@ -372,6 +407,9 @@ int queue_open(struct queue **out, uv_loop_t *loop, const struct queue_options *
     q->lock_fd = -1;
     q->opened_ms = clock_mono_ms();
     list_init(&q->entries);
+    list_init(&q->unwritten);
+    list_init(&q->timed);
+    order_init(&q->order);
     int rc = copy_options(q, options, e);
     if (rc == 0 && mkdir(q->files_dir, 0700) != 0 && errno != EEXIST)
         rc = err_errno(e, errno, "%.150s", q->files_dir);
@@ -411,13 +449,12 @@ static void tick_closed(uv_handle_t *h)
     one_closed(container_of((uv_timer_t *)h, struct queue, tick));
 }
 
-static void ignore_exit(void *ctx, int64_t experiment, int64_t attempt, int exit_code, int signal)
+static void ignore_exit(void *ctx, int64_t experiment, int64_t attempt, struct launcher_exit how)
 {
     (void)ctx;
     (void)experiment;
     (void)attempt;
-    (void)exit_code;
-    (void)signal;
+    (void)how;
 }
 
 static void close_all(struct queue *q)
@@ -444,13 +481,14 @@ static void on_stopping(uv_timer_t *t)
     q->on_quiet(q->closed_ctx);
     if (q->reads > 0 || !store_idle(q->main) || !store_idle(q->metrics)) return;
     (void)uv_timer_stop(&q->tick);
+    change_drop_unwritten(q);
     close_all(q);
 }
 
 void queue_close(struct queue *q, void (*on_quiet)(void *ctx), void (*on_closed)(void *ctx),
                  void *ctx)
 {
-    q->draining = true;
+    q->closing = true;
     q->on_quiet = on_quiet;
     q->on_closed = on_closed;
     q->closed_ctx = ctx;

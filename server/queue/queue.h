@@ -24,6 +24,11 @@
     6 /* train/loss train/accuracy val/loss val/accuracy test/loss test/accuracy */
 extern const char *const experiment_headlines[EXPERIMENT_HEADLINES_MAX];
 
+#define QUEUE_AFTER_MAX 32
+struct dependency {
+    int64_t experiment;
+    bool any; /* its end is enough; else it must succeed */
+};
 struct experiment {
     int64_t id;
     char uid[UID_TEXT_MAX];
@@ -41,6 +46,12 @@ struct experiment {
     char message[QUEUE_MESSAGE_MAX];
     int64_t attempt;      /* 0 before the first claim */
     int64_t max_attempts;
+    unsigned retry_on;                                        /* RETRY_ON_* */
+    int64_t time_limit_s, no_progress_s, memory_mib, threads; /* limits: 0 = none */
+    int64_t ran_ms;                                           /* running time of ended attempts */
+    int64_t run_began_ms; /* wall clock: hello of the present attempt; 0 = none runs */
+    struct dependency *after; /* what it waits for; owned by its entry, never changes */
+    size_t n_after;
     int64_t rev;          /* raised by every committed change; the ETag */
     int64_t created_ms, queued_ms, started_ms, ended_ms; /* 0 = not yet */
     /* From hello and renew, not stored: */
@@ -97,6 +108,8 @@ struct queue_submission {
     const char *body;             /* as sent; hashed for the key */
     size_t body_length;
     const char *request_id;
+    const struct dependency *after; /* borrowed during the call */
+    size_t n_after;
 };
 /* done: after the commit. Errors: ERR_QUEUE_FULL, ERR_IDEMPOTENCY, ERR_UNAVAILABLE, ERR_DB. */
 void queue_submit(struct queue *q, const struct queue_submission *s, queue_done_fn done, void *ctx);
@@ -107,7 +120,9 @@ void queue_act(struct queue *q, int64_t id, enum queue_action action, struct que
                double grace_s, queue_done_fn done, void *ctx);
 struct queue_patch {
     const char *name;         /* NULL = keep */
+    const char *notes;        /* NULL = keep */
     const int64_t *priority;  /* NULL = keep */
+    const int64_t *time_limit_s; /* NULL = keep; 0 = none */
     const char (*tags)[64];   /* NULL = keep */
     size_t n_tags;
     int64_t if_rev;           /* 0 = do not check; else ERR_PRECONDITION when different */
@@ -121,17 +136,22 @@ const struct experiment *queue_find_uid(const struct queue *q, const char *uid);
 /* Newest id first; calls fn until it returns false. */
 void queue_each(const struct queue *q, bool (*fn)(void *ctx, const struct experiment *x),
                 void *ctx);
-struct queue_totals {
-    int64_t running, slots, queued, all;
-    bool paused, draining;
-};
-struct queue_totals queue_totals(const struct queue *q);
+/* The answer of GET /queue; caller owns. NULL: out of memory. */
+cJSON *queue_object(struct queue *q);
+/* Paused: nothing starts. Draining: nothing is let in either, and the daemon is not ready. */
+enum queue_switch { QUEUE_PAUSED, QUEUE_DRAINING, QUEUE_SWITCHES };
+bool queue_is(const struct queue *q, enum queue_switch which);
+typedef void (*queue_switch_fn)(void *ctx, const struct err *e);
+/* done: after the commit. Errors: ERR_FORBIDDEN (admins only), ERR_DB, ERR_NOMEM. */
+void queue_set(struct queue *q, enum queue_switch which, bool on, struct queue_actor actor,
+               queue_switch_fn done, void *ctx);
 /* The experiment object of docs/api.md, list form; caller owns. NULL: out of memory. */
 cJSON *experiment_object(const struct queue *q, const struct experiment *x);
-/* Place among the queued (1 = next), ids ahead (at most max), reason it waits; -1 if not queued. */
-int64_t queue_position(const struct queue *q, int64_t id, int64_t *ahead, size_t max,
-                       size_t *n_ahead, enum experiment_reason *reason, char *detail,
-                       size_t detail_size);
+/* Place among the queued, 1 = next; -1 if it is not queued. */
+int64_t queue_position(const struct queue *q, int64_t id);
+/* The answer of GET /experiments/{id}/queue: why it waits, in words; caller owns. NULL: out of
+ * memory. */
+cJSON *queue_explain(struct queue *q, int64_t id);
 /* false = refuse work and say why (readyz). */
 bool queue_ready(const struct queue *q, struct err *e);
 
@@ -162,7 +182,7 @@ typedef void (*queue_read_fn)(void *ctx, const void *data, size_t length, const 
                               const struct err *e);
 enum queue_read_kind {
     QUEUE_READ_DETAIL,   /* the experiment object's extra fields:
-                            {"spec":..,"result_hash":..,"warnings":[..],"summary":..} */
+                            {"spec":..,"result_hash":..,"notes":..,"warnings":[..],"summary":..} */
     QUEUE_READ_ATTEMPTS, /* bodies exactly as in docs/api.md */
     QUEUE_READ_SERIES,
     QUEUE_READ_POINTS, /* name, from, to, max_points, csv */

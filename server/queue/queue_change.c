@@ -4,6 +4,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "server/queue/change_crash.h"
 #include "server/store/stmt.h"
 
 #include <sodium.h>
@@ -12,6 +13,7 @@
 
 #define BACKOFF_MAX_MS 600000
 #define CLAIM_PAUSE_MS 5000 /* after a claim that could not be written */
+#define AGAIN_MS 1000       /* after a change of the daemon's own that could not be written */
 
 struct change *change_new(struct queue *q, struct entry *e, enum experiment_event event)
 {
@@ -39,15 +41,16 @@ static void change_free(struct change *c)
 {
     sodium_memzero(c->secret, sizeof c->secret);
     mem_free(c->summary);
+    mem_free(c->notes);
     mem_free(c);
 }
 
 /* ---- judging --------------------------------------------------------------------------------- */
 /* min(600 s, first * 2^(faults - 1)), +-20 % by the experiment's number: the same after a
  * restart. */
-static int64_t backoff_ms(const struct entry *e, int64_t first_ms, int64_t faults)
+int64_t change_backoff_ms(const struct queue *q, const struct entry *e, int64_t faults)
 {
-    int64_t ms = first_ms;
+    int64_t ms = q->o.backoff_first_ms;
     for (int64_t i = 1; i < faults && ms < BACKOFF_MAX_MS; i++) ms *= 2;
     if (ms > BACKOFF_MAX_MS) ms = BACKOFF_MAX_MS;
     const int64_t spread = (e->x.id * 7919 + faults * 104729) % 401 - 200; /* per mille */
@@ -59,6 +62,7 @@ static void patch_next(struct change *c)
     struct experiment *n = &c->next;
     if (c->patch.name != NULL) (void)snprintf(n->name, sizeof n->name, "%s", c->patch.name);
     if (c->patch.priority != NULL) n->priority = *c->patch.priority;
+    if (c->patch.time_limit_s != NULL) n->time_limit_s = *c->patch.time_limit_s;
     if (c->patch.tags != NULL) {
         memcpy(n->tags, c->patch.tags, c->patch.n_tags * sizeof n->tags[0]);
         n->n_tags = c->patch.n_tags;
@@ -76,6 +80,16 @@ static void claim_next(struct change *c)
     c->next.step = c->next.steps_total = 0;
 }
 
+/* Only what lies between hello and the end counts as running. */
+static void judge_running(struct change *c)
+{
+    struct experiment *n = &c->next;
+    if (c->event == EVENT_HELLO && n->run_began_ms == 0) n->run_began_ms = clock_wall_ms();
+    if (!entry_active(c->entry) || state_is_active(n->state)) return;
+    n->ran_ms = entry_ran_ms(c->entry);
+    n->run_began_ms = 0;
+}
+
 static void judge_times(struct change *c)
 {
     struct experiment *n = &c->next;
@@ -86,12 +100,61 @@ static void judge_times(struct change *c)
         n->started_ms = now;
     if (state_is_final(n->state) != state_is_final(was))
         n->ended_ms = state_is_final(n->state) ? now : 0;
-    if (c->event == EVENT_RETRY) c->next_faults = 0;
-    if (c->event == EVENT_FAULT_RETRY || c->event == EVENT_FAULT_FINAL) c->next_faults++;
-    c->next_not_before_ms = (c->move.effects & EFFECT_DELAY) != 0
-                                ? now +
-                                      backoff_ms(c->entry, c->q->o.backoff_first_ms, c->next_faults)
-                                : 0;
+    if (c->event == EVENT_RETRY || c->event == EVENT_RETRY_LATER) {
+        c->next_faults = c->next_crashes = 0;
+        n->queued_ms = now; /* it waits anew */
+    }
+    c->next_faults += c->fault;
+    c->next_crashes += c->crash;
+    c->next_delay_ms = (c->move.effects & EFFECT_DELAY) != 0
+                           ? change_backoff_ms(c->q, c->entry, c->next_faults)
+                           : 0;
+}
+
+/* Why it stops stays while it stops; and an attempt that a limit ended has that reason whatever its
+ * end looks like, but for a fault that the worker itself tells. */
+static bool reason_stays(const struct change *c)
+{
+    const struct experiment *x = &c->entry->x;
+    if (x->state != STATE_STOPPING) return false;
+    if (c->next.state == STATE_STOPPING) return c->event != EVENT_CANCEL;
+    return x->desired == DESIRED_RUN && c->next.state == STATE_FAILED &&
+           c->event != EVENT_FINISH_FAILED;
+}
+
+/* An attempt that ends as somebody asked has that reason, however its worker went; a pause that the
+ * worker did not live to see keeps the cause. */
+static void judge_reason(struct change *c)
+{
+    const enum experiment_state next = c->next.state;
+    c->next.reason = c->reason;
+    (void)snprintf(c->next.message, sizeof c->next.message, "%s", c->message);
+    if (!entry_active(c->entry)) return;
+    if (next != STATE_CANCELLED && (next != STATE_PAUSED || c->event != EVENT_FINISH_PAUSED))
+        return;
+    c->next.reason = REASON_USER_REQUEST;
+    c->next.message[0] = '\0';
+}
+
+/* A retry waits for what the experiment needs, like the first time. */
+static int judge_retry(struct change *c, struct err *e)
+{
+    const struct experiment *x = &c->entry->x;
+    char words[DEPENDENCIES_WORDS_MAX];
+    const enum dependencies_state s = dependencies_of(c->q, x, words, sizeof words);
+    if (!state_is_final(x->state)) return 0; /* the table refuses it */
+    if (x->time_limit_s > 0 && x->ran_ms >= 1000 * x->time_limit_s)
+        return err_set(e, ERR_BAD_STATE,
+                       "experiment %lld has used up its time_limit_s of %lld: raise it first",
+                       (long long)x->id, (long long)x->time_limit_s);
+    if (s == DEPENDENCIES_BROKEN)
+        return err_set(e, ERR_BAD_STATE, "experiment %lld %s: retry that first", (long long)x->id,
+                       words);
+    if (s == DEPENDENCIES_MET) return 0;
+    c->event = EVENT_RETRY_LATER;
+    c->reason = REASON_DEPENDENCY;
+    (void)snprintf(c->message, sizeof c->message, "%s", words);
+    return 0;
 }
 
 /* Fills next from the committed state. Errors: ERR_BAD_STATE, ERR_PRECONDITION, ERR_NOT_FOUND. */
@@ -106,6 +169,7 @@ static int judge(struct change *c, struct err *e)
     if (c->patch.if_rev != 0 && c->patch.if_rev != x->rev)
         return err_set(e, ERR_PRECONDITION, "experiment %lld has revision r%lld, not r%lld",
                        (long long)x->id, (long long)x->rev, (long long)c->patch.if_rev);
+    if (c->event == EVENT_RETRY && judge_retry(c, e) != 0) return (int)e->code;
     c->move = experiment_next(x->state, x->desired, c->event);
     if (!c->move.allowed)
         return err_set(e, ERR_BAD_STATE, "experiment %lld is %s: %s is not possible",
@@ -115,15 +179,13 @@ static int judge(struct change *c, struct err *e)
     c->next.desired = c->move.desired;
     c->next.rev++;
     c->next_faults = c->entry->faults;
-    if (c->event == EVENT_PATCH) {
-        patch_next(c);
-    } else {
-        c->next.reason = c->reason;
-        (void)snprintf(c->next.message, sizeof c->next.message, "%s", c->message);
-    }
+    c->next_crashes = c->entry->crashes;
+    if (c->event == EVENT_PATCH) patch_next(c);
+    else if (!reason_stays(c)) judge_reason(c);
     if (c->event == EVENT_CLAIM) claim_next(c);
     if (c->event == EVENT_GRACE_OVER && c->next.state == STATE_RUNNING)
         c->next.reason = REASON_PAUSE_FAILED;
+    judge_running(c);
     judge_times(c);
     return 0;
 }
@@ -141,11 +203,10 @@ static int write_attempt(const struct change *c, sqlite3 *db, struct err *e)
         return stmt_once(db,
                          "UPDATE attempt SET host=?3,resume_step=?4 WHERE experiment=?1 AND n=?2",
                          e, "iiti", n->id, n->attempt, c->host, c->resume_step);
-    const bool was_active = entry_active(c->entry), active = n->state == STATE_STARTING ||
-                            n->state == STATE_RUNNING || n->state == STATE_STOPPING;
-    if (!was_active || active) return 0;
+    if (!entry_active(c->entry) || state_is_active(n->state)) return 0;
     return stmt_once(db, "UPDATE attempt SET ended_ms=?3,reason=?4 WHERE experiment=?1 AND n=?2", e,
-                     "iiit", n->id, n->attempt, now, reason_name(n->reason));
+                     "iiit", n->id, n->attempt, now,
+                     reason_name(c->cause != REASON_NONE ? c->cause : n->reason));
 }
 
 static int write_change(struct store_job *job, sqlite3 *db, struct err *e)
@@ -162,21 +223,24 @@ static int write_change(struct store_job *job, sqlite3 *db, struct err *e)
         const size_t at = strlen(tags);
         (void)snprintf(tags + at, sizeof tags - at, "%s%s", i > 0 ? "\n" : "", n->tags[i]);
     }
+    const int64_t not_before_ms = c->next_delay_ms > 0 ? clock_wall_ms() + c->next_delay_ms : 0;
     int rc = stmt_once(
         db,
         "UPDATE experiment SET name=?2,tags=?3,priority=?4,state=?5,desired=?6,reason=?7,"
         "message=?8,attempt=?9,faults=?10,rev=?11,queued_ms=?12,started_ms=?13,ended_ms=?14,"
         "not_before_ms=?15,step=?16,steps_total=?17,epoch=?18,epochs=?19,"
-        "summary=coalesce(?20,summary) WHERE id=?1",
+        "summary=coalesce(?20,summary),crashes=?21,time_limit_s=?22,ran_ms=?23,run_began_ms=?24,"
+        "notes=coalesce(?25,notes) WHERE id=?1",
         e,
         "itti"
         "tttt"
         "iiiiiii"
+        "iiiit"
         "iiiit",
         n->id, n->name, tags, n->priority, state_name(n->state), desired_name(n->desired),
         reason_name(n->reason), n->message, n->attempt, c->next_faults, n->rev, n->queued_ms,
-        n->started_ms, n->ended_ms, c->next_not_before_ms, n->step, n->steps_total, n->epoch,
-        n->epochs, c->summary);
+        n->started_ms, n->ended_ms, not_before_ms, n->step, n->steps_total, n->epoch, n->epochs,
+        c->summary, c->next_crashes, n->time_limit_s, n->ran_ms, n->run_began_ms, c->notes);
     if (rc == 0) rc = write_attempt(c, db, e);
     if (rc == 0)
         rc = stmt_once(
@@ -184,6 +248,7 @@ static int write_change(struct store_job *job, sqlite3 *db, struct err *e)
             "itit"
             "t",
             clock_wall_ms(), c->actor, n->id, event_name(c->event), state_name(n->state));
+    change_crash(c->event, false);
     return rc;
 }
 
@@ -196,15 +261,19 @@ static void take_effect(struct change *c)
     struct queue *q = c->q;
     const unsigned effects = c->move.effects;
     e->faults = c->next_faults;
-    e->not_before_ms = c->next_not_before_ms;
+    e->crashes = c->next_crashes;
+    e->backoff_until_ms = clock_mono_ms() + c->next_delay_ms;
     if (c->event == EVENT_CLAIM) {
         memcpy(e->secret_hash, c->secret_hash, sizeof e->secret_hash);
         e->lease_until_ms = clock_mono_ms() + START_TIMEOUT_MS;
         e->grace_until_ms = 0;
+        e->run_began_ms = e->progress_ms = e->batches = 0;
         e->killed = false;
         e->kill_reason = REASON_NONE;
         e->process = (struct launched){ 0 };
     }
+    if (c->event == EVENT_HELLO && e->run_began_ms == 0) /* the first one of the attempt */
+        e->run_began_ms = e->progress_ms = clock_mono_ms();
     if ((effects & EFFECT_GRACE) != 0)
         e->grace_until_ms = clock_mono_ms() + (int64_t)(c->grace_s * 1000.0);
     if (c->event == EVENT_GRACE_OVER) e->grace_until_ms = 0;
@@ -225,12 +294,59 @@ static void publish_deleted(struct queue *q, int64_t id)
     q->observer.publish(q->observer.ctx, "experiment.deleted", id, text);
 }
 
+static void count_claim(const struct change *c, int64_t n)
+{
+    if (c->event != EVENT_CLAIM) return;
+    c->q->claiming += n;
+    c->entry->item.user->claiming += n;
+}
+
+/* What the daemon saw by itself (a death, the end of a grace time, of others that were waited for)
+ * nobody tells it again. A worker that waits for the answer does; a tick sees the rest anew. */
+static bool own_observation(const struct change *c)
+{
+    if (c->done != NULL) return false;
+    return c->event == EVENT_FAULT_RETRY || c->event == EVENT_FAULT_FINAL ||
+           c->event == EVENT_FAULT_FREE || c->event == EVENT_GRACE_OVER ||
+           c->event == EVENT_DEPENDENCIES_MET || c->event == EVENT_DEPENDENCY_BROKEN;
+}
+
+static void keep_for_later(struct change *c)
+{
+    c->again_ms = clock_mono_ms() + AGAIN_MS;
+    c->job = (struct store_job){ 0 };
+    list_append(&c->q->unwritten, &c->link);
+}
+
+void change_write_again(struct queue *q, int64_t mono)
+{
+    list_for_each_safe(it, &q->unwritten) {
+        struct change *c = container_of(it, struct change, link);
+        if (mono < c->again_ms) continue;
+        list_remove(&c->link);
+        const struct entry *e = queue_entry(q, c->next.id);
+        if (e == c->entry && e->x.attempt == c->next.attempt) change_submit(c);
+        else change_free(c); /* deleted meanwhile, or another attempt's */
+    }
+}
+
+void change_drop_unwritten(struct queue *q)
+{
+    list_for_each_safe(it, &q->unwritten) {
+        struct change *c = container_of(it, struct change, link);
+        list_remove(&c->link);
+        change_free(c);
+    }
+}
+
 static void change_done(struct store_job *job, const struct err *e)
 {
     struct change *c = container_of(job, struct change, job);
     struct entry *entry = c->entry;
     struct queue *q = c->q;
     entry->writing = false;
+    count_claim(c, -1);
+    if (e->code == ERR_OK) change_crash(c->event, true);
     if (e->code != ERR_OK) {
         log_error("server.queue", "%s of experiment %lld was not stored: %s", event_name(c->event),
                   (long long)entry->x.id, e->text);
@@ -238,6 +354,7 @@ static void change_done(struct store_job *job, const struct err *e)
         tell(c, e);
     } else if (c->remove) {
         entry->deleted = true;
+        queue_place(q, entry);
         tell(c, e);
         ingest_delete(q, entry->x.id);
         publish_deleted(q, entry->x.id);
@@ -248,12 +365,16 @@ static void change_done(struct store_job *job, const struct err *e)
             entry->x.step = step;
             entry->x.epoch = epoch;
         }
+        queue_place(q, entry);
         take_effect(c);
         queue_publish_state(q, entry);
         tell(c, e);
+        if (state_is_final(entry->x.state)) dependencies_ended(q, entry);
+        else if (c->event == EVENT_RETRY_LATER) dependencies_check(q, entry);
     }
     const bool schedule = e->code == ERR_OK && (c->move.effects & EFFECT_SCHEDULE) != 0;
-    change_free(c);
+    if (e->code != ERR_OK && own_observation(c)) keep_for_later(c);
+    else change_free(c);
     pump(entry);
     if (entry->deleted && list_empty(&entry->changes)) queue_remove(q, entry);
     if (schedule) scheduler_run(q);
@@ -271,6 +392,7 @@ static void pump(struct entry *e)
             continue;
         }
         e->writing = true;
+        count_claim(c, 1);
         c->job.run = write_change;
         c->job.done = change_done;
         store_submit(c->q->main, &c->job);

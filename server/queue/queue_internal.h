@@ -7,7 +7,8 @@
 
 #include "common/digest.h"
 #include "server/launcher/launcher.h"
-#include "server/queue/experiment_state.h"
+#include "server/queue/failure.h"
+#include "server/queue/queue_order.h"
 #include "server/queue/queue.h"
 #include "server/store/store.h"
 
@@ -15,13 +16,20 @@
 #define START_TIMEOUT_MS 30000
 #define RESTART_GRACE_MS 60000 /* after a start of the daemon no lease is judged */
 #define TICK_MS 250
+#define LATE_MS 2000       /* a turn that comes so late says nothing about workers */
+#define LIMIT_GRACE_S 30.0 /* to write a checkpoint when a limit is used up */
 #define SECRET_HEX_MAX 65
 #define READS_MAX 64
 
 struct entry {
     struct experiment x;      /* committed */
-    int64_t faults;           /* attempts lost to faults so far */
-    int64_t not_before_ms;    /* backoff, wall clock */
+    struct order_item item;   /* its place among the queued */
+    int64_t *dependants;      /* experiments that wait for this one, or did; owned */
+    size_t n_dependants;
+    struct list timed;        /* of queue.timed while something may happen by itself */
+    bool counts_running, counts_waiting, is_timed; /* as queue_place left them */
+    int64_t faults, crashes;  /* attempts lost so far, and those that crashed */
+    int64_t backoff_until_ms; /* monotonic: the wall clock may jump meanwhile */
     uint8_t secret_hash[DIGEST_BYTES]; /* of the current attempt */
     struct launched process;  /* pid 0: none known */
     bool adopted_dead;        /* nothing runs although the row says so: judged at start */
@@ -29,7 +37,10 @@ struct entry {
     bool killed;              /* SIGKILL was sent for the present attempt */
     bool deleted;
     enum experiment_reason kill_reason;
+    char kill_words[120];
     int64_t lease_until_ms, grace_until_ms; /* monotonic; 0 = none */
+    int64_t batches, progress_ms;           /* said last, and when that was new; monotonic */
+    int64_t run_began_ms;                   /* x.run_began_ms on the monotonic clock */
     struct list changes;      /* waiting, in order */
     struct list link;
 };
@@ -42,21 +53,25 @@ struct change {
     struct entry *entry;
     enum experiment_event event;
     enum experiment_reason reason;
+    enum experiment_reason cause; /* of the attempt's end; NONE: the same */
+    bool fault, crash;            /* counts as one */
     char message[QUEUE_MESSAGE_MAX];
     char actor[QUEUE_USER_MAX];
     double grace_s;
     char *summary;            /* finish: JSON text */
+    char *notes;              /* EVENT_PATCH; NULL = as they are */
+    int64_t again_ms;         /* monotonic: could not be written, is tried then */
     int64_t resume_step;      /* hello */
     int64_t steps_total, epochs;
     char host[64];
     int64_t worker_pid;
     struct queue_patch patch; /* EVENT_PATCH; texts owned by this change */
     char patch_name[SPEC_NAME_MAX], patch_tags[SPEC_TAGS_MAX][64];
-    int64_t patch_priority;
+    int64_t patch_priority, patch_time_limit_s;
     bool remove;              /* delete the row */
     /* Judged: */
     struct experiment next;
-    int64_t next_faults, next_not_before_ms;
+    int64_t next_faults, next_crashes, next_delay_ms; /* backoff; 0 = none */
     struct experiment_transition move;
     char secret[SECRET_HEX_MAX]; /* claim: handed to the worker, only its hash is stored */
     uint8_t secret_hash[DIGEST_BYTES];
@@ -75,12 +90,20 @@ struct queue {
     struct store *main, *metrics;
     int lock_fd;
     struct list entries; /* newest first */
+    struct list timed;   /* active, in backoff, or with a last worker that is still there: what a
+                          * tick looks at */
+    struct list unwritten; /* changes that wait for again_ms */
+    struct order order;  /* the queued ones */
+    int64_t running;     /* active ones */
+    int64_t claiming;    /* claims that are being written */
+    int64_t shares_ms;   /* when the shares of users were computed */
     struct entry **by_id; /* index = id */
     size_t by_id_size;
     int64_t count;
     uv_timer_t tick;
-    int64_t opened_ms, claim_after_ms;
-    bool closing, draining;
+    int64_t opened_ms, claim_after_ms, ticked_ms;
+    bool closing; /* the daemon ends */
+    bool switched[QUEUE_SWITCHES];
     size_t reads;
     void (*on_quiet)(void *ctx);
     void (*on_closed)(void *ctx);
@@ -94,22 +117,66 @@ struct queue {
 struct change *change_new(struct queue *q, struct entry *e, enum experiment_event event);
 /* Hands it to the pipeline, which frees it. */
 void change_submit(struct change *c);
+/* Submits again what could not be written and that nobody else would ask for once more. */
+void change_write_again(struct queue *q, int64_t mono);
+void change_drop_unwritten(struct queue *q); /* closing: the next daemon sees it anew */
+/* The wait before the next attempt after so many faults. */
+int64_t change_backoff_ms(const struct queue *q, const struct entry *e, int64_t faults);
 /* ---- entries (queue.c) ----------------------------------------------------------------------- */
 struct entry *queue_entry(const struct queue *q, int64_t id);
 struct entry *queue_add(struct queue *q, const struct experiment *x, struct err *e);
 void queue_remove(struct queue *q, struct entry *e);
+/* Brings counts, order and timed list in line with the committed state. */
+void queue_place(struct queue *q, struct entry *e);
 void queue_publish_state(struct queue *q, const struct entry *e);
 int entry_dir(const struct queue *q, const struct entry *e, int64_t attempt, char *out,
               size_t size);
+/* Seconds a running experiment still takes at the speed so far; NaN = not known (explain.c). */
+double experiment_eta_s(const struct experiment *x);
+/* ---- the queue as a whole (queue_switch.c) --------------------------------------------------- */
+int queue_load_switches(struct queue *q, struct err *e);
+bool queue_starts(const struct queue *q); /* whether anything may begin to run */
+/* ---- experiments that wait for others (dependencies.c) --------------------------------------- */
+#define DEPENDENCIES_WORDS_MAX 400
+enum dependencies_state { DEPENDENCIES_MET, DEPENDENCIES_OPEN, DEPENDENCIES_BROKEN };
+/* words: what is open or broken, "" when all are met. */
+enum dependencies_state dependencies_of(const struct queue *q, const struct experiment *x,
+                                        char *words, size_t size);
+/* Tells those that e needs. Errors: ERR_NOMEM. */
+int dependencies_attach(struct queue *q, struct entry *e, struct err *out);
+/* Lets e go on, or ends it, when what it waits for is decided. e may be NULL. */
+void dependencies_check(struct queue *q, struct entry *e);
+void dependencies_ended(struct queue *q, struct entry *e); /* e has reached a final state */
+int dependencies_write(const struct experiment *x, sqlite3 *db, struct err *e);
+int dependencies_load(struct queue *q, struct err *e);
+/* ---- weights of another experiment (fork.c), writer thread ------------------------------------
+ */
+struct fork {
+    int64_t experiment, attempts; /* 0 = none */
+    char uid[UID_TEXT_MAX];
+    bool best;
+};
+/* Errors: ERR_BAD_STATE (it has no checkpoint), ERR_IO. */
+int fork_link(const struct fork *f, const char *files_dir, const char *uid, struct err *e);
+void fork_unlink(const char *files_dir, const char *uid); /* of a submission that failed */
+/* out holds PATH_MAX; -1: too long. */
+int fork_start_path(const char *files_dir, const char *uid, char *out);
 /* ---- scheduling (scheduler.c) ---------------------------------------------------------------- */
 void scheduler_run(struct queue *q);
+/* Shares of users as of now, at most a second old. */
+void scheduler_refresh(struct queue *q);
 void scheduler_tick(struct queue *q);
 bool entry_active(const struct entry *e);
+/* Running milliseconds over all attempts, the present one among them. */
+int64_t entry_ran_ms(const struct entry *e);
 /* The worker of the present attempt is gone; decides between retry and failure. */
 void scheduler_fault(struct queue *q, struct entry *e, enum experiment_reason reason,
                      const char *message);
-void scheduler_worker_exit(void *ctx, int64_t experiment, int64_t attempt, int exit_code,
-                           int signal);
+void scheduler_worker_exit(void *ctx, int64_t experiment, int64_t attempt,
+                           struct launcher_exit how);
+/* What the failure of the present attempt means; for whoever makes the change. */
+struct failure_verdict scheduler_verdict(const struct queue *q, const struct entry *e,
+                                         enum experiment_reason cause, const char *words);
 /* Starts the worker of a committed claim. */
 void scheduler_spawn(struct queue *q, struct entry *e, const char *secret);
 /* ---- loading (recovery.c) -------------------------------------------------------------------- */

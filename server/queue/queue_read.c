@@ -39,13 +39,15 @@ static int take_json(struct read_job *r, cJSON *json, struct err *e)
 static int read_detail(struct read_job *r, sqlite3 *db, struct err *e)
 {
     struct stmt s;
-    int rc = stmt_prepare(&s, db, "SELECT spec,result_hash,summary FROM experiment WHERE id=?1", e);
+    int rc = stmt_prepare(&s, db,
+                          "SELECT spec,result_hash,summary,notes FROM experiment WHERE id=?1", e);
     if (rc != 0) return rc;
     stmt_bind(&s, "i", r->experiment);
     cJSON *o = cJSON_CreateObject();
     bool ok = stmt_step(&s, e) == 1 && o != NULL &&
               cJSON_AddRawToObject(o, "spec", stmt_text(&s, 0)) != NULL &&
-              cJSON_AddStringToObject(o, "result_hash", stmt_text(&s, 1)) != NULL;
+              cJSON_AddStringToObject(o, "result_hash", stmt_text(&s, 1)) != NULL &&
+              cJSON_AddStringToObject(o, "notes", stmt_text(&s, 3)) != NULL;
     const char *summary = ok ? stmt_text(&s, 2) : "";
     cJSON *parsed = NULL;
     if (ok && summary[0] != '\0') (void)json_parse(summary, strlen(summary), &parsed, e);
@@ -61,6 +63,12 @@ static int read_detail(struct read_job *r, sqlite3 *db, struct err *e)
     return err_set(e, ERR_NOT_FOUND, "there is no experiment %lld", (long long)r->experiment);
 }
 
+static bool add_optional_int(cJSON *o, const char *name, const struct stmt *s, int column)
+{
+    return stmt_is_null(s, column) ? cJSON_AddNullToObject(o, name) != NULL
+                                   : json_add_int(o, name, stmt_int(s, column));
+}
+
 static bool add_attempt(cJSON *list, const struct stmt *s)
 {
     cJSON *o = cJSON_CreateObject();
@@ -74,7 +82,9 @@ static bool add_attempt(cJSON *list, const struct stmt *s)
            json_add_time(o, "started_at", stmt_int(s, 3)) &&
            json_add_time(o, "ended_at", stmt_int(s, 4)) &&
            json_add_int(o, "resume_step", stmt_int(s, 5)) &&
-           cJSON_AddStringToObject(o, "reason", stmt_text(s, 6)) != NULL;
+           cJSON_AddStringToObject(o, "reason", stmt_text(s, 6)) != NULL &&
+           add_optional_int(o, "exit_code", s, 7) && add_optional_int(o, "signal", s, 8) &&
+           cJSON_AddStringToObject(o, "memory_limit", stmt_text(s, 9)) != NULL;
 }
 
 static int read_attempts(struct read_job *r, sqlite3 *db, struct err *e)
@@ -82,8 +92,8 @@ static int read_attempts(struct read_job *r, sqlite3 *db, struct err *e)
     struct stmt s;
     int rc = stmt_prepare(
         &s, db,
-        "SELECT n,host,pid,started_ms,ended_ms,resume_step,reason FROM attempt WHERE"
-        " experiment=?1 ORDER BY n",
+        "SELECT n,host,pid,started_ms,ended_ms,resume_step,reason,exit_code,signal,memory_limit"
+        " FROM attempt WHERE experiment=?1 ORDER BY n",
         e);
     if (rc != 0) return rc;
     stmt_bind(&s, "i", r->experiment);

@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define USAGE_DAYS 10 /* what is older counts a thousandth */
+
 static void split_tags(struct experiment *x, const char *text)
 {
     while (*text != '\0' && x->n_tags < SPEC_TAGS_MAX) {
@@ -20,16 +22,39 @@ static void split_tags(struct experiment *x, const char *text)
     }
 }
 
+/* What is left of a backoff; never more than the whole, whatever the wall clock says by now. */
+static void restore_backoff(const struct queue *q, struct entry *e, int64_t not_before_ms)
+{
+    const int64_t most = change_backoff_ms(q, e, e->faults);
+    int64_t left = not_before_ms - clock_wall_ms();
+    if (left > most) left = most;
+    e->backoff_until_ms = clock_mono_ms() + (left > 0 ? left : 0);
+}
+
 static int row_to_entry(struct queue *q, const struct stmt *s, struct err *e)
 {
-    struct experiment x = { .id = stmt_int(s, 0), .owner_uid = (uid_t)stmt_int(s, 4),
-                            .time_steps = stmt_int(s, 7), .priority = stmt_int(s, 8),
-                            .max_attempts = stmt_int(s, 9), .attempt = stmt_int(s, 14),
-                            .rev = stmt_int(s, 16), .created_ms = stmt_int(s, 17),
-                            .queued_ms = stmt_int(s, 18), .started_ms = stmt_int(s, 19),
-                            .ended_ms = stmt_int(s, 20), .step = stmt_int(s, 22),
-                            .steps_total = stmt_int(s, 23), .epoch = stmt_int(s, 24),
-                            .epochs = stmt_int(s, 25) };
+    struct experiment x = { .id = stmt_int(s, 0),
+                            .owner_uid = (uid_t)stmt_int(s, 4),
+                            .time_steps = stmt_int(s, 7),
+                            .priority = stmt_int(s, 8),
+                            .max_attempts = stmt_int(s, 9),
+                            .attempt = stmt_int(s, 14),
+                            .rev = stmt_int(s, 16),
+                            .created_ms = stmt_int(s, 17),
+                            .queued_ms = stmt_int(s, 18),
+                            .started_ms = stmt_int(s, 19),
+                            .ended_ms = stmt_int(s, 20),
+                            .step = stmt_int(s, 22),
+                            .steps_total = stmt_int(s, 23),
+                            .epoch = stmt_int(s, 24),
+                            .epochs = stmt_int(s, 25),
+                            .retry_on = (unsigned)stmt_int(s, 27),
+                            .time_limit_s = stmt_int(s, 28),
+                            .no_progress_s = stmt_int(s, 29),
+                            .memory_mib = stmt_int(s, 30),
+                            .threads = stmt_int(s, 31),
+                            .ran_ms = stmt_int(s, 32),
+                            .run_began_ms = stmt_int(s, 33) };
     (void)snprintf(x.uid, sizeof x.uid, "%s", stmt_text(s, 1));
     (void)snprintf(x.name, sizeof x.name, "%s", stmt_text(s, 2));
     (void)snprintf(x.user, sizeof x.user, "%s", stmt_text(s, 3));
@@ -43,7 +68,12 @@ static int row_to_entry(struct queue *q, const struct stmt *s, struct err *e)
     struct entry *entry = queue_add(q, &x, e);
     if (entry == NULL) return (int)e->code;
     entry->faults = stmt_int(s, 15);
-    entry->not_before_ms = stmt_int(s, 21);
+    restore_backoff(q, entry, stmt_int(s, 21));
+    entry->crashes = stmt_int(s, 26);
+    if (x.run_began_ms != 0) { /* what passed while no daemon ran was run, too */
+        const int64_t since = clock_wall_ms() - x.run_began_ms;
+        entry->run_began_ms = clock_mono_ms() - (since > 0 ? since : 0);
+    }
     return 0;
 }
 
@@ -54,7 +84,8 @@ static int load_experiments(struct queue *q, struct err *e)
         &s, store_db_at_start(q->main),
         "SELECT id,uid,name,user,owner_uid,tags,dataset,time_steps,priority,max_attempts,"
         "state,desired,reason,message,attempt,faults,rev,created_ms,queued_ms,started_ms,"
-        "ended_ms,not_before_ms,step,steps_total,epoch,epochs FROM experiment ORDER BY id",
+        "ended_ms,not_before_ms,step,steps_total,epoch,epochs,crashes,retry_on,time_limit_s,"
+        "no_progress_s,memory_mib,threads,ran_ms,run_began_ms FROM experiment ORDER BY id",
         e);
     int got = 0;
     while (rc == 0 && (got = stmt_step(&s, e)) == 1) rc = row_to_entry(q, &s, e);
@@ -104,10 +135,34 @@ static int load_headlines(struct queue *q, struct err *e)
     return rc;
 }
 
+/* Fair share goes on over restarts: what was run is in the attempts. */
+static int load_usage(struct queue *q, struct err *e)
+{
+    struct stmt s;
+    const int64_t now = clock_wall_ms(), mono = clock_mono_ms();
+    int rc = stmt_prepare(&s, store_db_at_start(q->main),
+                          "SELECT x.user,a.started_ms,a.ended_ms FROM attempt a JOIN experiment x"
+                          " ON x.id=a.experiment WHERE a.ended_ms=0 OR a.ended_ms>?1",
+                          e);
+    if (rc != 0) return rc;
+    stmt_bind(&s, "i", now - USAGE_DAYS * 24 * 3600 * 1000);
+    int got;
+    while ((got = stmt_step(&s, e)) == 1) {
+        struct order_user *u = order_user(&q->order, stmt_text(&s, 0));
+        const int64_t begin = stmt_int(&s, 1), end = stmt_int(&s, 2) != 0 ? stmt_int(&s, 2) : now;
+        if (u != NULL && begin < end && end <= now) order_ran_before(u, begin, end, now, mono);
+    }
+    stmt_finish(&s);
+    return got < 0 ? (int)e->code : 0;
+}
+
 int recovery_load(struct queue *q, struct err *e)
 {
     int rc = load_experiments(q, e);
+    if (rc == 0) rc = dependencies_load(q, e);
     if (rc == 0) rc = load_attempts(q, e);
+    if (rc == 0) rc = load_usage(q, e);
+    if (rc == 0) rc = queue_load_switches(q, e);
     if (rc == 0) rc = load_headlines(q, e);
     return rc;
 }
@@ -129,21 +184,28 @@ void recovery_adopt(struct queue *q)
     list_for_each_safe(it, &q->entries)
     {
         struct entry *e = container_of(it, struct entry, link);
-        if (!entry_active(e)) {
-            e->process = (struct launched){ 0 };
+        const bool begun = e->process.pid != 0;
+        const bool rebooted = begun && strcmp(e->process.boot_id, boot) != 0;
+        const bool alive = begun && !rebooted &&
+                           q->launcher->ops->adopt(q->launcher, e->x.id, e->x.attempt, &e->process);
+        if (alive) e->lease_until_ms = mono + RESTART_GRACE_MS;
+        else e->process = (struct launched){ 0 };
+        queue_place(q, e);
+        if (!entry_active(e)) { /* alive: it has finished and not ended yet */
+            dependencies_check(q, e);
             continue;
         }
-        const bool rebooted = strcmp(e->process.boot_id, boot) != 0;
-        if (!rebooted && e->process.pid != 0 &&
-            q->launcher->ops->adopt(q->launcher, e->x.id, e->x.attempt, &e->process)) {
-            e->lease_until_ms = mono + RESTART_GRACE_MS;
+        if (alive) {
+            e->progress_ms = mono;
             if (e->x.state == STATE_STOPPING) e->grace_until_ms = mono + LEASE_MS;
             log_info("server.queue", "experiment %lld: worker %lld still runs", (long long)e->x.id,
                      (long long)e->process.pid);
             continue;
         }
-        e->process = (struct launched){ 0 };
-        if (rebooted) scheduler_fault(q, e, REASON_HOST_REBOOT, "the machine was restarted");
+        if (!begun)
+            scheduler_fault(q, e, REASON_DAEMON_RESTART,
+                            "the daemon ended before the worker began");
+        else if (rebooted) scheduler_fault(q, e, REASON_HOST_REBOOT, "the machine was restarted");
         else
             scheduler_fault(q, e, REASON_WORKER_LOST, "the worker ended while the daemon was away");
     }

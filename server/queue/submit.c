@@ -2,6 +2,8 @@
 #include "server/queue/queue_internal.h"
 
 #include "common/clock.h"
+#include "common/crash.h"
+#include "common/log.h"
 #include "common/mem.h"
 #include "server/store/stmt.h"
 
@@ -18,6 +20,8 @@ struct submission {
     char result_hash[DIGEST_HEX_MAX];
     char *key; /* NULL = none */
     uint8_t body_sha[DIGEST_BYTES];
+    struct fork fork;
+    struct err broken; /* what it needs has ended otherwise already: a new row is refused */
     int64_t repeated; /* the experiment that the key made before; 0 = none */
     queue_done_fn done;
     void *ctx;
@@ -25,6 +29,7 @@ struct submission {
 
 static void submission_free(struct submission *s)
 {
+    mem_free(s->x.after);
     mem_free(s->spec);
     mem_free(s->key);
     mem_free(s);
@@ -65,20 +70,26 @@ static int insert(struct submission *s, sqlite3 *db, struct err *e)
     int rc = stmt_once(
         db,
         "INSERT INTO experiment(uid,name,user,owner_uid,tags,dataset,time_steps,priority,"
-        "max_attempts,spec,result_hash,state,desired,reason,message,created_ms,queued_ms,epochs)"
-        " VALUES(?,?,?,?,?,?,?,?,?,?,?,'queued','run','none','',?,?,?)",
+        "max_attempts,spec,result_hash,state,desired,reason,message,created_ms,queued_ms,epochs,"
+        "retry_on,time_limit_s,no_progress_s,memory_mib,threads)"
+        " VALUES(?,?,?,?,?,?,?,?,?,?,?,?,'run',?,?,?,?,?,?,?,?,?,?)",
         e,
         "tttitt"
         "iiitt"
-        "iii",
+        "ttt"
+        "iii"
+        "iiiii",
         x->uid, x->name, x->user, (int64_t)x->owner_uid, tags, x->dataset, x->time_steps,
-        x->priority, x->max_attempts, s->spec, s->result_hash, x->created_ms, x->queued_ms,
-        x->epochs);
+        x->priority, x->max_attempts, s->spec, s->result_hash, state_name(x->state),
+        reason_name(x->reason), x->message, x->created_ms, x->queued_ms, x->epochs,
+        (int64_t)x->retry_on, x->time_limit_s, x->no_progress_s, x->memory_mib, x->threads);
     if (rc != 0) return rc;
     s->x.id = sqlite3_last_insert_rowid(db);
+    rc = dependencies_write(&s->x, db, e);
+    if (rc != 0) return rc;
     return stmt_once(
-        db, "INSERT INTO audit(at_ms,actor,experiment,event,state) VALUES(?,?,?,'submit','queued')",
-        e, "iti", x->created_ms, x->user, s->x.id);
+        db, "INSERT INTO audit(at_ms,actor,experiment,event,state) VALUES(?,?,?,'submit',?)", e,
+        "itit", x->created_ms, x->user, s->x.id, state_name(x->state));
 }
 
 static int run(struct store_job *job, sqlite3 *db, struct err *e)
@@ -86,12 +97,31 @@ static int run(struct store_job *job, sqlite3 *db, struct err *e)
     struct submission *s = container_of(job, struct submission, job);
     int rc = s->key != NULL ? look_up_key(s, db, e) : 0;
     if (rc != 0 || s->repeated != 0) return rc;
-    rc = insert(s, db, e);
+    if (s->broken.code != ERR_OK) {
+        *e = s->broken;
+        return (int)e->code;
+    }
+    if (s->fork.experiment != 0) rc = fork_link(&s->fork, s->q->files_dir, s->x.uid, e);
+    if (rc == 0) rc = insert(s, db, e);
     if (rc == 0 && s->key != NULL)
         rc = stmt_once(
             db, "INSERT INTO idempotency(user,key,body_sha,experiment,at_ms) VALUES(?,?,?,?,?)", e,
             "ttbii", s->x.user, s->key, s->body_sha, DIGEST_BYTES, s->x.id, s->x.created_ms);
+    crash_point(CRASH_SUBMIT_BEFORE_COMMIT);
     return rc;
+}
+
+static struct entry *add_entry(struct queue *q, struct submission *s, struct err *e)
+{
+    struct entry *entry = queue_add(q, &s->x, e);
+    if (entry == NULL) return NULL;
+    s->x.after = NULL; /* the entry's from here on */
+    if (dependencies_attach(q, entry, e) != 0) {
+        log_error("server.queue", "experiment %lld waits until a restart: %s",
+                  (long long)entry->x.id, e->text);
+        err_clear(e);
+    }
+    return entry;
 }
 
 static void committed(struct store_job *job, const struct err *e)
@@ -100,25 +130,24 @@ static void committed(struct store_job *job, const struct err *e)
     struct queue *q = s->q;
     struct err fault = *e;
     struct entry *entry = NULL;
+    if (fault.code == ERR_OK) crash_point(CRASH_SUBMIT_AFTER_COMMIT);
     if (fault.code == ERR_OK)
-        entry = s->repeated != 0 ? queue_entry(q, s->repeated) : queue_add(q, &s->x, &fault);
+        entry = s->repeated != 0 ? queue_entry(q, s->repeated) : add_entry(q, s, &fault);
     if (entry == NULL && fault.code == ERR_OK)
         (void)err_set(&fault, ERR_NOT_FOUND, "the experiment of that key was deleted");
+    if (fault.code != ERR_OK && s->fork.experiment != 0) fork_unlink(q->files_dir, s->x.uid);
     if (entry != NULL && s->repeated == 0) queue_publish_state(q, entry);
     s->done(s->ctx, entry != NULL ? &entry->x : NULL, &fault);
+    /* What it needs may have ended while the row was written. */
+    if (s->repeated == 0) dependencies_check(q, entry);
     submission_free(s);
     scheduler_run(q);
 }
 
-static int64_t queued_of(const struct queue *q, const char *user)
+static int64_t waiting_of(struct queue *q, const char *user)
 {
-    int64_t n = 0;
-    list_for_each(it, &q->entries)
-    {
-        const struct entry *e = container_of(it, struct entry, link);
-        n += e->x.state == STATE_QUEUED && strcmp(e->x.user, user) == 0;
-    }
-    return n;
+    const struct order_user *u = order_user(&q->order, user);
+    return u != NULL ? u->waiting : 0;
 }
 
 static void fill(struct submission *s, const struct queue_submission *from)
@@ -135,15 +164,60 @@ static void fill(struct submission *s, const struct queue_submission *from)
     x->time_steps = spec->time_steps;
     x->priority = spec->priority;
     x->max_attempts = spec->max_attempts;
+    for (size_t i = 0; i < spec->n_retry_on; i++)
+        x->retry_on |= strcmp(spec->retry_on[i], "oom") == 0 ? RETRY_ON_OOM : RETRY_ON_ERROR;
+    x->time_limit_s = spec->time_limit_s;
+    x->no_progress_s = spec->no_progress_s;
+    x->memory_mib = spec->memory_mib;
+    x->threads = spec->threads;
     x->epochs = spec->train.epochs;
     x->state = STATE_QUEUED;
     x->rev = 1;
     x->created_ms = x->queued_ms = clock_wall_ms();
 }
 
-static int prepare(struct submission *s, const struct queue_submission *from, struct err *e)
+static int depend(const struct queue *q, struct submission *s, const struct queue_submission *from,
+                  struct err *e)
+{
+    struct experiment *x = &s->x;
+    char words[DEPENDENCIES_WORDS_MAX];
+    if (from->n_after == 0) return 0;
+    x->after = mem_calloc(from->n_after, sizeof x->after[0]);
+    if (x->after == NULL) return err_set(e, ERR_NOMEM, "dependencies");
+    memcpy(x->after, from->after, from->n_after * sizeof x->after[0]);
+    x->n_after = from->n_after;
+    const enum dependencies_state state = dependencies_of(q, x, words, sizeof words);
+    if (state == DEPENDENCIES_BROKEN) (void)err_set(&s->broken, ERR_BAD_STATE, "it %s", words);
+    if (state != DEPENDENCIES_OPEN) return 0;
+    x->state = STATE_BLOCKED;
+    x->reason = REASON_DEPENDENCY;
+    x->queued_ms = 0;
+    (void)snprintf(x->message, sizeof x->message, "%s", words);
+    return 0;
+}
+
+/* Errors: ERR_NOT_FOUND. */
+static int prepare_fork(const struct queue *q, struct submission *s, const struct spec_from *from,
+                        struct err *e)
+{
+    if (from->experiment == 0) return 0;
+    const struct experiment *source = queue_find(q, from->experiment);
+    if (source == NULL)
+        return err_set(e, ERR_NOT_FOUND, "there is no experiment %lld",
+                       (long long)from->experiment);
+    s->fork = (struct fork){ .experiment = source->id,
+                             .attempts = source->attempt,
+                             .best = from->checkpoint == SPEC_START_BEST };
+    (void)snprintf(s->fork.uid, sizeof s->fork.uid, "%s", source->uid);
+    return 0;
+}
+
+static int prepare(const struct queue *q, struct submission *s, const struct queue_submission *from,
+                   struct err *e)
 {
     fill(s, from);
+    if (depend(q, s, from, e) != 0 || prepare_fork(q, s, &from->spec->train.from, e) != 0)
+        return (int)e->code;
     cJSON *json = spec_normalize(from->spec);
     s->spec = json != NULL ? json_print(json, NULL) : NULL;
     cJSON_Delete(json);
@@ -163,12 +237,13 @@ void queue_submit(struct queue *q, const struct queue_submission *from, queue_do
 {
     struct err e = { 0 };
     struct submission *s = NULL;
-    if (q->draining) (void)err_set(&e, ERR_UNAVAILABLE, "the daemon is stopping");
-    else if (queued_of(q, from->actor.user) >= q->o.queued_per_user_max)
-        (void)err_set(&e, ERR_QUEUE_FULL, "%s has %lld experiments queued already",
-                      from->actor.user, (long long)q->o.queued_per_user_max);
-    else if ((s = mem_calloc(1, sizeof *s)) == NULL) (void)err_set(&e, ERR_NOMEM, "submission");
-    if (s == NULL || prepare(s, from, &e) != 0) {
+    if (queue_ready(q, &e)) {
+        if (waiting_of(q, from->actor.user) >= q->o.queued_per_user_max)
+            (void)err_set(&e, ERR_QUEUE_FULL, "%s has %lld experiments queued already",
+                          from->actor.user, (long long)q->o.queued_per_user_max);
+        else if ((s = mem_calloc(1, sizeof *s)) == NULL) (void)err_set(&e, ERR_NOMEM, "submission");
+    }
+    if (s == NULL || prepare(q, s, from, &e) != 0) {
         if (s != NULL) submission_free(s);
         done(ctx, NULL, &e);
         return;

@@ -11,6 +11,7 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define RENEW_S 1
 
@@ -99,6 +100,9 @@ static int build_spec(struct spec_read *r, sqlite3 *main, sqlite3 *metrics, stru
     char *lock = mem_printf("%s/%s/lock", r->q->files_dir, r->x.uid);
     cJSON *o = cJSON_CreateObject(),
           *earlier = o != NULL ? cJSON_AddArrayToObject(o, "earlier") : NULL;
+    char start[PATH_MAX];
+    const bool fork = fork_start_path(r->q->files_dir, r->x.uid, start) == 0 &&
+                      access(start, R_OK) == 0;
     const bool ok = stmt_step(&s, e) == 1 && dir != NULL && lock != NULL && earlier != NULL &&
                     json_add_int(o, "experiment", r->x.id) &&
                     json_add_int(o, "attempt", r->x.attempt) &&
@@ -107,7 +111,8 @@ static int build_spec(struct spec_read *r, sqlite3 *main, sqlite3 *metrics, stru
                     cJSON_AddStringToObject(o, "result_hash", stmt_text(&s, 1)) != NULL &&
                     cJSON_AddStringToObject(o, "dir", dir) != NULL &&
                     cJSON_AddStringToObject(o, "data_dir", r->q->data_dir) != NULL &&
-                    cJSON_AddStringToObject(o, "lock", lock) != NULL;
+                    cJSON_AddStringToObject(o, "lock", lock) != NULL &&
+                    (!fork || cJSON_AddStringToObject(o, "start", start) != NULL);
     stmt_finish(&s);
     mem_free(dir);
     mem_free(lock);
@@ -254,6 +259,13 @@ static void publish_progress(struct queue *q, const struct entry *e)
     cJSON_Delete(all);
 }
 
+/* What the worker is asked to do. A limit that is used up is not the owner's wish: it writes a
+ * checkpoint and stops. */
+static enum experiment_desired wanted_of(const struct experiment *x)
+{
+    return x->state == STATE_STOPPING && x->desired == DESIRED_RUN ? DESIRED_PAUSE : x->desired;
+}
+
 void queue_worker_renew(struct queue *q, struct queue_credentials c, const cJSON *body,
                         queue_answer_fn done, void *ctx)
 {
@@ -264,11 +276,14 @@ void queue_worker_renew(struct queue *q, struct queue_credentials c, const cJSON
     e->x.steps_total = json_get_int(body, "steps_total", e->x.steps_total);
     e->x.epochs = json_get_int(body, "epochs", e->x.epochs);
     e->x.samples_per_s = json_get_number(body, "samples_per_s", 0);
+    const int64_t batches = json_get_int(body, "batches", e->batches);
+    if (batches != e->batches) e->progress_ms = clock_mono_ms();
+    e->batches = batches;
     publish_progress(q, e);
     char text[100];
     const struct err ok = { 0 };
     (void)snprintf(text, sizeof text, "{\"desired\":\"%s\",\"lease_s\":%d,\"renew_s\":%d}",
-                   desired_name(e->x.desired), LEASE_MS / 1000, RENEW_S);
+                   desired_name(wanted_of(&e->x)), LEASE_MS / 1000, RENEW_S);
     done(ctx, text, &ok);
 }
 
@@ -325,6 +340,18 @@ static int event_of(const char *status, enum experiment_event *out)
     return -1;
 }
 
+/* A fault that the worker tells may be one to try again after. */
+static void judge_failure(const struct queue *q, const struct entry *e, struct change *c)
+{
+    const struct failure_verdict v = scheduler_verdict(q, e, c->reason, c->message);
+    if (v.event == EVENT_FAULT_RETRY) c->event = EVENT_FAULT_RETRY;
+    c->cause = c->reason;
+    c->reason = v.reason;
+    c->fault = v.counts;
+    c->crash = v.crash;
+    (void)snprintf(c->message, sizeof c->message, "%s", v.message);
+}
+
 void queue_worker_finish(struct queue *q, struct queue_credentials c, const cJSON *body,
                          queue_answer_fn done, void *ctx)
 {
@@ -353,6 +380,7 @@ void queue_worker_finish(struct queue *q, struct queue_credentials c, const cJSO
     (void)reason_from_name(json_get_string(body, "reason", "none"), &change->reason);
     (void)snprintf(change->message, sizeof change->message, "%s",
                    json_get_string(body, "message", ""));
+    if (event == EVENT_FINISH_FAILED) judge_failure(q, e, change);
     e->x.step = json_get_int(body, "step", e->x.step);
     e->x.epoch = json_get_int(body, "epoch", e->x.epoch);
     const cJSON *summary = json_get(body, "summary");

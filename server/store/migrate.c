@@ -1,6 +1,7 @@
 /* migrate: see migrate.h. */
 #include "server/store/migrate.h"
 
+#include "common/crash.h"
 #include "server/store/migrations_data.h"
 #include "server/store/stmt.h"
 
@@ -22,8 +23,12 @@ static int apply(sqlite3 *db, const struct migration_text *m, struct err *e)
     int rc = stmt_exec(db, "BEGIN IMMEDIATE", e);
     if (rc == 0) rc = stmt_exec(db, m->sql, e);
     if (rc == 0) rc = stmt_exec(db, version, e);
+    crash_point(CRASH_MIGRATION_BEFORE_COMMIT);
     if (rc == 0) rc = stmt_exec(db, "COMMIT", e);
-    if (rc == 0) return 0;
+    if (rc == 0) {
+        crash_point(CRASH_MIGRATION_AFTER_COMMIT);
+        return 0;
+    }
     struct err ignored = { 0 };
     (void)stmt_exec(db, "ROLLBACK", &ignored);
     return err_wrap(e, "migration %s", m->name);

@@ -83,10 +83,14 @@ int stmt_run_one(struct stmt *s, struct err *e)
 
 int64_t stmt_int(const struct stmt *s, int column) { return sqlite3_column_int64(s->q, column); }
 
+bool stmt_is_null(const struct stmt *s, int column)
+{
+    return sqlite3_column_type(s->q, column) == SQLITE_NULL;
+}
+
 double stmt_double(const struct stmt *s, int column)
 {
-    return sqlite3_column_type(s->q, column) == SQLITE_NULL ? NAN
-                                                            : sqlite3_column_double(s->q, column);
+    return stmt_is_null(s, column) ? NAN : sqlite3_column_double(s->q, column);
 }
 
 const char *stmt_text(const struct stmt *s, int column)

@@ -5,6 +5,7 @@
 #include "common/err.h"
 
 #include <sqlite3.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct stmt {
@@ -25,6 +26,7 @@ int stmt_run_one(struct stmt *s, struct err *e);
 int stmt_step(struct stmt *s, struct err *e);
 void stmt_reset(struct stmt *s);
 int64_t stmt_int(const struct stmt *s, int column);
+bool stmt_is_null(const struct stmt *s, int column);
 double stmt_double(const struct stmt *s, int column);      /* NaN for NULL */
 const char *stmt_text(const struct stmt *s, int column);   /* "" for NULL; until the next step */
 const void *stmt_blob(const struct stmt *s, int column, size_t *bytes);

@@ -89,14 +89,28 @@ static bool checkpoint(struct store *s)
                SQLITE_OK && in_log == moved;
 }
 
+/* Some faults (a full disk, a failed read) make SQLite take back the whole transaction and not the
+ * statement alone: then no job of the group is done, and what came after would be a transaction of
+ * its own. */
+static int run_jobs(struct store *s, struct list *group, struct err *e)
+{
+    list_for_each(it, group) {
+        struct store_job *job = container_of(it, struct store_job, link);
+        run_job(s, job);
+        if (sqlite3_get_autocommit(s->db) == 0) continue;
+        *e = job->err;
+        if (e->code == ERR_OK) (void)err_set(e, ERR_DB, "the transaction was taken back");
+        return (int)e->code;
+    }
+    return 0;
+}
+
 static void run_group(struct store *s, struct list *group)
 {
     struct err e = { 0 };
     int rc = stmt_exec(s->db, "BEGIN IMMEDIATE", &e);
-    if (rc == 0) {
-        list_for_each(it, group) run_job(s, container_of(it, struct store_job, link));
-        rc = stmt_exec(s->db, "COMMIT", &e);
-    }
+    if (rc == 0) rc = run_jobs(s, group, &e);
+    if (rc == 0) rc = stmt_exec(s->db, "COMMIT", &e);
     if (rc != 0) {
         struct err ignored = { 0 };
         (void)stmt_exec(s->db, "ROLLBACK", &ignored);

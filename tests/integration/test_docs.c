@@ -141,6 +141,10 @@ Test(docs, tables_are_up_to_date)
     file = file_text("docs/architecture.md");
     cr_assert(status == 0 && strlen(cycle) > 1000 && strstr(file, cycle) != NULL,
               "docs/architecture.md holds another table than build/spiked life-cycle prints");
+    char *failures = shell("build/spiked failures", &status);
+    cr_assert(status == 0 && strlen(failures) > 500 && strstr(file, failures) != NULL,
+              "docs/architecture.md holds another table than build/spiked failures prints");
+    mem_free(failures);
     mem_free(cycle);
     mem_free(file);
 }

@@ -23,6 +23,14 @@ static void post(const struct service *s, const char *path, const char *body, lo
     answer_free(&a);
 }
 
+static void expect_asked(const struct service *s, int64_t id)
+{
+    cJSON *x = experiment(s, id);
+    cr_assert_str_eq(json_get_string(x, "reason", ""), "user_request");
+    cr_assert_str_eq(json_get_string(x, "message", "?"), "");
+    cJSON_Delete(x);
+}
+
 /* Goal: a running worker is asked and ends; a queued experiment never starts; its end is final. */
 Test(stopping, cancel_ends_running_and_queued)
 {
@@ -37,6 +45,8 @@ Test(stopping, cancel_ends_running_and_queued)
     cr_assert(experiment_int(&s, 2, NULL, "attempt") == 0);
     post(&s, ONE "/cancel", "{\"grace_s\": 20}", 202);
     cr_assert(wait_state(&s, 1, "cancelled", 10));
+    expect_asked(&s, 1);
+    expect_asked(&s, 2);
     post(&s, ONE "/cancel", "{}", 409);
     mem_free(spec);
     service_end(&s);
@@ -56,6 +66,7 @@ Test(stopping, cancel_kills_a_worker_that_does_not_react)
     post(&s, ONE "/cancel", "{\"grace_s\": 2}", 202);
     cr_assert(wait_state(&s, 1, "cancelled", 8));
     cr_assert(clock_mono_ms() - begin >= 1900, "%lld ms", (long long)(clock_mono_ms() - begin));
+    expect_asked(&s, 1);
     mem_free(spec);
     service_end(&s);
 }
@@ -70,6 +81,7 @@ Test(stopping, pause_and_resume)
     cr_assert(wait_step(&s, 1, 30, 30));
     post(&s, ONE "/pause", "{}", 202);
     cr_assert(wait_state(&s, 1, "paused", 15));
+    expect_asked(&s, 1);
     for (int i = 0; service_worker(&s) != 0 && i < 100; i++) sleep_ms(50);
     cr_assert(service_worker(&s) == 0);
     post(&s, ONE "/resume", "{}", 202);

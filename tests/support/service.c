@@ -43,9 +43,9 @@ static int free_port(void)
     return ntohs(a.sin_port);
 }
 
-static const char *program(void)
+static const char *program(const struct service *s)
 {
-    const char *path = getenv("SPIKED_PROGRAM");
+    const char *path = s->program != NULL ? s->program : getenv("SPIKED_PROGRAM");
     return path != NULL ? path : "build/spiked";
 }
 
@@ -56,10 +56,11 @@ static void run_daemon(const struct service *s)
     (void)snprintf(data, sizeof data, "%s/data", s->folder);
     (void)snprintf(log, sizeof log, "%s/daemon.log", s->folder);
     (void)snprintf(listen_on, sizeof listen_on, "127.0.0.1:%d", s->port);
-    const char *argv[24] = { program(),    "serve", "--state-dir", state,
+    const char *argv[24] = { program(s),   "serve", "--state-dir", state,
                              "--data-dir", data,    "--listen",    listen_on };
     size_t n = 8;
     for (size_t i = 0; s->extra[i] != NULL; i++) argv[n++] = s->extra[i];
+    for (size_t i = 0; s->env[i] != NULL; i++) (void)putenv((char *)(uintptr_t)s->env[i]);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a story that failed leaves no daemon behind */
     const int out = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
     (void)dup2(out, 1);
@@ -77,7 +78,7 @@ static void show_log(const struct service *s)
     if (f != NULL) (void)fclose(f);
 }
 
-void service_restart(struct service *s)
+bool service_try_restart(struct service *s)
 {
     s->pid = fork();
     cr_assert(s->pid >= 0);
@@ -87,17 +88,25 @@ void service_restart(struct service *s)
         struct answer a = http_get(s, "/readyz");
         const bool ready = a.status == 200;
         answer_free(&a);
-        if (ready) return;
-        int status;
-        const bool gone = waitpid(s->pid, &status, WNOHANG) == s->pid;
-        if (gone || clock_mono_ms() > until) show_log(s);
-        cr_assert(!gone, "the daemon ended at once");
+        if (ready) return true;
+        if (waitpid(s->pid, NULL, WNOHANG) == s->pid) {
+            s->pid = 0;
+            return false;
+        }
+        if (clock_mono_ms() > until) show_log(s);
         cr_assert(clock_mono_ms() < until, "the daemon is not ready");
         sleep_ms(20);
     }
 }
 
-void service_start(struct service *s)
+void service_restart(struct service *s)
+{
+    const bool ready = service_try_restart(s);
+    if (!ready) show_log(s);
+    cr_assert(ready, "the daemon ended at once");
+}
+
+void service_prepare(struct service *s)
 {
     char path[160];
     (void)snprintf(s->folder, sizeof s->folder, "/tmp/spiked-story-XXXXXX");
@@ -106,6 +115,11 @@ void service_start(struct service *s)
     cr_assert(mkdir(path, 0700) == 0);
     s->port = free_port();
     (void)snprintf(s->base, sizeof s->base, "http://127.0.0.1:%d", s->port);
+}
+
+void service_start(struct service *s)
+{
+    service_prepare(s);
     service_restart(s);
 }
 
@@ -128,6 +142,7 @@ void service_stop(struct service *s)
 
 void service_kill(struct service *s)
 {
+    if (s->pid == 0) return;
     (void)kill(s->pid, SIGKILL);
     (void)waitpid(s->pid, NULL, 0);
     s->pid = 0;
@@ -270,6 +285,27 @@ struct answer http_get(const struct service *s, const char *path)
 struct answer http_post(const struct service *s, const char *path, const char *body)
 {
     return http_call(s, "POST", path, body, NULL);
+}
+
+long http_status_as(const struct service *s, uid_t uid, const char *method, const char *path,
+                    const char *body)
+{
+    if (geteuid() != 0) return 0;
+    int fds[2];
+    long status = 0;
+    cr_assert(pipe(fds) == 0);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        if (setgid(uid) != 0 || setuid(uid) != 0) _exit(1);
+        const struct answer a = http_call(s, method, path, body, NULL);
+        const ssize_t n = write(fds[1], &a.status, sizeof a.status);
+        _exit(n == (ssize_t)sizeof a.status ? 0 : 1);
+    }
+    (void)close(fds[1]);
+    cr_assert(pid > 0 && read(fds[0], &status, sizeof status) == (ssize_t)sizeof status);
+    (void)close(fds[0]);
+    (void)waitpid(pid, NULL, 0);
+    return status;
 }
 
 char *http_stream(const struct service *s, const char *path, const char *until, int seconds)

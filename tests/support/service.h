@@ -15,11 +15,17 @@ struct service {
     int port;
     pid_t pid;         /* 0 = not running */
     const char *extra[8]; /* further arguments, NULL-terminated */
+    const char *program;  /* NULL: $SPIKED_PROGRAM, or build/spiked */
+    const char *env[8];   /* "NAME=value" of the daemon, beside its own; NULL-terminated */
 };
-/* Starts in a fresh folder and waits until it is ready; fails the test otherwise. */
+/* Makes a fresh folder and finds a port. */
+void service_prepare(struct service *s);
+/* service_prepare, then starts and waits until it is ready; fails the test otherwise. */
 void service_start(struct service *s);
 /* Starts again on the same folder. */
 void service_restart(struct service *s);
+/* The same; false when the daemon ended before it was ready. */
+bool service_try_restart(struct service *s);
 /* SIGTERM, waits; then proves that no process of the folder is left and removes it. */
 void service_end(struct service *s);
 void service_stop(struct service *s);       /* SIGTERM and wait, keeps the folder */
@@ -43,6 +49,10 @@ struct answer http_call(const struct service *s, const char *method, const char 
                         const char *body, const char *const *headers);
 struct answer http_get(const struct service *s, const char *path);
 struct answer http_post(const struct service *s, const char *path, const char *body);
+/* The status of the same call by another user of this machine, who is no admin; 0: this test is not
+ * run by root. */
+long http_status_as(const struct service *s, uid_t uid, const char *method, const char *path,
+                    const char *body);
 /* Reads an event stream until it holds `until` or the time is over. Caller frees with mem_free. */
 char *http_stream(const struct service *s, const char *path, const char *until, int seconds);
 

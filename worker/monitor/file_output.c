@@ -98,11 +98,14 @@ static void progress(void *ctx, const struct train_progress *p)
 {
     struct file_output *f = ctx;
     const int64_t now = clock_mono_ms();
-    const bool last = p->step == p->steps_total;
+    const bool same = p->step == f->said_step && p->epoch == f->said_epoch; /* an evaluation */
+    const bool last = p->step == p->steps_total && !same;
     if (!last && f->last_ms != 0 &&
         now - f->last_ms < (f->terminal ? PROGRESS_EVERY_MS : PLAIN_EVERY_MS))
         return;
     f->last_ms = now;
+    f->said_step = p->step;
+    f->said_epoch = p->epoch;
     const int filled = p->steps_total > 0 ? (int)(20 * p->step / p->steps_total) : 0;
     static const char bar[] = "####################--------------------";
     (void)fprintf(stderr, "%s[%.20s] step %" PRIu64 "/%" PRIu64 "  epoch %" PRIu64 "/%" PRIu64

@@ -13,6 +13,7 @@ struct file_output {
     FILE *events;  /* --events FILE; NULL = none */
     bool terminal;
     int64_t last_ms;
+    uint64_t said_step, said_epoch;
 };
 /* Opens DIR/metrics.ndjson; when a run goes on, lines after resume_step are cut off first.
  * Errors: ERR_IO. */

@@ -1,6 +1,7 @@
 /* safetensors: see safetensors.h. The reader takes nothing from a file on trust. */
 #include "worker/nets/safetensors.h"
 
+#include "common/crash.h"
 #include "common/digest.h"
 #include "common/json.h"
 #include "common/mem.h"
@@ -367,6 +368,7 @@ int safetensors_write(const char *path, const struct safetensors_entry *entries,
     }
     int failed = write_all(f, header, entries, count) != 0 ? errno : 0;
     if (fclose(f) != 0 && failed == 0) failed = errno;
+    crash_point(CRASH_CHECKPOINT_BEFORE_RENAME);
     if (failed == 0 && (rename(temporary, path) != 0 || sync_folder(path) != 0)) failed = errno;
     if (failed != 0) {
         (void)unlink(temporary);

@@ -3,6 +3,7 @@
 #include "worker/report/reporter.h"
 
 #include "common/clock.h"
+#include "common/crash.h"
 #include "common/log.h"
 #include "common/mem.h"
 
@@ -32,6 +33,7 @@ static int send_lot(struct reporter *r, unsigned char *buf, size_t length, struc
     const int rc = client_send(r->frames, "/worker/v1/frames", "application/x-spiked-frames", buf,
                                length, &answer, e);
     if (rc != 0) return rc;
+    crash_point(CRASH_SPOOL_NOT_ACKED);
     spool_acked(r->spool, (uint64_t)json_get_int(answer, "acked_frame", 0),
                 (uint64_t)json_get_int(answer, "durable_frame", 0));
     cJSON_Delete(answer);
@@ -73,6 +75,7 @@ static cJSON *renewal(struct reporter *r)
     cJSON *o = cJSON_CreateObject();
     if (o != NULL && json_add_int(o, "step", (int64_t)p.step) &&
         json_add_int(o, "epoch", (int64_t)p.epoch) &&
+        json_add_int(o, "batches", (int64_t)p.batches) &&
         (p.steps_total == 0 || (json_add_int(o, "steps_total", (int64_t)p.steps_total) &&
                                 json_add_int(o, "epochs", (int64_t)p.epochs))) &&
         json_add_number(o, "samples_per_s", p.samples_per_s) &&
@@ -147,8 +150,10 @@ static int lost(const struct reporter *r, struct err *e)
 static int points(void *ctx, const struct wire_series *series, size_t n, struct err *e)
 {
     struct reporter *r = ctx;
-    const int rc = lost(r, e);
-    return rc != 0 ? rc : spool_points(r->spool, series, n, e);
+    int rc = lost(r, e);
+    if (rc == 0) rc = spool_points(r->spool, series, n, e);
+    crash_point(CRASH_SPOOL_NOT_SENT);
+    return rc;
 }
 
 static int record(void *ctx, const struct record *rec, struct err *e)

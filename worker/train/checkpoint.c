@@ -1,6 +1,7 @@
 /* checkpoint: see checkpoint.h. */
 #include "worker/train/checkpoint.h"
 
+#include "common/crash.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "worker/train/tensor_list.h"
@@ -162,6 +163,7 @@ int checkpoint_save(const char *dir, const struct net *n, const struct optimizer
         add_moments(&list, n, o, values + 2 * own);
         path_of(dir, s->step, path);
         rc = write_file(path, &list, o, s, e);
+        crash_point(CRASH_CHECKPOINT_AFTER_RENAME);
         if (rc == 0) rc = delete_old(dir, s->step, keep, e);
     }
     mem_free(values);

@@ -59,6 +59,9 @@ int weights_save(const char *path, const struct net *n, const float *values, uin
                  struct err *e);
 /* Reports missing, unexpected and wrongly shaped names all at once. Errors: ERR_DATA, ERR_IO. */
 int weights_load(const char *path, struct net *n, struct err *e);
+/* What another run left, to begin with: a file of weights, or a checkpoint, of which `best` takes
+ * the best ones so far. The rest of a checkpoint is not looked at. Errors: as weights_load. */
+int weights_start(const char *path, struct net *n, bool best, struct err *e);
 size_t weights_floats(const struct net *n); /* of all parameters and buffers, PyTorch order */
 void weights_collect(const struct net *n, float *out);
 void weights_restore(struct net *n, const float *values);

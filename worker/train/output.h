@@ -11,6 +11,7 @@
 struct train_progress {
     uint64_t step, steps_total;
     uint64_t epoch, epochs;
+    uint64_t batches; /* done by this process, of training and evaluation: stands still = stuck */
     double samples_per_s;
     double train_loss, val_accuracy; /* NaN = none yet */
 };

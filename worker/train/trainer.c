@@ -61,9 +61,14 @@ static void report_progress(struct trainer *t)
 {
     if (t->o.output.progress == NULL) return;
     const struct train_progress p = {
-        .step = t->at.step, .steps_total = t->steps_total, .epoch = t->at.epoch,
-        .epochs = (uint64_t)t->spec->train.epochs, .samples_per_s = samples_per_s(t),
-        .train_loss = t->last_train_loss, .val_accuracy = t->at.val_accuracy,
+        .step = t->at.step,
+        .steps_total = t->steps_total,
+        .epoch = t->at.epoch,
+        .epochs = (uint64_t)t->spec->train.epochs,
+        .samples_per_s = samples_per_s(t),
+        .batches = t->batches,
+        .train_loss = t->last_train_loss,
+        .val_accuracy = t->at.val_accuracy,
     };
     t->o.output.progress(t->o.output.ctx, &p);
 }
@@ -213,6 +218,7 @@ static int train_step(struct trainer *t, struct err *e)
     t->at.step++;
     t->at.cursor += total;
     t->samples_seen += total;
+    t->batches++;
     t->at.tested = false; /* a limit that was raised: what was tested were other weights */
     t->last_train_loss = r.loss;
     t->step_ms = (double)(clock_mono_ns() - begin) / 1e6;
@@ -267,6 +273,8 @@ struct evaluation trainer_evaluate(struct trainer *t, const struct sample_set *s
             loss_readout(&a, yd, y, b, t->predictions + (first + b) * yd->c);
         v.loss += r.loss * (double)n;
         correct += r.correct;
+        t->batches++;
+        report_progress(t);
     }
     v.loss /= (double)(set->count > 0 ? set->count : 1);
     v.accuracy = (double)correct / (double)(set->count > 0 ? set->count : 1);

@@ -49,6 +49,7 @@ struct trainer {
     double step_ms;          /* of the last step */
     int64_t started_ms;
     uint64_t samples_seen;   /* trained on since trainer_run began */
+    uint64_t batches;        /* of training and evaluation since trainer_init */
     size_t batch;            /* samples of the last training batch */
     struct ema ema;          /* averaged weights; ema.decay 0: none */
     float *accumulated;      /* gradients of an update's earlier batches; NULL: it has one batch */

@@ -86,26 +86,54 @@ static bool is_param(const struct net *n, const char *name)
     return false;
 }
 
+/* Entry of a parameter whose names begin with prefix there; NULL: it has none. */
+static const struct safetensors_entry *find(const struct safetensors *file, const char *prefix,
+                                            const struct net_param *p)
+{
+    char name[sizeof "best." + sizeof p->name];
+    (void)snprintf(name, sizeof name, "%s%s", prefix, p->name);
+    return safetensors_find(file, name);
+}
+
+/* alone: the file must hold nothing else. */
+static int load(const struct safetensors *file, const char *path, struct net *n, const char *prefix,
+                bool alone, struct err *e)
+{
+    char faults[ERR_TEXT_MAX] = "";
+    for (size_t i = 0; i < net_param_count(n); i++) {
+        const struct net_param *p = net_param(n, i);
+        const struct safetensors_entry *t = find(file, prefix, p);
+        if (t == NULL) complain(faults, sizeof faults, p->name, "missing");
+        else if (!same_shape(p, t)) complain(faults, sizeof faults, p->name, "wrong shape");
+    }
+    for (size_t i = 0; alone && i < file->count; i++) {
+        const char *name = file->entries[i].name;
+        if (!is_param(n, name) && !ignored(name))
+            complain(faults, sizeof faults, name, "unexpected");
+    }
+    for (size_t i = 0; faults[0] == '\0' && i < net_param_count(n); i++)
+        net_param_write(n, i, find(file, prefix, net_param(n, i))->data);
+    if (faults[0] == '\0') return 0;
+    return err_set(e, ERR_DATA, "%.80s: %s", path, faults);
+}
+
 int weights_load(const char *path, struct net *n, struct err *e)
 {
     struct safetensors file;
     int rc = safetensors_read(path, &file, e);
     if (rc != 0) return rc;
-    char faults[ERR_TEXT_MAX] = "";
-    for (size_t i = 0; i < net_param_count(n); i++) {
-        const struct net_param *p = net_param(n, i);
-        const struct safetensors_entry *t = safetensors_find(&file, p->name);
-        if (t == NULL) complain(faults, sizeof faults, p->name, "missing");
-        else if (!same_shape(p, t)) complain(faults, sizeof faults, p->name, "wrong shape");
-    }
-    for (size_t i = 0; i < file.count; i++) {
-        const char *name = file.entries[i].name;
-        if (!is_param(n, name) && !ignored(name))
-            complain(faults, sizeof faults, name, "unexpected");
-    }
-    for (size_t i = 0; faults[0] == '\0' && i < net_param_count(n); i++)
-        net_param_write(n, i, safetensors_find(&file, net_param(n, i)->name)->data);
+    rc = load(&file, path, n, "", true, e);
     safetensors_deinit(&file);
-    if (faults[0] == '\0') return 0;
-    return err_set(e, ERR_DATA, "%.80s: %s", path, faults);
+    return rc;
+}
+
+int weights_start(const char *path, struct net *n, bool best, struct err *e)
+{
+    struct safetensors file;
+    int rc = safetensors_read(path, &file, e);
+    if (rc != 0) return rc;
+    const bool checkpoint = safetensors_meta_find(&file, "cursor") != NULL;
+    rc = load(&file, path, n, checkpoint && best ? "best." : "", !checkpoint, e);
+    safetensors_deinit(&file);
+    return rc;
 }

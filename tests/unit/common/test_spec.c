@@ -128,7 +128,7 @@ Test(spec_normalize, is_a_fixed_point, .timeout = 5)
         "\"shards\":4,\"numerics\":\"exact\",\"readout\":\"mean\"},\"monitors\":[{\"type\":"
         "\"grad_norm\",\"layers\":[\"c\",\"7\"]},{\"type\":\"psn_weight\",\"layers\":\"?\"}],"
         "\"checkpoint\":{\"every_steps\":7},\"resources\":{\"threads\":1,\"memory_mib\":512},"
-        "\"retry\":{\"max_attempts\":1},\"export\":[\"safetensors\"]}";
+        "\"retry\":{\"max_attempts\":1,\"on\":[\"oom\"]},\"export\":[\"safetensors\"]}";
     static const char *const texts[] = { MINIMAL, everything };
     for (size_t i = 0; i < 2; i++) {
         struct spec *first = good(texts[i]);
@@ -188,7 +188,8 @@ Test(spec_result_hash, labels_and_execution_do_not_count, .timeout = 10)
         "\"checkpoint\":{\"every_steps\":9,\"keep\":1}",
         "\"resources\":{\"threads\":7,\"memory_mib\":9,\"time_limit_s\":9}",
         "\"train\":{\"recompute\":\"auto\"}",
-        "\"retry\":{\"max_attempts\":9}",
+        "\"retry\":{\"max_attempts\":9,\"on\":[\"error\",\"oom\"]}",
+        "\"resources\":{\"no_progress_s\":9}",
         "\"export\":[\"safetensors\"]",
     };
     uint8_t want[DIGEST_BYTES], got[DIGEST_BYTES];
@@ -213,6 +214,8 @@ Test(spec_result_hash, result_fields_count, .timeout = 10)
         "\"train\":{\"epochs\":11}",
         "\"train\":{\"batch_size\":32}",
         "\"train\":{\"shards\":2}",
+        "\"train\":{\"from\":{\"experiment\":3}}",
+        "\"train\":{\"from\":{\"experiment\":3,\"checkpoint\":\"last\"}}",
         "\"train\":{\"numerics\":\"exact\"}",
         "\"train\":{\"max_steps\":3}",
         "\"train\":{\"grad_clip\":1}",

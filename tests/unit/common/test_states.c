@@ -68,10 +68,15 @@ Test(states, faults_have_their_reason, .timeout = 2)
         enum err_code code;
         const char *reason;
     } rows[] = {
-        { ERR_OK, "none" },          { ERR_SPEC, "invalid_spec" },
-        { ERR_DATA, "invalid_data" }, { ERR_NOT_FOUND, "invalid_data" },
-        { ERR_DIVERGED, "diverged" }, { ERR_OUT_OF_PLAN, "out_of_plan" },
-        { ERR_IO, "io" },            { ERR_INTERNAL, "internal" },
+        { ERR_OK, "none" },
+        { ERR_SPEC, "invalid_spec" },
+        { ERR_DATA, "invalid_data" },
+        { ERR_NOT_FOUND, "invalid_data" },
+        { ERR_DIVERGED, "diverged" },
+        { ERR_OUT_OF_PLAN, "out_of_plan" },
+        { ERR_IO, "io" },
+        { ERR_INTERNAL, "internal" },
+        { ERR_NOMEM, "oom_killed" },
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         cr_assert(strcmp(reason_name(reason_of_fault(rows[i].code)), rows[i].reason) == 0,

@@ -47,7 +47,9 @@ Test(experiment_state, final_states_are_left_by_retry_only)
     {
         const struct experiment_transition t = next(s, d, v);
         if (!state_is_final((enum experiment_state)s) || !t.allowed || v == EVENT_PATCH) continue;
-        cr_assert(v == EVENT_RETRY && s != STATE_SUCCEEDED && t.state == STATE_QUEUED);
+        cr_assert(s != STATE_SUCCEEDED);
+        cr_assert(v == EVENT_RETRY ? t.state == STATE_QUEUED
+                                   : v == EVENT_RETRY_LATER && t.state == STATE_BLOCKED);
     }
 }
 
@@ -101,7 +103,22 @@ Test(experiment_state, only_a_claim_spawns)
         cr_assert_eq((t.effects & EFFECT_SPAWN) != 0, v == EVENT_CLAIM && t.allowed);
         if (v == EVENT_CLAIM) cr_assert_eq(t.allowed, s == STATE_QUEUED && d == DESIRED_RUN);
         if ((t.effects & EFFECT_KILL) != 0)
-            cr_assert(v == EVENT_GRACE_OVER && d == DESIRED_CANCEL && s == STATE_STOPPING);
+            cr_assert(v == EVENT_GRACE_OVER && d != DESIRED_PAUSE && s == STATE_STOPPING);
+    }
+}
+
+/* Goal: what waits for others leaves that only when they are decided, or by a cancel. */
+Test(experiment_state, blocked_is_left_by_dependencies)
+{
+    for (int d = 0; d < DESIRED_COUNT; d++) {
+        for (int v = 0; v < EVENT_COUNT; v++) {
+            const struct experiment_transition t = next(STATE_BLOCKED, d, v);
+            if (!t.allowed || v == EVENT_PATCH) continue;
+            cr_assert_eq(t.state, v == EVENT_DEPENDENCIES_MET ? STATE_QUEUED : STATE_CANCELLED);
+            cr_assert(v == EVENT_DEPENDENCIES_MET || v == EVENT_DEPENDENCY_BROKEN ||
+                      v == EVENT_CANCEL);
+        }
+        cr_assert(!next(STATE_QUEUED, d, EVENT_DEPENDENCY_BROKEN).allowed);
     }
 }
 
@@ -110,6 +127,22 @@ Test(experiment_state, a_failed_pause_runs_on)
 {
     const struct experiment_transition t = next(STATE_STOPPING, DESIRED_PAUSE, EVENT_GRACE_OVER);
     cr_assert(t.allowed && t.state == STATE_RUNNING && t.desired == DESIRED_RUN && t.effects == 0);
+}
+
+/* Goal: an attempt that a limit ended never goes on by itself, and a cancel still is one. */
+Test(experiment_state, a_limit_ends_the_experiment)
+{
+    EACH_CELL
+    {
+        if (v == EVENT_LIMIT)
+            cr_assert_eq(next(s, d, v).allowed, s == STATE_RUNNING && d == DESIRED_RUN);
+    }
+    cr_assert_eq(next(STATE_RUNNING, DESIRED_RUN, EVENT_LIMIT).state, STATE_STOPPING);
+    for (int v = EVENT_FINISH_FAILED; v <= EVENT_FAULT_FREE; v++)
+        cr_assert_eq(next(STATE_STOPPING, DESIRED_RUN, v).state, STATE_FAILED, "%s",
+                     event_name((enum experiment_event)v));
+    cr_assert_eq(next(STATE_STOPPING, DESIRED_RUN, EVENT_FINISH_SUCCEEDED).state, STATE_SUCCEEDED);
+    cr_assert_eq(next(STATE_STOPPING, DESIRED_RUN, EVENT_CANCEL).desired, DESIRED_CANCEL);
 }
 
 /* Goal: the way of a run without and with a fault, step by step. */

@@ -1,0 +1,259 @@
+/* chaos_rounds: see chaos_rounds.h. */
+#include "tests/chaos/chaos_rounds.h"
+
+#include "common/clock.h"
+
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LIVE 5         /* experiments under way */
+#define HIT_MS 20000   /* until an armed point must have been hit */
+#define LOST_MS 4000   /* until answers that shall be lost are */
+#define CLOCK_HOURS 10 /* both ways; two of them stay below the 24 hours that a key lives */
+#define PROGRAM "build/chaos/spiked"
+
+const char *round_name(int kind)
+{
+    static const char *const names[ROUND_KINDS] = {
+#define NAME_OF(code, name) [code] = name,
+        CRASH_POINTS(NAME_OF)
+#undef NAME_OF
+            [ROUND_KILL_DAEMON] = "kill -9 daemon",
+        [ROUND_KILL_WORKER] = "kill -9 worker",
+        [ROUND_KILL_BOTH] = "kill -9 both",
+        [ROUND_STOP_DAEMON] = "stop daemon",
+        [ROUND_STOP_WORKER] = "stop worker",
+        [ROUND_LOSE_ANSWERS] = "lost answers",
+        [ROUND_FULL_DISK] = "full disk",
+        [ROUND_CLOCK_JUMP] = "clock jump",
+    };
+    return names[kind];
+}
+
+/* ---- a season -------------------------------------------------------------------------------- */
+static struct faults *map_faults(const char *path)
+{
+    const int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    cr_assert(fd >= 0 && ftruncate(fd, sizeof(struct faults)) == 0);
+    void *at = mmap(NULL, sizeof(struct faults), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    cr_assert(at != MAP_FAILED);
+    (void)close(fd);
+    return at;
+}
+
+void chaos_open(struct chaos *c, int season, uint32_t seed)
+{
+    char path[160], library[PATH_MAX];
+    *c = (struct chaos){ .random = seed };
+    c->s = (struct service){ .program = PROGRAM,
+                             .extra = { "--retry-delay-ms", "50", "--max-running", "3" } };
+    service_prepare(&c->s);
+    (void)snprintf(path, sizeof path, "%s/faults", c->s.folder);
+    c->faults = map_faults(path);
+    cr_assert(realpath("build/chaos/faults.so", library) != NULL, "make stories builds it");
+    (void)snprintf(c->faults_env, sizeof c->faults_env, "SPIKED_FAULTS=%s", path);
+    (void)snprintf(c->preload_env, sizeof c->preload_env, "LD_PRELOAD=%s", library);
+    (void)snprintf(c->crash_log, sizeof c->crash_log, "%s/crash.log", c->s.folder);
+    (void)snprintf(c->log_env, sizeof c->log_env, "SPIKED_CRASH_LOG=%s", c->crash_log);
+    (void)snprintf(c->crash_env, sizeof c->crash_env, "SPIKED_CRASH=");
+    const char *const env[] = { c->faults_env, c->preload_env, c->log_env, c->crash_env };
+    memcpy(c->s.env, env, sizeof env);
+    (void)snprintf(path, sizeof path, "%s/client.log", c->s.folder);
+    client_open(&c->client, &c->s, path, season, &c->random);
+}
+
+void chaos_close(struct chaos *c)
+{
+    client_close(&c->client);
+    (void)munmap(c->faults, sizeof *c->faults);
+    service_end(&c->s);
+}
+
+void chaos_hits(const struct chaos *c, int64_t hits[CRASH_POINT_COUNT])
+{
+    char line[160], name[80];
+    FILE *f = fopen(c->crash_log, "re");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL)
+        for (int i = 0; i < CRASH_POINT_COUNT; i++)
+            if (sscanf(line, "%79s", name) == 1 && strcmp(name, round_name(i)) == 0) hits[i]++;
+    if (f != NULL) (void)fclose(f);
+}
+
+static int64_t hits_of(const struct chaos *c, int point)
+{
+    int64_t hits[CRASH_POINT_COUNT] = { 0 };
+    chaos_hits(c, hits);
+    return hits[point];
+}
+
+/* ---- rounds ---------------------------------------------------------------------------------- */
+static uint32_t below(struct chaos *c, uint32_t n) { return random_next(&c->random, n); }
+
+static void kill_worker(struct chaos *c)
+{
+    const pid_t worker = service_worker(&c->s);
+    if (worker > 0 && kill(worker, SIGKILL) == 0) c->kills++;
+}
+
+static void kill_daemon(struct chaos *c)
+{
+    if (c->s.pid == 0) return;
+    service_kill(&c->s);
+    c->kills++;
+}
+
+/* A daemon that ended although nobody killed it has a fault. */
+static void expect_daemon(struct chaos *c)
+{
+    int status = 0;
+    const bool gone = c->s.pid != 0 && waitpid(c->s.pid, &status, WNOHANG) == c->s.pid;
+    cr_assert(!gone, "the daemon of %s ended by itself, status %d", c->s.folder, status);
+}
+
+static void feed_for(struct chaos *c, int ms)
+{
+    for (const int64_t until = clock_mono_ms() + ms; clock_mono_ms() < until;) {
+        client_feed(&c->client, LIVE);
+        sleep_ms(30);
+    }
+}
+
+/* What makes a daemon or worker come to its crash point. */
+static void provoke(struct chaos *c, int point)
+{
+    const bool action = point == CRASH_ACTION_BEFORE_COMMIT || point == CRASH_ACTION_AFTER_COMMIT;
+    const bool fault = point == CRASH_FAULT_BEFORE_COMMIT || point == CRASH_FAULT_AFTER_COMMIT;
+    const bool submit = point == CRASH_SUBMIT_BEFORE_COMMIT || point == CRASH_SUBMIT_AFTER_COMMIT;
+    client_feed(&c->client, LIVE + 1);
+    if (submit) client_submit(&c->client);
+    if (action || below(c, 20) == 0) client_meddle(&c->client);
+    if (fault) kill_worker(c);
+}
+
+/* Which time a process comes to its point: some come there once only. */
+static unsigned which_time(struct chaos *c, int point)
+{
+    return point == CRASH_MIGRATION_BEFORE_COMMIT || point == CRASH_MIGRATION_AFTER_COMMIT ||
+                   point == CRASH_ATTEMPT_LINKED || point == CRASH_FINISH_NOT_SENT
+               ? 1
+               : 1 + below(c, 3);
+}
+
+static bool round_point(struct chaos *c, int point)
+{
+    const bool at_start = point == CRASH_MIGRATION_BEFORE_COMMIT ||
+                          point == CRASH_MIGRATION_AFTER_COMMIT;
+    const int64_t before = hits_of(c, point);
+    kill_daemon(c);
+    (void)snprintf(c->crash_env, sizeof c->crash_env, "SPIKED_CRASH=%s:%u", round_name(point),
+                   which_time(c, point));
+    bool hit = false;
+    (void)service_try_restart(&c->s);
+    for (const int64_t until = clock_mono_ms() + HIT_MS; !hit && clock_mono_ms() < until;) {
+        hit = hits_of(c, point) > before;
+        if (hit || at_start) break;
+        provoke(c, point);
+        sleep_ms(20);
+    }
+    kill_daemon(c);
+    c->crash_env[strlen("SPIKED_CRASH=")] = '\0';
+    sleep_ms((int)below(c, 300)); /* workers go on alone */
+    /* The next round wants a first migration, too. */
+    if (point != CRASH_MIGRATION_BEFORE_COMMIT) service_restart(&c->s);
+    return hit;
+}
+
+static void round_full_disk(struct chaos *c)
+{
+    atomic_store(&c->faults->disk_full, 1);
+    feed_for(c, (int)(100 + below(c, 1200)));
+    if (below(c, 3) == 0) kill_daemon(c);
+    atomic_store(&c->faults->disk_full, 0);
+    if (c->s.pid == 0) service_restart(&c->s);
+    feed_for(c, 300);
+}
+
+static void round_lose_answers(struct chaos *c)
+{
+    atomic_store(&c->faults->lose, (int)(1 + below(c, 8)));
+    for (const int64_t until = clock_mono_ms() + LOST_MS;
+         atomic_load(&c->faults->lose) > 0 && clock_mono_ms() < until;)
+        feed_for(c, 50);
+    atomic_store(&c->faults->lose, 0);
+}
+
+static void move_clock(struct chaos *c)
+{
+    const int64_t seconds = (int64_t)below(c, 2 * CLOCK_HOURS * 3600) - CLOCK_HOURS * 3600;
+    atomic_store(&c->faults->wall_ms, below(c, 4) == 0 ? 0 : seconds * 1000);
+}
+
+static void round_kill(struct chaos *c, bool daemon, bool worker)
+{
+    feed_for(c, (int)(200 + below(c, 800)));
+    if (daemon) kill_daemon(c);
+    if (worker) kill_worker(c);
+    sleep_ms((int)below(c, 300));
+    if (daemon) service_restart(&c->s);
+    feed_for(c, 200);
+}
+
+static void round_stop_daemon(struct chaos *c)
+{
+    feed_for(c, (int)(200 + below(c, 500)));
+    service_stop(&c->s);
+    sleep_ms((int)below(c, 300));
+    service_restart(&c->s);
+}
+
+static void round_stop_worker(struct chaos *c)
+{
+    feed_for(c, (int)(200 + below(c, 500)));
+    const pid_t worker = service_worker(&c->s);
+    if (worker > 0) (void)kill(worker, SIGTERM);
+    feed_for(c, 300);
+}
+
+static void round_clock_jump(struct chaos *c)
+{
+    move_clock(c);
+    kill_worker(c); /* a backoff that the jump falls into */
+    feed_for(c, 500);
+    move_clock(c);
+}
+
+bool chaos_round(struct chaos *c, int kind)
+{
+    bool hit = true;
+    if (c->s.pid != 0 && below(c, 4) == 0) atomic_store(&c->faults->lose, (int)below(c, 4));
+    if (below(c, 4) == 0) move_clock(c);
+    if (kind < CRASH_POINT_COUNT) hit = round_point(c, kind);
+    else if (kind == ROUND_FULL_DISK) round_full_disk(c);
+    else if (kind == ROUND_LOSE_ANSWERS) round_lose_answers(c);
+    else if (kind == ROUND_CLOCK_JUMP) round_clock_jump(c);
+    else if (kind == ROUND_STOP_DAEMON) round_stop_daemon(c);
+    else if (kind == ROUND_STOP_WORKER) round_stop_worker(c);
+    else round_kill(c, kind != ROUND_KILL_WORKER, kind != ROUND_KILL_DAEMON);
+    expect_daemon(c);
+    return hit;
+}
+
+bool chaos_drain(struct chaos *c, int seconds)
+{
+    atomic_store(&c->faults->lose, 0);
+    for (const int64_t until = clock_mono_ms() + seconds * 1000; clock_mono_ms() < until;) {
+        client_feed(&c->client, 0);
+        const struct client_view v = client_look(&c->client);
+        if (v.answered && v.live == 0 && client_settle(&c->client)) return true;
+        expect_daemon(c);
+        sleep_ms(100);
+    }
+    return false;
+}
