@@ -41,6 +41,7 @@ struct attempt {
     int64_t renew_ms;
     uint64_t resume_step;
     bool hello_done;
+    bool undelivered; /* frames are left in the spool */
 };
 
 /* Sends until the daemon answers; only a refusal for good ends it. */
@@ -293,8 +294,11 @@ static int train(struct attempt *a, struct trainer_result *r, struct err *e)
     if (rc == 0 && r->ended == DESIRED_RUN) rc = write_summary_file(a, r, e);
     const bool was_lost = rc == ERR_LEASE_LOST;
     const int64_t drain_ms = command_stop_requested() ? STOPPED_DRAIN_MS : FINISH_DRAIN_MS;
-    reporter_stop(&a->reporter, was_lost ? 0 : drain_ms);
-    return rc;
+    const bool all = reporter_stop(&a->reporter, was_lost ? 0 : drain_ms);
+    a->undelivered = !all && !was_lost && !atomic_load(&a->reporter.lost);
+    if (rc != 0 || !a->undelivered) return rc;
+    return err_set(e, ERR_UNAVAILABLE, "no daemon took the last points in %lld s: they wait in %s",
+                   (long long)(drain_ms / 1000), path);
 }
 
 static void attempt_deinit(struct attempt *a)
@@ -323,8 +327,10 @@ int command_attempt(int argc, char **argv, struct err *e)
     const bool known = rc == 0 || e->code == ERR_SPEC;
     if (rc == 0) rc = prepare(&a, e);
     if (rc == 0) rc = train(&a, &r, e);
-    /* A fault is told too, so that the daemon need not guess; a lost lease is nobody's business. */
-    if (known && rc != ERR_LEASE_LOST && rc != ERR_UNAUTHORIZED) {
+    /* A fault is told too, so that the daemon need not guess; a lost lease is nobody's business. No
+     * end is told before its points: the next attempt hands them in, and comes to the same end. */
+    if (a.undelivered) log_error("worker.attempt", "%s", e->text);
+    else if (known && rc != ERR_LEASE_LOST && rc != ERR_UNAUTHORIZED) {
         const struct err outcome = *e;
         struct err late = { 0 };
         if (rc != 0) log_error("worker.attempt", "%s", outcome.text);

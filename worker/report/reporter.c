@@ -127,9 +127,9 @@ int reporter_start(struct reporter *r, struct client *frames, struct client *ren
     return 0;
 }
 
-void reporter_stop(struct reporter *r, int64_t timeout_ms)
+bool reporter_stop(struct reporter *r, int64_t timeout_ms)
 {
-    if (!r->started) return;
+    if (!r->started) return true;
     const int64_t until = clock_mono_ms() + timeout_ms;
     while (!spool_drained(r->spool) && !atomic_load(&r->lost) && clock_mono_ms() < until)
         sleep_ms(20);
@@ -138,6 +138,7 @@ void reporter_stop(struct reporter *r, int64_t timeout_ms)
     (void)pthread_join(r->renewer, NULL);
     pthread_mutex_destroy(&r->lock);
     r->started = false;
+    return spool_drained(r->spool);
 }
 
 /* ---- the trainer's side ---------------------------------------------------------------------- */

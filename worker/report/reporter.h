@@ -26,8 +26,9 @@ struct reporter {
 int reporter_start(struct reporter *r, struct client *frames, struct client *renewals,
                    struct spool *spool, int64_t renew_ms, int (*stop_requested)(void),
                    struct err *e);
-/* Waits until everything is acknowledged or timeout_ms passed, then ends both threads. */
-void reporter_stop(struct reporter *r, int64_t timeout_ms);
+/* Waits until everything is acknowledged or timeout_ms passed, then ends both threads; whether
+ * everything is. */
+bool reporter_stop(struct reporter *r, int64_t timeout_ms);
 /* The trainer's output; also asks to pause when `stop_requested` says so. */
 struct output reporter_output(struct reporter *r);
 
