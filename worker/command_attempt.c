@@ -295,7 +295,9 @@ static int train(struct attempt *a, struct trainer_result *r, struct err *e)
     const bool was_lost = rc == ERR_LEASE_LOST;
     const int64_t drain_ms = command_stop_requested() ? STOPPED_DRAIN_MS : FINISH_DRAIN_MS;
     const bool all = reporter_stop(&a->reporter, was_lost ? 0 : drain_ms);
-    a->undelivered = !all && !was_lost && !atomic_load(&a->reporter.lost);
+    /* After a pause there is another attempt, which hands in what is left. */
+    const bool goes_on = rc == 0 && r->ended == DESIRED_PAUSE;
+    a->undelivered = !all && !goes_on && !was_lost && !atomic_load(&a->reporter.lost);
     if (rc != 0 || !a->undelivered) return rc;
     return err_set(e, ERR_UNAVAILABLE, "no daemon took the last points in %lld s: they wait in %s",
                    (long long)(drain_ms / 1000), path);
