@@ -267,6 +267,7 @@ static void take_effect(struct change *c)
         memcpy(e->secret_hash, c->secret_hash, sizeof e->secret_hash);
         e->lease_until_ms = clock_mono_ms() + START_TIMEOUT_MS;
         e->grace_until_ms = 0;
+        e->pause_grace_s = LIMIT_GRACE_S;
         e->run_began_ms = e->progress_ms = e->batches = 0;
         e->killed = false;
         e->kill_reason = REASON_NONE;
@@ -274,8 +275,11 @@ static void take_effect(struct change *c)
     }
     if (c->event == EVENT_HELLO && e->run_began_ms == 0) /* the first one of the attempt */
         e->run_began_ms = e->progress_ms = clock_mono_ms();
-    if ((effects & EFFECT_GRACE) != 0)
-        e->grace_until_ms = clock_mono_ms() + (int64_t)(c->grace_s * 1000.0);
+    if (c->event == EVENT_PAUSE) e->pause_grace_s = c->grace_s;
+    if ((effects & EFFECT_GRACE) != 0) {
+        const double s = c->event == EVENT_HELLO ? e->pause_grace_s : c->grace_s;
+        e->grace_until_ms = clock_mono_ms() + (int64_t)(s * 1000.0);
+    }
     if (c->event == EVENT_GRACE_OVER) e->grace_until_ms = 0;
     if ((effects & EFFECT_SPAWN) != 0) scheduler_spawn(q, e, c->secret);
     if ((effects & EFFECT_KILL) != 0) {

@@ -17,7 +17,8 @@
 #define RESTART_GRACE_MS 60000 /* after a start of the daemon no lease is judged */
 #define TICK_MS 250
 #define LATE_MS 2000       /* a turn that comes so late says nothing about workers */
-#define LIMIT_GRACE_S 30.0 /* to write a checkpoint when a limit is used up */
+#define LIMIT_GRACE_S 30.0 /* to write a checkpoint when a limit is used up; where none was asked \
+                            */
 #define SECRET_HEX_MAX 65
 #define READS_MAX 64
 
@@ -39,6 +40,7 @@ struct entry {
     enum experiment_reason kill_reason;
     char kill_words[120];
     int64_t lease_until_ms, grace_until_ms; /* monotonic; 0 = none */
+    double pause_grace_s;                   /* of a pause that waits for the worker's hello */
     int64_t batches, progress_ms;           /* said last, and when that was new; monotonic */
     int64_t run_began_ms;                   /* x.run_began_ms on the monotonic clock */
     struct list changes;      /* waiting, in order */

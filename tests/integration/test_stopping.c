@@ -94,6 +94,49 @@ Test(stopping, pause_and_resume)
     service_end(&s);
 }
 
+static void act(const struct service *s, int64_t id, const char *action, const char *body)
+{
+    char path[80];
+    (void)snprintf(path, sizeof path, "/api/v1/experiments/%lld/%s", (long long)id, action);
+    post(s, path, body, 202);
+}
+
+/* An experiment whose worker is halted before it has said hello; 0 when it was too quick. */
+static int64_t halt_while_starting(const struct service *s, const char *spec, pid_t *worker)
+{
+    const int64_t id = submit(s, spec);
+    while ((*worker = service_worker(s)) == 0) sleep_ms(1);
+    cr_assert(kill(*worker, SIGSTOP) == 0);
+    if (wait_state(s, id, "starting", 0)) return id;
+    act(s, id, "cancel", "{}");
+    cr_assert(kill(*worker, SIGKILL) == 0 && wait_state(s, id, "cancelled", 10));
+    while (service_worker(s) != 0) sleep_ms(5);
+    return 0;
+}
+
+/* Goal: a pause that is asked for before the worker has said hello has its grace time from then
+ * on. It had none: the experiment went back to running, and began again when the worker stopped. */
+Test(stopping, pause_while_starting, .timeout = 120)
+{
+    struct service s = { 0 };
+    service_start(&s);
+    char *spec = small_spec(2000, NULL);
+    pid_t worker = 0;
+    int64_t id = 0;
+    for (int tries = 0; id == 0 && tries < 10; tries++) id = halt_while_starting(&s, spec, &worker);
+    cr_assert(id != 0, "every worker had said hello before it could be halted");
+    act(&s, id, "pause", "{\"grace_s\": 20}");
+    cr_assert(kill(worker, SIGCONT) == 0);
+    cr_assert(wait_state(&s, id, "stopping", 20));
+    cr_assert(kill(worker, SIGSTOP) == 0);
+    sleep_ms(1000);
+    cr_assert(wait_state(&s, id, "stopping", 0));
+    cr_assert(kill(worker, SIGCONT) == 0);
+    cr_assert(wait_state(&s, id, "paused", 20));
+    mem_free(spec);
+    service_end(&s);
+}
+
 /* Goal: as many workers as allowed run at once, and not one more. */
 Test(stopping, slots_are_filled_and_kept)
 {
