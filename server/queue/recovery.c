@@ -101,7 +101,8 @@ static int load_attempts(struct queue *q, struct err *e)
         "SELECT a.experiment,a.secret_hash,a.pid,a.start_ticks,a.boot_id FROM attempt a"
         " JOIN experiment x ON x.id=a.experiment AND x.attempt=a.n",
         e);
-    while (rc == 0 && stmt_step(&s, e) == 1) {
+    int got = 0;
+    while (rc == 0 && (got = stmt_step(&s, e)) == 1) {
         struct entry *entry = queue_entry(q, stmt_int(&s, 0));
         size_t bytes;
         const void *hash = stmt_blob(&s, 1, &bytes);
@@ -113,7 +114,7 @@ static int load_attempts(struct queue *q, struct err *e)
                        stmt_text(&s, 4));
     }
     stmt_finish(&s);
-    return rc;
+    return rc != 0 ? rc : got < 0 ? (int)e->code : 0;
 }
 
 static int load_headlines(struct queue *q, struct err *e)
@@ -124,7 +125,8 @@ static int load_headlines(struct queue *q, struct err *e)
         "SELECT experiment,name,last,last_step FROM series WHERE name IN('train/loss',"
         "'train/accuracy','val/loss','val/accuracy','test/loss','test/accuracy')",
         e);
-    while (rc == 0 && stmt_step(&s, e) == 1) {
+    int got = 0;
+    while (rc == 0 && (got = stmt_step(&s, e)) == 1) {
         struct entry *entry = queue_entry(q, stmt_int(&s, 0));
         for (int i = 0; entry != NULL && i < EXPERIMENT_HEADLINES_MAX; i++)
             if (strcmp(stmt_text(&s, 1), experiment_headlines[i]) == 0)
@@ -132,7 +134,7 @@ static int load_headlines(struct queue *q, struct err *e)
         if (entry != NULL && stmt_int(&s, 3) > entry->x.step) entry->x.step = stmt_int(&s, 3);
     }
     stmt_finish(&s);
-    return rc;
+    return rc != 0 ? rc : got < 0 ? (int)e->code : 0;
 }
 
 /* Fair share goes on over restarts: what was run is in the attempts. */
@@ -197,12 +199,13 @@ void recovery_adopt(struct queue *q)
         }
         if (alive) {
             e->progress_ms = mono;
+            e->pause_grace_s = LIMIT_GRACE_S;
             if (e->x.state == STATE_STOPPING) e->grace_until_ms = mono + LEASE_MS;
             log_info("server.queue", "experiment %lld: worker %lld still runs", (long long)e->x.id,
                      (long long)e->process.pid);
             continue;
         }
-        if (!begun)
+        if (!begun || (!rebooted && e->x.state == STATE_STARTING)) /* it waited to be released */
             scheduler_fault(q, e, REASON_DAEMON_RESTART,
                             "the daemon ended before the worker began");
         else if (rebooted) scheduler_fault(q, e, REASON_HOST_REBOOT, "the machine was restarted");

@@ -145,10 +145,13 @@ void scheduler_spawn(struct queue *q, struct entry *e, const char *secret)
 struct failure_verdict scheduler_verdict(const struct queue *q, const struct entry *e,
                                          enum experiment_reason cause, const char *words)
 {
-    const struct failure_policy policy = { e->x.max_attempts, e->x.retry_on };
-    const struct failure_counts before = { e->faults, e->crashes };
+    /* What the daemon's own stop may have caused is tried again and counts for nothing. */
+    const struct failure_policy policy = { q->closing ? INT64_MAX : e->x.max_attempts,
+                                           e->x.retry_on };
+    const struct failure_counts before = { q->closing ? 0 : e->faults,
+                                           q->closing ? 0 : e->crashes };
     struct failure_verdict v = failure_judge(cause, words, policy, before);
-    if (q->closing) { /* the daemon's own stop */
+    if (q->closing && v.event == EVENT_FAULT_RETRY) {
         v.event = EVENT_FAULT_FREE;
         v.counts = v.crash = false;
     }

@@ -344,7 +344,7 @@ static int event_of(const char *status, enum experiment_event *out)
 static void judge_failure(const struct queue *q, const struct entry *e, struct change *c)
 {
     const struct failure_verdict v = scheduler_verdict(q, e, c->reason, c->message);
-    if (v.event == EVENT_FAULT_RETRY) c->event = EVENT_FAULT_RETRY;
+    if (v.event != EVENT_FAULT_FINAL) c->event = v.event;
     c->cause = c->reason;
     c->reason = v.reason;
     c->fault = v.counts;
