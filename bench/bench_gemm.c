@@ -6,16 +6,13 @@
  * usage: bench_gemm [THREADS] */
 #include "bench/blas.h"
 #include "bench/limits.h"
+#include "bench/timing.h"
 #include "common/clock.h"
-#include "common/mem.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 
 #define RUNS 7
-#define HUGE_PAGE_BYTES ((size_t)2 << 20)
 
 /* A convolution of `side` x `side` images, or a linear layer (side 1, one tap). */
 struct shape {
@@ -47,23 +44,10 @@ struct bench {
     struct product blas;
 };
 
-static void *take(size_t bytes)
-{
-    const size_t whole = mem_align(bytes + 256, HUGE_PAGE_BYTES); /* as a training step has it */
-    void *p = aligned_alloc(HUGE_PAGE_BYTES, whole);
-    if (p == NULL) {
-        (void)fprintf(stderr, "bench_gemm: out of memory\n");
-        exit(75);
-    }
-    (void)madvise(p, whole, MADV_HUGEPAGE);
-    memset(p, 0, whole);
-    return p;
-}
-
 /* In [-1, 1), the same on every run. */
 static float *take_floats(size_t n)
 {
-    float *p = take(n * sizeof p[0]);
+    float *p = timing_take(n * sizeof p[0]);
     for (size_t i = 0; i < n; i++) p[i] = (float)(i * 2654435761u % 2048) / 1024.0f - 1.0f;
     return p;
 }
@@ -165,12 +149,6 @@ static struct product product_make(const struct shape *s, enum pass pass, size_t
     return p;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Medians of both in seconds, taken in turn after one run of each to warm up. */
 static void compare(struct bench *b, void (*own)(struct bench *), double seconds[2])
 {
@@ -182,10 +160,7 @@ static void compare(struct bench *b, void (*own)(struct bench *), double seconds
         (i % 2 == 0 ? own : blas)(b);
         s[i % 2][i / 2] = (double)(clock_mono_ns() - begin) * 1e-9;
     }
-    for (size_t i = 0; i < 2; i++) {
-        qsort(s[i], RUNS, sizeof s[i][0], by_value);
-        seconds[i] = s[i][RUNS / 2];
-    }
+    for (size_t i = 0; i < 2; i++) seconds[i] = timing_median(s[i], RUNS);
 }
 
 static void print_row(const struct shape *s, enum pass pass, const double seconds[2], double peak)
@@ -230,7 +205,7 @@ int main(int argc, char **argv)
                              .threads = threads,
                              .scratch_per_thread = (size_t)4 << 20,
                              .path = KERNEL_PATH_DENSE };
-    kc.scratch = take(count * kc.scratch_per_thread);
+    kc.scratch = timing_take(count * kc.scratch_per_thread);
     blas_init();
     limits_measure(isa, threads, &most);
     (void)printf(

@@ -8,6 +8,7 @@
  * forces the form of convolutions, SPIKED_ISA one instruction set. */
 #include "bench/blas.h"
 #include "bench/limits.h"
+#include "bench/timing.h"
 #include "common/clock.h"
 #include "common/mem.h"
 #include "worker/neurons/neuron.h"
@@ -39,17 +40,6 @@ struct job {
     struct layer *layer;
 };
 
-static void *take(size_t bytes)
-{
-    void *p = aligned_alloc(64, mem_align(bytes + 256, 64));
-    if (p == NULL) {
-        (void)fprintf(stderr, "bench_kernels: out of memory\n");
-        exit(75);
-    }
-    memset(p, 0, mem_align(bytes + 256, 64));
-    return p;
-}
-
 /* In [-1, 1), the same on every run. */
 static float number(size_t i)
 {
@@ -59,14 +49,14 @@ static float number(size_t i)
 
 static float *take_floats(size_t n)
 {
-    float *p = take(n * sizeof p[0]);
+    float *p = timing_take(n * sizeof p[0]);
     for (size_t i = 0; i < n; i++) p[i] = 0.05f * number(i);
     return p;
 }
 
 static struct tensor_view take_tensor(struct tensor_desc d)
 {
-    return (struct tensor_view){ d, take(tensor_bytes(&d)) };
+    return (struct tensor_view){ d, timing_take(tensor_bytes(&d)) };
 }
 
 static float spike_rate = 0.2f;
@@ -234,12 +224,6 @@ static void neuron_backward_loop(const struct job *j)
 }
 
 /* ---- measuring ------------------------------------------------------------------------------- */
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* One run to warm up, then the median of some. */
 static double median_ms(const struct job *j, void (*loop)(const struct job *))
 {
@@ -252,8 +236,7 @@ static double median_ms(const struct job *j, void (*loop)(const struct job *))
         ms[n] = (double)(clock_mono_ns() - begin) / 1e6;
         spent += ms[n++];
     }
-    qsort(ms, n, sizeof ms[0], by_value);
-    return ms[n / 2];
+    return timing_median(ms, n);
 }
 
 /* What a loop does, and what it reads or writes at least once. */
@@ -417,7 +400,7 @@ int main(int argc, char **argv)
                                  .scratch_per_thread = SCRATCH_BYTES, .path = path };
         if (kc.k == NULL) continue;
         if (threads_create(&kc.threads, threads, &e) != 0) return err_exit_code(e.code);
-        kc.scratch = take(threads * SCRATCH_BYTES);
+        kc.scratch = timing_take(threads * SCRATCH_BYTES);
         print_rows((enum isa)isa, &kc, layers);
         if (isa == (int)best) print_event_shares(best, &kc);
         threads_destroy(kc.threads);

@@ -5,6 +5,7 @@
  * the same passes: x read and spikes written; x and ds read and dx written, the same arrays by the
  * same threads, with no more arithmetic than that takes.
  * usage: bench_neurons MODEL TIME_STEPS [THREADS [LOG2_ELEMENTS]] */
+#include "bench/timing.h"
 #include "common/arena.h"
 #include "common/clock.h"
 #include "common/mem.h"
@@ -170,12 +171,6 @@ static void stream(struct bench *b)
 }
 
 /* ---- times ----------------------------------------------------------------------------------- */
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Both in nanoseconds an input, in turn: the median of passes, and memory's best. */
 static void measure(struct bench *b, double *median, double *least)
 {
@@ -191,8 +186,7 @@ static void measure(struct bench *b, double *median, double *least)
         ns[i] = (double)(middle - begin);
         if (streamed < best) best = streamed;
     }
-    qsort(ns, RUNS, sizeof ns[0], by_value);
-    *median = ns[RUNS / 2] / inputs;
+    *median = timing_median(ns, RUNS) / inputs;
     *least = best / inputs;
 }
 

@@ -3,6 +3,7 @@
  * bench/run.sh.
  * usage: bench_psn [THREADS] */
 #include "bench/blas.h"
+#include "bench/timing.h"
 #include "common/clock.h"
 #include "common/mem.h"
 #include "worker/neurons/neuron.h"
@@ -24,20 +25,9 @@ struct bench {
     float *h, *dw;           /* of every thread: [T][WIDE], [T][T] */
 };
 
-static void *take(size_t bytes)
-{
-    void *p = aligned_alloc(64, mem_align(bytes + 256, 64));
-    if (p == NULL) {
-        (void)fprintf(stderr, "bench_psn: out of memory\n");
-        exit(75);
-    }
-    memset(p, 0, mem_align(bytes + 256, 64));
-    return p;
-}
-
 static float *take_floats(size_t n)
 {
-    float *p = take(n * sizeof p[0]);
+    float *p = timing_take(n * sizeof p[0]);
     for (size_t i = 0; i < n; i++) p[i] = (float)(i * 2654435761u % 2048) / 1024.0f - 1.0f;
     return p;
 }
@@ -45,7 +35,7 @@ static float *take_floats(size_t n)
 static struct tensor_view take_tensor(struct tensor_desc d)
 {
     if (d.kind == TENSOR_F32) return (struct tensor_view){ d, take_floats(d.elements) };
-    return (struct tensor_view){ d, take(tensor_bytes(&d)) };
+    return (struct tensor_view){ d, timing_take(tensor_bytes(&d)) };
 }
 
 static struct bench bench_make(size_t t, enum isa isa, struct threads *threads)
@@ -63,12 +53,12 @@ static struct bench bench_make(size_t t, enum isa isa, struct threads *threads)
     b.n = neuron_make(&b.cell, &b.x.desc, isa);
     b.kc = (struct kernel_ctx){ .k = kernels_get(isa), .threads = threads };
     b.kc.scratch_per_thread = mem_align(neuron_scratch_bytes(&b.n), 64);
-    b.kc.scratch = take(count * b.kc.scratch_per_thread);
+    b.kc.scratch = timing_take(count * b.kc.scratch_per_thread);
     b.w = take_floats(t * t);
     b.wt = take_floats(t * t);
     b.bias = take_floats(t);
-    b.total = take(neuron_sums(&b.n) * sizeof(double));
-    b.partial = take(neuron_group(&b.n, SAMPLES) * neuron_sums(&b.n) * sizeof(double));
+    b.total = timing_take(neuron_sums(&b.n) * sizeof(double));
+    b.partial = timing_take(neuron_group(&b.n, SAMPLES) * neuron_sums(&b.n) * sizeof(double));
     b.h = take_floats(count * t * WIDE);
     b.dw = take_floats(count * t * t);
     return b;
@@ -134,12 +124,6 @@ static void blas_backward(struct bench *b)
 }
 
 /* ---- measuring ------------------------------------------------------------------------------- */
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Medians of both, taken in turn after one run to warm up. */
 static void compare(struct bench *b, const char *pass, void (*own)(struct bench *),
                     void (*blas)(struct bench *))
@@ -152,9 +136,8 @@ static void compare(struct bench *b, const char *pass, void (*own)(struct bench 
         (i % 2 == 0 ? own : blas)(b);
         ms[i % 2][i / 2] = (double)(clock_mono_ns() - begin) / 1e6;
     }
-    for (size_t i = 0; i < 2; i++) qsort(ms[i], RUNS, sizeof ms[i][0], by_value);
-    (void)printf("| %zu | %s | %.2f | %.2f | %.2f |\n", b->n.t, pass, ms[0][RUNS / 2],
-                 ms[1][RUNS / 2], ms[0][RUNS / 2] / ms[1][RUNS / 2]);
+    const double ours = timing_median(ms[0], RUNS), theirs = timing_median(ms[1], RUNS);
+    (void)printf("| %zu | %s | %.2f | %.2f | %.2f |\n", b->n.t, pass, ours, theirs, ours / theirs);
     (void)fflush(stdout);
 }
 

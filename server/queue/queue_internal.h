@@ -32,8 +32,7 @@ struct entry {
     int64_t faults, crashes;  /* attempts lost so far, and those that crashed */
     int64_t backoff_until_ms; /* monotonic: the wall clock may jump meanwhile */
     uint8_t secret_hash[DIGEST_BYTES]; /* of the current attempt */
-    struct launched process;  /* pid 0: none known */
-    bool adopted_dead;        /* nothing runs although the row says so: judged at start */
+    struct launched process;           /* pid 0: none known */
     bool writing;
     bool killed;              /* SIGKILL was sent for the present attempt */
     bool deleted;

@@ -73,18 +73,25 @@ Test(crashes, a_claim_without_a_worker_names_its_reason, .timeout = 120)
     chaos_close(&c);
 }
 
-/* Goal: an experiment that is queued again waits until its old worker is gone; here that worker
- * was asked to stop and hears no answer to its last message, which it says again and again. */
+/* Experiment 1, in training, is asked to stop by a signal; no answer reaches its worker from then
+ * on, so that it says its last message again and again. */
+static pid_t stop_deaf_worker(struct chaos *c)
+{
+    chaos_open(c, 1, 1);
+    service_restart(&c->s);
+    cr_assert(submit_small(c) == 1 && wait_step(&c->s, 1, 30, 60));
+    const pid_t worker = service_worker(&c->s);
+    atomic_store(&c->faults->lose, 100000);
+    cr_assert(worker > 0 && kill(worker, SIGTERM) == 0);
+    return worker;
+}
+
+/* Goal: an experiment that is queued again waits until its old worker is gone. */
 Test(crashes, the_next_attempt_waits_for_the_old_worker, .timeout = 120)
 {
     static struct chaos c;
-    chaos_open(&c, 1, 1);
-    service_restart(&c.s);
-    const int64_t id = submit_small(&c);
-    cr_assert(wait_step(&c.s, id, 30, 60));
-    const pid_t old = service_worker(&c.s);
-    atomic_store(&c.faults->lose, 100000);
-    cr_assert(old > 0 && kill(old, SIGTERM) == 0);
+    const pid_t old = stop_deaf_worker(&c);
+    const int64_t id = 1;
     cr_assert(wait_state(&c.s, id, "queued|starting", 30));
     sleep_ms(600);
     cr_assert(kill(old, 0) == 0 && service_processes(&c.s) == 2, "%d processes",
@@ -146,13 +153,8 @@ Test(crashes, a_death_on_a_full_disk_is_not_forgotten, .timeout = 120)
 Test(crashes, a_worker_that_does_not_end_is_killed, .timeout = 120)
 {
     static struct chaos c;
-    chaos_open(&c, 1, 1);
-    service_restart(&c.s);
-    const int64_t id = submit_small(&c);
-    cr_assert(wait_step(&c.s, id, 30, 60));
-    const pid_t old = service_worker(&c.s);
-    atomic_store(&c.faults->lose, 100000);
-    cr_assert(old > 0 && kill(old, SIGTERM) == 0);
+    const pid_t old = stop_deaf_worker(&c);
+    const int64_t id = 1;
     cr_assert(wait_state(&c.s, id, "queued", 30));
     cr_assert(kill(old, SIGSTOP) == 0);
     atomic_store(&c.faults->lose, 0);
