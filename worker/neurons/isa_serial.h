@@ -41,6 +41,12 @@
 #include "worker/neurons/isa_serial_types.h"
 
 #define SERIAL_BLOCKS 4
+/* Blocks side by side: unrolled, so that what they hold stays in registers. */
+#ifdef __SANITIZE_ADDRESS__ /* checks each access: unrolled, that takes minutes to compile */
+#define SERIAL_EACH(j, blocks) for (size_t j = 0; j < (blocks); j++)
+#else
+#define SERIAL_EACH(j, blocks) _Pragma("GCC unroll 4") for (size_t j = 0; j < (blocks); j++)
+#endif
 
 /* Only output and the usual reset see the spike: it may be a count, or drawn. */
 #if defined(SERIAL_SILENT) || defined(SERIAL_RESET) || defined(SERIAL_THRESHOLD) || \
@@ -230,15 +236,19 @@ LANES_INLINE void serial_column_forward(const struct neuron_run *r, const struct
     struct serial_cell m[SERIAL_BLOCKS];
     struct serial_state s[SERIAL_BLOCKS];
     lanes_f rest[SERIAL_BLOCKS];
-    for (size_t j = 0; j < blocks; j++) {
+    SERIAL_EACH(j, blocks)
+    {
         serial_cell_at(&m[j], r, c, at, w * CELL_BLOCKS + j0 + j, whole);
         s[j] = serial_start(&m[j]);
         rest[j] = serial_rest(&m[j]);
     }
+    const float *x_at[SERIAL_BLOCKS];
+    SERIAL_EACH(j, blocks) x_at[j] = plane_at(&c->x, 0, at, m[j].block);
     for (size_t t = c->t.begin; t < c->t.end; t++) {
         uint64_t word = 0;
-        for (size_t j = 0; j < blocks; j++) {
-            const float *from = plane_at(&c->x, t, at, m[j].block);
+        SERIAL_EACH(j, blocks)
+        {
+            const float *from = x_at[j] + t * c->x.time;
             lanes_f x = lanes_load(from);
             cells_fetch(from);
             const struct serial_fire f =
@@ -251,12 +261,18 @@ LANES_INLINE void serial_column_forward(const struct neuron_run *r, const struct
         uint64_t *to = spikes_at(c, t, at, w);
         *to = (word & valid) | (j0 == 0 ? 0 : *to);
     }
-    for (size_t j = 0; j < blocks; j++) serial_keep(&m[j], &s[j], rest[j]);
+    SERIAL_EACH(j, blocks) serial_keep(&m[j], &s[j], rest[j]);
 }
 
 LANES_INLINE bool serial_is_whole(const struct neuron *n)
 {
     return SERIAL_STORES || n->learn_threshold || n->refractory > 0.0f || serial_is_graded(n);
+}
+
+/* Blocks that are walked side by side where so many are left. */
+LANES_INLINE size_t serial_abreast(size_t left)
+{
+    return left >= SERIAL_BLOCKS ? SERIAL_BLOCKS : left >= 2 ? 2 : 1;
 }
 
 /* The walks copy what the loops read: the compiler then knows that no store changes it. */
@@ -275,10 +291,10 @@ static void serial_forward(const struct neuron_run *run, const struct neuron_cel
                     serial_column_forward(r, c, at, w, j, 1, true);
                 continue;
             }
-            for (size_t j = 0; j < blocks; j += SERIAL_BLOCKS) switch (blocks - j) {
+            for (size_t j = 0; j < blocks; j += serial_abreast(blocks - j))
+                switch (serial_abreast(blocks - j)) {
                 case 1: serial_column_forward(r, c, at, w, j, 1, false); break;
                 case 2: serial_column_forward(r, c, at, w, j, 2, false); break;
-                case 3: serial_column_forward(r, c, at, w, j, 3, false); break;
                 default: serial_column_forward(r, c, at, w, j, SERIAL_BLOCKS, false); break;
                 }
         }
@@ -308,19 +324,28 @@ LANES_INLINE void serial_recompute(const struct neuron_run *r, const struct neur
 {
     struct serial_cell m[SERIAL_BLOCKS];
     struct serial_state s[SERIAL_BLOCKS];
-    for (size_t j = 0; j < blocks; j++) {
+    SERIAL_EACH(j, blocks)
+    {
         serial_cell_at(&m[j], r, c, at, first + j, false);
         s[j] = serial_start(&m[j]);
     }
-    for (size_t t = c->t.begin; t < c->t.end; t++)
-        for (size_t j = 0; j < blocks; j++) {
-            const float *from = plane_at(&c->x, t, at, m[j].block);
+    const float *x_at[SERIAL_BLOCKS], *ds_at[SERIAL_BLOCKS];
+    SERIAL_EACH(j, blocks)
+    {
+        x_at[j] = plane_at(&c->x, 0, at, m[j].block);
+        ds_at[j] = plane_at(&c->ds, 0, at, m[j].block);
+    }
+    for (size_t t = c->t.begin; t < c->t.end; t++) {
+        SERIAL_EACH(j, blocks)
+        {
+            const float *from = x_at[j] + t * c->x.time;
             lanes_f x = lanes_load(from), rest;
             const struct serial_fire f = serial_step(&m[j], &s[j], &rest, x, t, false);
             lanes_store(h + ((t - c->t.begin) * blocks + j) * LANES, f.h);
             cells_fetch(from);
-            cells_fetch(plane_at(&c->ds, t, at, m[j].block));
+            cells_fetch(ds_at[j] + t * c->ds.time);
         }
+    }
 }
 
 LANES_INLINE void serial_recompute_whole(const struct serial_cell *m, const struct serial_planes *p)
@@ -573,10 +598,10 @@ static void serial_backward(const struct neuron_run *run, const struct neuron_ce
                     serial_block_backward_whole(r, c, of, at, first + j, &sums);
                 continue;
             }
-            for (size_t j = 0; j < blocks; j += SERIAL_BLOCKS) switch (blocks - j) {
+            for (size_t j = 0; j < blocks; j += serial_abreast(blocks - j))
+                switch (serial_abreast(blocks - j)) {
                 case 1: serial_column_backward(r, c, of, at, first + j, 1, &sums); break;
                 case 2: serial_column_backward(r, c, of, at, first + j, 2, &sums); break;
-                case 3: serial_column_backward(r, c, of, at, first + j, 3, &sums); break;
                 default:
                     serial_column_backward(r, c, of, at, first + j, SERIAL_BLOCKS, &sums);
                     break;
