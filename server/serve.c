@@ -12,10 +12,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define POOL_THREADS "8" /* SQLite readers and file reads */
 #define HOSTS_MAX 16
+#define FILES_MAX 8192
 
 struct daemon {
     const struct serve_options *o;
@@ -94,6 +96,8 @@ static int open_http(struct daemon *d, struct err *e)
 {
     struct http_options o = { .routes = api_routes, .n_routes = api_routes_count, .app = &d->api,
                               .refused = api_refused };
+    o.limits.submissions_per_s = d->o->submit_rate;
+    o.limits.submissions_burst = d->o->submit_burst;
     fill_hosts(d, o.allowed_hosts);
     return http_create(&d->http, &d->loop, &o, e);
 }
@@ -136,6 +140,20 @@ static void watch_signals(struct daemon *d)
     (void)uv_signal_start(&d->intr, on_signal, SIGINT);
 }
 
+/* Connections, streams, databases and workers' files need more than the usual 1024. */
+static void raise_files_max(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
+    if (files.rlim_cur < FILES_MAX) {
+        files.rlim_cur = files.rlim_max < FILES_MAX ? files.rlim_max : FILES_MAX;
+        (void)setrlimit(RLIMIT_NOFILE, &files);
+    }
+    if (files.rlim_cur < FILES_MAX)
+        log_warn("server", "%llu open files are allowed, %d are needed for all connections at once",
+                 (unsigned long long)files.rlim_cur, FILES_MAX);
+}
+
 /* The queue takes the lock of the state directory: everything that writes there comes after it. */
 static int open_all(struct daemon *d, struct err *e)
 {
@@ -155,6 +173,7 @@ int serve(const struct serve_options *o, struct err *e)
     if (d == NULL) return err_set(e, ERR_NOMEM, "daemon");
     (void)setenv("UV_THREADPOOL_SIZE", POOL_THREADS, 0);
     (void)umask(0077);
+    raise_files_max();
     (void)uv_loop_init(&d->loop);
     d->o = o;
     d->api = (struct api){ .loop = &d->loop, .data_dir = o->data_dir, .port = o->port };

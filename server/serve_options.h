@@ -13,6 +13,7 @@ struct serve_options {
     char *socket;         /* NULL = STATE/api.sock */
     char *state_dir, *data_dir, *files_dir, *worker_program, *workers_cgroup, *hosts, *config;
     int64_t max_running, running_per_user_max, queued_per_user_max, backoff_first_ms;
+    int64_t submit_rate, submit_burst;
     int workers;          /* 0 keep, 1 stop */
     int log_level;        /* index of debug|info|warn|error */
     bool insecure_http;

@@ -146,7 +146,7 @@ void api_submit(struct request *r)
     struct err e = { 0 };
     cJSON *json = NULL;
     bool dry;
-    if (!api_dry_run(r, &dry)) return;
+    if (!api_dry_run(r, &dry) || !request_may_submit(r)) return;
     if (json_parse(text, r->length, &json, &e) != 0) respond_problem(r, &e, NULL);
     else api_begin(r, json, text, r->length, dry);
     cJSON_Delete(json);

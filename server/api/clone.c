@@ -116,7 +116,7 @@ void api_clone(struct request *r)
 {
     const struct experiment *x = api_experiment(r);
     bool dry;
-    if (x == NULL || !api_dry_run(r, &dry)) return;
+    if (x == NULL || !api_dry_run(r, &dry) || !request_may_submit(r)) return;
     cJSON *body = api_body(r);
     if (body == NULL) return;
     struct clone *c = body_fits(r, body) ? mem_calloc(1, sizeof *c) : NULL;

@@ -190,6 +190,7 @@ static void send_part(struct request *r, struct files_work *f, int kind, int64_t
     (void)MHD_add_response_header(m, "Content-Disposition", "attachment");
     (void)MHD_add_response_header(m, "Accept-Ranges", "bytes");
     if (kind == 1) (void)MHD_add_response_header(m, "Content-Range", range);
+    r->answer_bytes = (uint64_t)(to - from + 1);
     respond_with(r, kind == 1 ? 206 : 200, m);
 }
 

@@ -5,6 +5,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "server/http/framing.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -18,7 +19,8 @@
 
 #define TICK_MS 250
 #define DRAIN_MS 2000
-#define CONNECTIONS_MAX 4000
+#define LINGER_MS 300                 /* keep-alive connections need no longer */
+#define LISTENER_CONNECTIONS_MAX 4000 /* never met: connections.c refuses before, and says so */
 #define CONNECTION_MEMORY 16384
 #define IDLE_TIMEOUT_S 60
 #define BACKLOG 512
@@ -35,7 +37,12 @@ static void on_readable(uv_poll_t *p, int status, int events)
 }
 
 static void on_timer(uv_timer_t *t) { container_of(t, struct http, timer)->need_run = true; }
-static void on_tick(uv_timer_t *t) { container_of(t, struct http, tick)->need_run = true; }
+static void on_tick(uv_timer_t *t)
+{
+    struct http *h = container_of(t, struct http, tick);
+    connections_tick(h);
+    h->need_run = true;
+}
 
 void http_kick(struct http *h) { h->need_run = true; }
 void http_refuse(struct http *h) { h->refusing = true; }
@@ -45,7 +52,7 @@ static void on_prepare(uv_prepare_t *p)
 {
     struct http *h = container_of(p, struct http, prepare);
     uint64_t soonest = UINT64_MAX;
-    for (size_t i = 0; i < h->n_listeners && !h->need_run; i++) {
+    for (size_t i = 0; i < h->n_listeners && !h->need_run && !h->stopped; i++) {
         MHD_UNSIGNED_LONG_LONG ms;
         if (MHD_get_timeout(h->listeners[i].daemon, &ms) == MHD_YES && ms < soonest) soonest = ms;
     }
@@ -64,7 +71,9 @@ static void on_check(uv_check_t *c)
     struct http *h = container_of(c, struct http, check);
     if (!h->need_run) return;
     h->need_run = false;
-    for (size_t i = 0; i < h->n_listeners; i++) (void)MHD_run(h->listeners[i].daemon);
+    requests_free_done(h);
+    for (size_t i = 0; i < h->n_listeners && !h->stopped; i++)
+        (void)MHD_run(h->listeners[i].daemon);
     uv_update_time(h->loop); /* long callbacks would make timers late */
 }
 
@@ -72,8 +81,20 @@ int http_create(struct http **out, uv_loop_t *loop, const struct http_options *o
 {
     struct http *h = mem_calloc(1, sizeof *h);
     if (h == NULL) return err_set(e, ERR_NOMEM, "http");
+    h->submissions = mem_calloc(1, sizeof *h->submissions);
+    if (h->submissions == NULL) {
+        mem_free(h);
+        return err_set(e, ERR_NOMEM, "http");
+    }
     h->loop = loop;
     h->o = *o;
+    const struct http_limits *l = &o->limits;
+    h->submissions->per_s = l->submissions_per_s > 0 ? (double)l->submissions_per_s : 100;
+    h->submissions->burst = l->submissions_burst > 0 ? (double)l->submissions_burst : 1000;
+    list_init(&h->connections);
+    list_init(&h->peers);
+    list_init(&h->orphans);
+    list_init(&h->done);
     (void)uv_prepare_init(loop, &h->prepare);
     (void)uv_check_init(loop, &h->check);
     (void)uv_idle_init(loop, &h->idle);
@@ -96,20 +117,11 @@ static void mhd_log(void *ctx, const char *fmt, va_list args)
     log_debug("server.http", "%s", text);
 }
 
-static void on_connection(void *ctx, struct MHD_Connection *c, void **socket_context,
-                          enum MHD_ConnectionNotificationCode code)
+static size_t unescape(void *ctx, struct MHD_Connection *c, char *text)
 {
     (void)ctx;
-    if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
-        mem_free(*socket_context);
-        *socket_context = NULL;
-        return;
-    }
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(
-        c, MHD_CONNECTION_INFO_CONNECTION_FD);
-    struct identity *who = mem_alloc(sizeof *who);
-    if (who != NULL) *who = identity_of(info->connect_fd);
-    *socket_context = who;
+    (void)c;
+    return framing_unescape(text);
 }
 
 static int add_listener(struct http *h, int fd, bool worker, struct err *e)
@@ -119,11 +131,12 @@ static int add_listener(struct http *h, int fd, bool worker, struct err *e)
     l->daemon = MHD_start_daemon(
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
         request_on_access, l, MHD_OPTION_EXTERNAL_LOGGER, mhd_log, NULL, MHD_OPTION_LISTEN_SOCKET,
-        fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
+        fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)LISTENER_CONNECTIONS_MAX,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_TIMEOUT_S, MHD_OPTION_STRICT_FOR_CLIENT, 1,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, NULL, MHD_OPTION_NOTIFY_COMPLETED,
-        request_on_completed, NULL, MHD_OPTION_END);
+        MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_NOTIFY_CONNECTION,
+        connection_notify, l, MHD_OPTION_NOTIFY_COMPLETED, request_on_completed, NULL,
+        MHD_OPTION_END);
     if (l->daemon == NULL) {
         (void)close(fd);
         return err_set(e, ERR_IO, "the HTTP library does not start");
@@ -186,15 +199,19 @@ int http_listen_unix(struct http *h, const char *path, unsigned mode, bool worke
 }
 
 /* ---- closing --------------------------------------------------------------------------------- */
+static void finish_close(struct http *h)
+{
+    void (*on_closed)(void *) = h->on_closed;
+    void *ctx = h->closed_ctx;
+    mem_free(h->submissions);
+    mem_free(h);
+    on_closed(ctx);
+}
+
 static void handle_closed(uv_handle_t *handle)
 {
     struct http *h = handle->data;
-    if (--h->handles_left > 0) return;
-    void (*on_closed)(void *) = h->on_closed;
-    void *ctx = h->closed_ctx;
-    for (size_t i = 0; i < h->n_listeners; i++) MHD_stop_daemon(h->listeners[i].daemon);
-    mem_free(h);
-    on_closed(ctx);
+    if (--h->handles_left == 0) finish_close(h);
 }
 
 static void close_handle(struct http *h, uv_handle_t *handle)
@@ -213,26 +230,58 @@ static unsigned connections(const struct http *h)
     return n;
 }
 
+static void expire_all(struct http *h)
+{
+    list_for_each_safe(it, &h->connections)
+        request_expire(container_of(it, struct connection, link)->request);
+}
+
+/* MHD must not be stopped over a connection that sleeps: what still works by then is answered in
+ * its place. */
+static bool drained(struct http *h)
+{
+    const int64_t now = clock_mono_ms();
+    if (h->suspended > 0 && !h->expired) {
+        if (now < h->drain_until_ms + DRAIN_MS) return false;
+        h->expired = true;
+        expire_all(h);
+        h->drain_until_ms = now + LINGER_MS;
+        return false;
+    }
+    return connections(h) == 0 || now >= h->drain_until_ms;
+}
+
+static void stop_mhd(struct http *h)
+{
+    h->stopped = true;
+    h->handles_left = 1; /* on_drain's own, or the last of these would free h */
+    for (size_t i = 0; i < h->n_listeners; i++) {
+        close_handle(h, (uv_handle_t *)&h->listeners[i].poll);
+        MHD_stop_daemon(h->listeners[i].daemon);
+    }
+}
+
 static void on_drain(uv_timer_t *t)
 {
     struct http *h = container_of(t, struct http, tick);
     h->need_run = true;
-    if (h->suspended > 0 && clock_mono_ms() < h->drain_until_ms + DRAIN_MS) return;
-    if (connections(h) > 0 && clock_mono_ms() < h->drain_until_ms) return;
-    for (size_t i = 0; i < h->n_listeners; i++)
-        close_handle(h, (uv_handle_t *)&h->listeners[i].poll);
+    if (!h->stopped && !drained(h)) return;
+    if (!h->stopped) stop_mhd(h);
+    requests_free_done(h);
+    if (!list_empty(&h->orphans)) return; /* their work still holds h */
     close_handle(h, (uv_handle_t *)&h->prepare);
     close_handle(h, (uv_handle_t *)&h->check);
     close_handle(h, (uv_handle_t *)&h->idle);
     close_handle(h, (uv_handle_t *)&h->timer);
     close_handle(h, (uv_handle_t *)&h->tick);
+    h->handles_left--;
 }
 
 void http_close(struct http *h, void (*on_closed)(void *ctx), void *ctx)
 {
     h->on_closed = on_closed;
     h->closed_ctx = ctx;
-    h->drain_until_ms = clock_mono_ms() + 300; /* keep-alive connections need no longer */
+    h->drain_until_ms = clock_mono_ms() + LINGER_MS;
     for (size_t i = 0; i < h->n_listeners; i++) {
         const MHD_socket fd = MHD_quiesce_daemon(h->listeners[i].daemon);
         if (fd != MHD_INVALID_SOCKET) (void)close(fd);

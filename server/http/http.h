@@ -9,7 +9,9 @@
 
 #include "common/err.h"
 #include "common/json.h"
+#include "common/list.h"
 #include "server/auth/identity.h"
+#include "server/http/rate_limit.h"
 
 #include <microhttpd.h>
 #include <stdbool.h>
@@ -47,8 +49,24 @@ struct request {
     bool too_large;
     struct MHD_Response *response; /* set = answered */
     unsigned status;
-    bool suspended, queued;
+    bool suspended, queued, stream;
+    bool working; /* suspended, and whoever works for it has not answered yet */
+    bool expired; /* answered in the place of that work */
+    bool dropped; /* the work's own answer came after that */
+    uint64_t answer_bytes;
+    struct rate_state rate; /* limit 0 = no turn was taken */
+    struct list orphan;
     void *ctx;                     /* the handler's, freed by it */
+};
+
+/* Times in ms, 0 = the default. */
+struct http_limits {
+    int64_t head_ms;     /* from accept to a whole head: 10 s */
+    int64_t idle_ms;     /* from an answer to the next whole head: 60 s */
+    int64_t transfer_ms; /* a body, or an answer that is read: 60 s, and 1 s for each 64 KiB */
+    int64_t work_ms;     /* a read that somebody waits for: 30 s */
+    unsigned connections, connections_per_peer;   /* 2048, 256; streams are not among them */
+    int64_t submissions_per_s, submissions_burst; /* of one user: 100, 1000 */
 };
 
 struct http_options {
@@ -56,6 +74,7 @@ struct http_options {
     size_t n_routes;
     const char *allowed_hosts[16]; /* Host header without port; NULL-terminated */
     void *app;                     /* handlers find their world here */
+    struct http_limits limits;
     /* Answers a request refused before its handler; NULL = respond_problem. */
     void (*refused)(struct request *r, const struct err *e);
 };
@@ -80,7 +99,14 @@ const char *request_query(const struct request *r,
 /* Whole number from the query; false after a problem was answered. */
 bool request_query_int(struct request *r, const char *name, int64_t fallback, int64_t min,
                        int64_t max, int64_t *out);
+/* Until an answer is given. A GET that waits longer than limits.work_ms is answered 503 instead,
+ * and what its work answers later is dropped: r stays valid until then. */
 void request_suspend(struct request *r);
+/* Takes one of the caller's turns to submit; false after 429 was answered. */
+bool request_may_submit(struct request *r);
+/* The answer to r will be a stream: it has no deadline and is not among the connections that are
+ * limited. left is called, once, when the client closes its side; not after r is completed. */
+void request_is_stream(struct request *r, void (*left)(void *ctx), void *ctx);
 
 /* ---- answering: exactly once ----------------------------------------------------------------- */
 void respond_text(struct request *r, unsigned status, const char *type, const void *data, size_t n);

@@ -2,7 +2,9 @@
  * route. See http.h. */
 #include "server/http/http_internal.h"
 
+#include "common/clock.h"
 #include "common/mem.h"
+#include "server/http/framing.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -13,11 +15,13 @@
 
 const char *request_header(const struct request *r, const char *name)
 {
+    if (r->connection == NULL) return NULL;
     return MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, name);
 }
 
 const char *request_query(const struct request *r, const char *name)
 {
+    if (r->connection == NULL) return NULL;
     return MHD_lookup_connection_value(r->connection, MHD_GET_ARGUMENT_KIND, name);
 }
 
@@ -47,7 +51,7 @@ void *http_app(const struct request *r) { return r->http->o.app; }
 void request_suspend(struct request *r)
 {
     if (r->response != NULL || r->suspended) return; /* answered, or asleep, already */
-    r->suspended = true;
+    r->suspended = r->working = true;
     r->http->suspended++;
     MHD_suspend_connection(r->connection);
 }
@@ -62,44 +66,43 @@ void request_resume(struct request *r)
         r->http); /* MHD does not wake its epoll descriptor for this (service.md D2, trap 1) */
 }
 
+void request_expire(struct request *r)
+{
+    if (r == NULL || !r->working || r->response != NULL) return;
+    struct err e = { 0 };
+    (void)err_set(&e, ERR_UNAVAILABLE, "what is asked for could not be read in time");
+    r->expired = true;
+    respond_problem(r, &e, NULL);
+}
+
+static void free_request(struct request *r)
+{
+    for (size_t i = 0; i < HTTP_PARAMS_MAX; i++) mem_free(r->params[i]);
+    mem_free(r->path);
+    mem_free(r->body);
+    mem_free(r);
+}
+
+/* Not at once: whoever has just answered still holds it. */
+void requests_free_done(struct http *h)
+{
+    list_for_each_safe(it, &h->done) {
+        list_remove(it);
+        free_request(container_of(it, struct request, orphan));
+    }
+}
+
+bool request_may_submit(struct request *r)
+{
+    if (rate_limit_take(r->http->submissions, r->who.user, clock_mono_ms(), &r->rate)) return true;
+    struct err e = { 0 };
+    (void)err_set(&e, ERR_RATE, "%s may submit %g a second, and %g at once", r->who.user,
+                  r->http->submissions->per_s, r->http->submissions->burst);
+    respond_problem(r, &e, NULL);
+    return false;
+}
+
 /* ---- checks ---------------------------------------------------------------------------------- */
-struct header_count {
-    unsigned hosts, lengths, encodings;
-};
-
-static enum MHD_Result count_header(void *ctx, enum MHD_ValueKind kind, const char *name,
-                                    const char *value)
-{
-    struct header_count *n = ctx;
-    (void)kind;
-    (void)value;
-    n->hosts += strcasecmp(name, "Host") == 0;
-    n->lengths += strcasecmp(name, "Content-Length") == 0;
-    n->encodings += strcasecmp(name, "Transfer-Encoding") == 0;
-    return MHD_YES;
-}
-
-/* Two lengths, or a length and an encoding, mean two readers could disagree where the request
-
- * ends. */
-static int check_framing(struct request *r, struct err *e)
-{
-    struct header_count n = { 0 };
-    (void)MHD_get_connection_values(r->connection, MHD_HEADER_KIND, count_header, &n);
-    if (n.hosts != 1) return err_set(e, ERR_INVALID, "exactly one Host header is needed");
-    if (n.lengths > 1 || (n.lengths == 1 && n.encodings > 0) || n.encodings > 1)
-        return err_set(e, ERR_INVALID,
-                       "Content-Length and Transfer-Encoding contradict each other");
-    const char *encoding = request_header(r, "Transfer-Encoding");
-    if (encoding != NULL && strcasecmp(encoding, "chunked") != 0)
-        return err_set(e, ERR_INVALID, "Transfer-Encoding '%.40s' is not known", encoding);
-    const char *length = request_header(r, "Content-Length");
-    if (length != NULL && strtoull(length, NULL, 10) > HTTP_BODY_MAX)
-        return err_set(e, ERR_TOO_LARGE, "the body has %.20s bytes, at most %zu are read", length,
-                       HTTP_BODY_MAX);
-    return 0;
-}
-
 /* Host without its port, IPv6 brackets kept. */
 static void host_name(const char *host, char *out, size_t size)
 {
@@ -166,21 +169,26 @@ static struct request *begin(struct listener *l, struct MHD_Connection *c, const
     (void)snprintf(r->method, sizeof r->method, "%s", method);
     (void)snprintf(r->id, sizeof r->id, "r-%" PRIu64, ++l->http->requests);
     r->path = mem_strdup(url);
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(
-        c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    if (info != NULL && info->socket_context != NULL)
-        r->who = *(const struct identity *)info->socket_context;
+    list_init(&r->orphan);
+    struct connection *connection = connection_of(c);
+    if (connection != NULL) {
+        r->who = connection->who;
+        connection->request = r;
+    }
     return r;
 }
 
 /* Everything that can be refused before the body. */
-static void check_head(struct request *r, const char *url)
+static void check_head(struct request *r, const char *url, const char *method, const char *version)
 {
     struct err e = { 0 };
     char allow[64] = "";
-    int rc = r->path == NULL ? err_set(&e, ERR_NOMEM, "request") : check_framing(r, &e);
+    int rc = r->path == NULL ? err_set(&e, ERR_NOMEM, "request")
+                             : connection_admit(connection_of(r->connection), &e);
+    if (rc == 0) rc = framing_check(r->connection, r->path, method, version, HTTP_BODY_MAX, &e);
+    const bool framed = rc == 0;
     if (rc == 0) rc = router_match(r, url, allow, sizeof allow, &e);
-    if (!r->on_worker_socket && (r->route == NULL || !r->route->any_host)) {
+    if (framed && !r->on_worker_socket && (r->route == NULL || !r->route->any_host)) {
         struct err foreign = { 0 };
         if (check_origin(r, &foreign) != 0) e = foreign; /* says more than "not found" */
         rc = (int)e.code;
@@ -229,21 +237,31 @@ static void handle(struct request *r)
 static enum MHD_Result queue_answer(struct request *r)
 {
     r->queued = true;
+    connection_enter(connection_of(r->connection), r->stream ? PHASE_STREAM : PHASE_ANSWER,
+                     r->answer_bytes);
     return MHD_queue_response(r->connection, r->status, r->response);
+}
+
+/* Longest a body can be, as far as the head tells. */
+static uint64_t body_bytes(const struct request *r)
+{
+    const char *length = request_header(r, "Content-Length");
+    return length != NULL ? strtoull(length, NULL, 10) : HTTP_BODY_MAX;
 }
 
 enum MHD_Result request_on_access(void *ctx, struct MHD_Connection *c, const char *url,
                                   const char *method, const char *version, const char *upload,
                                   size_t *upload_size, void **slot)
 {
-    (void)version;
     struct request *r = *slot;
     if (r == NULL) {
         r = begin(ctx, c, url, method);
         if (r == NULL) return MHD_NO;
         *slot = r;
-        check_head(r, url);
-        return r->response != NULL ? queue_answer(r) : MHD_YES;
+        check_head(r, url, method, version);
+        if (r->response != NULL) return queue_answer(r);
+        connection_enter(connection_of(c), PHASE_BODY, body_bytes(r));
+        return MHD_YES;
     }
     if (*upload_size > 0) {
         take_body(r, upload, *upload_size);
@@ -251,7 +269,10 @@ enum MHD_Result request_on_access(void *ctx, struct MHD_Connection *c, const cha
         return MHD_YES;
     }
     if (r->queued) return MHD_YES;
-    if (r->response == NULL && !r->suspended) handle(r);
+    if (r->response == NULL && !r->suspended) {
+        connection_enter(connection_of(c), writes(r) ? PHASE_COMMIT : PHASE_WORK, 0);
+        handle(r);
+    }
     if (r->response != NULL && !r->suspended) return queue_answer(r);
     return r->suspended ? MHD_YES : MHD_NO;
 }
@@ -260,14 +281,18 @@ void request_on_completed(void *ctx, struct MHD_Connection *c, void **slot,
                           enum MHD_RequestTerminationCode code)
 {
     (void)ctx;
-    (void)c;
     (void)code;
     struct request *r = *slot;
     if (r == NULL) return;
     *slot = NULL;
+    struct connection *connection = connection_of(c);
+    if (connection != NULL) connection->request = NULL;
+    connection_enter(connection, PHASE_HEAD, 0);
     if (r->response != NULL) MHD_destroy_response(r->response);
-    for (size_t i = 0; i < HTTP_PARAMS_MAX; i++) mem_free(r->params[i]);
-    mem_free(r->path);
-    mem_free(r->body);
-    mem_free(r);
+    r->response = NULL;
+    r->connection = NULL;
+    if (r->suspended) r->http->suspended--; /* MHD was stopped over it */
+    r->suspended = false;
+    if (r->working) list_append(&r->http->orphans, &r->orphan);
+    else free_request(r);
 }

@@ -8,23 +8,53 @@
 
 void respond_header(struct request *r, const char *name, const char *value)
 {
+    if (r->response == NULL || r->dropped) return;
     (void)MHD_add_response_header(r->response, name, value);
+}
+
+/* The answer of work that took too long: its request was answered, or is over. */
+static void drop(struct request *r, struct MHD_Response *response)
+{
+    MHD_destroy_response(response);
+    r->dropped = true;
+    if (!r->working) return;
+    r->working = false;
+    if (r->connection != NULL) return; /* request_on_completed frees it */
+    list_remove(&r->orphan);
+    list_append(&r->http->done, &r->orphan);
+    http_kick(r->http);
+}
+
+static void add_rate(struct request *r)
+{
+    char limit[24], remaining[24], reset[24];
+    if (r->rate.limit == 0) return;
+    (void)snprintf(limit, sizeof limit, "%lld", (long long)r->rate.limit);
+    (void)snprintf(remaining, sizeof remaining, "%lld", (long long)r->rate.remaining);
+    (void)snprintf(reset, sizeof reset, "%lld", (long long)r->rate.full_s);
+    respond_header(r, "RateLimit-Limit", limit);
+    respond_header(r, "RateLimit-Remaining", remaining);
+    respond_header(r, "RateLimit-Reset", reset);
 }
 
 void respond_with(struct request *r, unsigned status, struct MHD_Response *response)
 {
-    if (r->response != NULL) { /* a second answer would be our mistake: the first one counts */
-        MHD_destroy_response(response);
+    if (r->response != NULL || r->connection == NULL) {
+        drop(r, response);
         return;
     }
+    if (!r->expired) r->working = false;
     r->response = response;
     r->status = status;
     respond_header(r, "X-Request-Id", r->id);
     respond_header(r, "X-Content-Type-Options", "nosniff");
     respond_header(r, "Referrer-Policy", "no-referrer");
+    respond_header(r, "Cross-Origin-Resource-Policy", "same-origin");
     respond_header(
         r, "Content-Security-Policy",
-        "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'");
+        "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; "
+        "form-action 'self'; object-src 'none'");
+    add_rate(r);
     request_resume(r);
 }
 
@@ -36,6 +66,7 @@ void respond_text(struct request *r, unsigned status, const char *type, const vo
     if (m == NULL) return; /* no memory at all: the connection is closed */
     (void)MHD_add_response_header(m, "Content-Type", type);
     (void)MHD_add_response_header(m, "Cache-Control", "no-store");
+    r->answer_bytes = n;
     respond_with(r, status, m);
 }
 
@@ -113,5 +144,6 @@ void respond_static(struct request *r, const char *type, const void *data, size_
     (void)MHD_add_response_header(m, "Content-Type", type);
     (void)MHD_add_response_header(m, "ETag", etag);
     (void)MHD_add_response_header(m, "Cache-Control", "no-cache");
+    r->answer_bytes = same ? 0 : n;
     respond_with(r, same ? 304 : 200, m);
 }

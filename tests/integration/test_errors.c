@@ -162,3 +162,36 @@ Test(errors, an_idempotency_key_submits_once)
     mem_free(other);
     service_end(&s);
 }
+
+/* Goal: one user's submissions are limited a second and at once, and say how they stand; other
+ * requests are not. */
+Test(errors, submissions_have_a_rate)
+{
+    struct service s = { .extra = { "--submit-rate", "1", "--submit-burst", "2" } };
+    service_start(&s);
+    char *spec = small_spec(1, NULL);
+    struct answer a = http_post(&s, EXPERIMENTS "?dry_run=true", spec);
+    cr_assert(a.status == 200 && strstr(a.head, "RateLimit-Limit: 2\r\n") != NULL &&
+                  strstr(a.head, "RateLimit-Remaining: 1\r\n") != NULL &&
+                  strstr(a.head, "RateLimit-Reset: 1\r\n") != NULL,
+              "%ld %s", a.status, a.head);
+    answer_free(&a);
+    a = http_post(&s, EXPERIMENTS "?dry_run=true", spec);
+    answer_free(&a);
+    a = http_post(&s, EXPERIMENTS, spec);
+    cr_assert(strstr(a.head, "Retry-After:") != NULL &&
+                  strstr(a.head, "RateLimit-Remaining: 0\r\n") != NULL,
+              "%s", a.head);
+    expect_problem(a, 429, "rate_limited", NULL, "1 a second, and 2 at once");
+    expect_problem(http_post(&s, EXPERIMENTS "/9/cancel", "{}"), 404, "not_found", NULL, NULL);
+    expect_problem(http_post(&s, EXPERIMENTS "/9/clone", "{}"), 404, "not_found", NULL, NULL);
+    sleep_ms(1100);
+    a = http_post(&s, EXPERIMENTS, spec);
+    cr_assert_eq(a.status, 201, "%s", a.body);
+    answer_free(&a);
+    a = http_post(&s, EXPERIMENTS "/1/clone", "{}");
+    expect_problem(a, 429, "rate_limited", NULL, NULL);
+    cr_assert(wait_state(&s, 1, "succeeded", 60));
+    mem_free(spec);
+    service_end(&s);
+}
