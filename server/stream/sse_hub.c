@@ -3,21 +3,21 @@
  */
 #include "server/stream/sse_hub.h"
 
+#include "common/clock.h"
 #include "common/list.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "server/stream/epoch.h"
+#include "server/stream/points_window.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #define BLOCK_BYTES 4096
+#define POINTS_TURN_MS 50
 #define SEND_BUFFER_BYTES 65536 /* of the socket: a reader that never reads holds no more */
 
 struct sse_hub {
@@ -26,7 +26,9 @@ struct sse_hub {
     uint64_t epoch;
     struct list subscribers;
     size_t count;
-    uv_timer_t heartbeat;
+    uv_timer_t heartbeat, points_timer;
+    struct points_windows points;
+    int handles_left;
     bool ending;
     void (*on_closed)(void *ctx);
     void *closed_ctx;
@@ -41,33 +43,13 @@ struct subscriber {
     int64_t ids[SSE_EXPERIMENTS_MAX];
     size_t n_ids;
     bool suspended, beat, said_bye;
+    bool left;          /* the client has closed its side */
     char pending[1024]; /* control events: hello, reset, heartbeat, bye */
     size_t pending_length, pending_at;
     uint64_t current; /* event being copied; 0 = none */
     size_t current_at;
     char head[SSE_ID_MAX + 8];
 };
-
-/* ---- epoch ----------------------------------------------------------------------------------- */
-static int raise_epoch(struct sse_hub *h, const char *state_dir, struct err *e)
-{
-    char path[PATH_MAX], next[PATH_MAX];
-    (void)snprintf(path, sizeof path, "%s/epoch", state_dir);
-    (void)snprintf(next, sizeof next, "%s/epoch.new", state_dir);
-    FILE *f = fopen(path, "re");
-    if (f != NULL) {
-        if (fscanf(f, "%" SCNu64, &h->epoch) != 1) h->epoch = 0;
-        (void)fclose(f);
-    }
-    h->epoch++;
-    f = fopen(next, "we");
-    if (f == NULL) return err_errno(e, errno, "%.150s", next);
-    const bool written = fprintf(f, "%" PRIu64 "\n", h->epoch) > 0 && fflush(f) == 0 &&
-                         fsync(fileno(f)) == 0;
-    if (fclose(f) != 0 || !written || rename(next, path) != 0)
-        return err_errno(e, errno, "%.150s", path);
-    return 0;
-}
 
 void sse_hub_last_id(const struct sse_hub *h, char out[SSE_ID_MAX])
 {
@@ -91,9 +73,8 @@ static void wake(struct subscriber *s)
     http_kick(*s->hub->http);
 }
 
-void sse_hub_publish(void *ctx, const char *event, int64_t experiment, const char *data_json)
+static void push(struct sse_hub *h, const char *event, int64_t experiment, const char *data_json)
 {
-    struct sse_hub *h = ctx;
     /* What a training says is for those who look at the experiment; lists need the rest only. */
     const bool everybody = strcmp(event, "experiment.points") != 0 &&
                            strcmp(event, "experiment.record") != 0 &&
@@ -107,18 +88,56 @@ void sse_hub_publish(void *ctx, const char *event, int64_t experiment, const cha
     {
         struct subscriber *s = container_of(it, struct subscriber, link);
         if (wants(s, ev)) wake(s);
+        else if (s->suspended)
+            s->next = h->ring.next; /* had all before; or others' would reset it */
     }
 }
 
-static void on_heartbeat(uv_timer_t *t)
+static void push_points(void *ctx, int64_t experiment, const char *data_json)
 {
-    struct sse_hub *h = container_of(t, struct sse_hub, heartbeat);
+    push(ctx, "experiment.points", experiment, data_json);
+}
+
+static void on_points_timer(uv_timer_t *t)
+{
+    struct sse_hub *h = container_of(t, struct sse_hub, points_timer);
+    if (!points_windows_turn(&h->points, clock_mono_ms())) (void)uv_timer_stop(t);
+}
+
+/* An end, or a cut, is told when the points before it have been; what is told often may pass. */
+static bool comes_after_points(const char *event)
+{
+    return strcmp(event, "experiment.record") != 0 && strcmp(event, "experiment.profile") != 0 &&
+           strcmp(event, "experiment.progress") != 0;
+}
+
+void sse_hub_publish(void *ctx, const char *event, int64_t experiment, const char *data_json)
+{
+    struct sse_hub *h = ctx;
+    if (strcmp(event, "experiment.points") != 0) {
+        if (comes_after_points(event))
+            points_windows_flush(&h->points, experiment, clock_mono_ms());
+        push(h, event, experiment, data_json);
+        return;
+    }
+    points_windows_put(&h->points, experiment, data_json, clock_mono_ms());
+    if (!uv_is_active((uv_handle_t *)&h->points_timer))
+        (void)uv_timer_start(&h->points_timer, on_points_timer, POINTS_TURN_MS, POINTS_TURN_MS);
+}
+
+void sse_hub_beat(struct sse_hub *h)
+{
     list_for_each_safe(it, &h->subscribers)
     {
         struct subscriber *s = container_of(it, struct subscriber, link);
         s->beat = true;
         wake(s);
     }
+}
+
+static void on_heartbeat(uv_timer_t *t)
+{
+    sse_hub_beat(container_of(t, struct sse_hub, heartbeat));
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -202,6 +221,7 @@ static ssize_t read_events(void *ctx, uint64_t pos, char *to, size_t room)
     struct subscriber *s = ctx;
     (void)pos;
     size_t done = 0;
+    if (s->left) return MHD_CONTENT_READER_END_WITH_ERROR;
     while (done < room) {
         if (s->pending_at < s->pending_length)
             done += copy_part(to + done, room - done, s->pending, s->pending_length,
@@ -219,6 +239,13 @@ static ssize_t read_events(void *ctx, uint64_t pos, char *to, size_t room)
     s->suspended = true;
     MHD_suspend_connection(s->connection);
     return 0;
+}
+
+static void client_left(void *ctx)
+{
+    struct subscriber *s = ctx;
+    s->left = true;
+    wake(s);
 }
 
 static void subscriber_gone(void *ctx)
@@ -332,6 +359,9 @@ void sse_hub_subscribe(struct sse_hub *h, struct request *r)
     (void)MHD_add_response_header(m, "Content-Type", "text/event-stream");
     (void)MHD_add_response_header(m, "Cache-Control", "no-store");
     (void)MHD_add_response_header(m, "X-Accel-Buffering", "no");
+    (void)MHD_add_response_header(m, "Connection",
+                                  "close"); /* it is counted as a stream to its end */
+    request_is_stream(r, client_left, s);
     respond_with(r, 200, m);
 }
 
@@ -343,7 +373,7 @@ int sse_hub_create(struct sse_hub **out, uv_loop_t *loop, struct http **http, co
     if (h == NULL) return err_set(e, ERR_NOMEM, "event hub");
     list_init(&h->subscribers);
     h->http = http;
-    int rc = raise_epoch(h, state_dir, e);
+    int rc = epoch_raise(&h->epoch, state_dir, e);
     if (rc == 0) rc = ring_init(&h->ring, e);
     if (rc != 0) {
         mem_free(h);
@@ -352,21 +382,26 @@ int sse_hub_create(struct sse_hub **out, uv_loop_t *loop, struct http **http, co
     (void)uv_timer_init(loop, &h->heartbeat);
     (void)uv_timer_start(&h->heartbeat, on_heartbeat, SSE_HEARTBEAT_S * 1000,
                          SSE_HEARTBEAT_S * 1000);
+    points_windows_init(&h->points, push_points, h);
+    (void)uv_timer_init(loop, &h->points_timer);
     *out = h;
     return 0;
 }
 
 void sse_hub_end(struct sse_hub *h)
 {
+    points_windows_flush(&h->points, 0, clock_mono_ms());
     h->ending = true;
     list_for_each_safe(it, &h->subscribers) wake(container_of(it, struct subscriber, link));
 }
 
-static void heartbeat_closed(uv_handle_t *handle)
+static void timer_closed(uv_handle_t *handle)
 {
-    struct sse_hub *h = container_of((uv_timer_t *)handle, struct sse_hub, heartbeat);
+    struct sse_hub *h = handle->data;
+    if (--h->handles_left > 0) return;
     void (*on_closed)(void *) = h->on_closed;
     void *ctx = h->closed_ctx;
+    points_windows_deinit(&h->points);
     ring_deinit(&h->ring);
     mem_free(h);
     on_closed(ctx);
@@ -376,5 +411,8 @@ void sse_hub_close(struct sse_hub *h, void (*on_closed)(void *ctx), void *ctx)
 {
     h->on_closed = on_closed;
     h->closed_ctx = ctx;
-    uv_close((uv_handle_t *)&h->heartbeat, heartbeat_closed);
+    h->handles_left = 2;
+    h->heartbeat.data = h->points_timer.data = h;
+    uv_close((uv_handle_t *)&h->heartbeat, timer_closed);
+    uv_close((uv_handle_t *)&h->points_timer, timer_closed);
 }

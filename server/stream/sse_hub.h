@@ -23,6 +23,8 @@ void sse_hub_close(struct sse_hub *h, void (*on_closed)(void *ctx), void *ctx);
 void sse_hub_publish(void *ctx, const char *event, int64_t experiment, const char *data_json);
 /* Id of the last event: what a read carries as X-Event-Id, sampled before its snapshot. */
 void sse_hub_last_id(const struct sse_hub *h, char out[SSE_ID_MAX]);
+/* A heartbeat for every stream; the hub itself does that every SSE_HEARTBEAT_S. */
+void sse_hub_beat(struct sse_hub *h);
 /* Answers GET events. topics: "experiments,experiment:12". */
 void sse_hub_subscribe(struct sse_hub *h, struct request *r);
 
