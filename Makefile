@@ -19,7 +19,7 @@ BASE = -std=gnu11 -D_GNU_SOURCE -I. -I$(BUILD)/gen -ffp-contract=off -fno-math-e
 PKG = pkg-config
 COMMON_LIBS = -lcjson -lsodium -lzstd -lpthread -lm
 WORKER_LIBS = -larchive -lcurl -lz $(COMMON_LIBS)
-SERVER_LIBS = -lmicrohttpd -luv -lsqlite3 $(COMMON_LIBS)
+SERVER_LIBS = -lmicrohttpd -lgnutls -luv -lsqlite3 $(COMMON_LIBS)
 TEST_LIBS = -lcriterion -lcurl -lz
 
 MACHINE = $(shell uname -m)

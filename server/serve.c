@@ -6,6 +6,7 @@
 #include "common/mem.h"
 #include "server/api/api.h"
 #include "server/launcher/launcher.h"
+#include "server/serve_tls.h"
 
 #include <limits.h>
 #include <signal.h>
@@ -26,6 +27,7 @@ struct daemon {
     struct sse_hub *hub;
     struct queue *queue;
     struct http *http;
+    struct serve_tls *tls; /* NULL: plain http */
     struct api api;
     uv_signal_t term, intr;
     char *hosts;
@@ -42,6 +44,7 @@ static void hub_closed(void *ctx)
     d->launcher->ops->close(d->launcher, launcher_closed, d);
     uv_close((uv_handle_t *)&d->term, NULL);
     uv_close((uv_handle_t *)&d->intr, NULL);
+    serve_tls_close(d->tls);
 }
 
 static void http_closed(void *ctx)
@@ -108,7 +111,10 @@ static int listen_all(struct daemon *d, struct err *e)
     (void)snprintf(path, sizeof path, "%s/worker.sock", d->o->state_dir);
     int rc = http_listen_unix(d->http, path, 0600, true, e);
     if (rc == 0) rc = http_listen_unix(d->http, d->o->socket, 0666, false, e);
-    if (rc == 0 && d->o->port != 0) rc = http_listen_tcp(d->http, d->o->address, d->o->port, e);
+    const bool tls = d->o->tls_cert != NULL;
+    if (rc == 0 && tls) rc = serve_tls_open(&d->tls, &d->loop, d->o->tls_cert, d->o->tls_key, e);
+    if (rc == 0 && d->o->port != 0)
+        rc = http_listen_tcp(d->http, d->o->address, d->o->port, tls, e);
     return rc;
 }
 

@@ -45,6 +45,9 @@ static const struct config_row rows[] = {
       "delegated cgroup v2 folder that holds workers to memory_mib; without it RLIMIT_DATA does" },
     { "hosts", CONFIG_STRING, AT(hosts), NULL, 0, 0, NULL, "NAME,NAME",
       "further names that may stand in the Host header" },
+    { "tls-cert", CONFIG_STRING, AT(tls_cert), NULL, 0, 0, NULL, "FILE",
+      "certificate (PEM, with its chain): --listen speaks https; read again at SIGHUP" },
+    { "tls-key", CONFIG_STRING, AT(tls_key), NULL, 0, 0, NULL, "FILE", "its key (PEM)" },
     { "insecure-http", CONFIG_BOOL, AT(insecure_http), "false", 0, 0, NULL, NULL,
       "allow --listen beyond this machine without TLS" },
     { "log-level", CONFIG_CHOICE, AT(log_level), "info", 0, 0, "debug|info|warn|error", "LEVEL",
@@ -89,11 +92,12 @@ static int split_listen(struct serve_options *o, struct err *e)
     if (!is_four && inet_pton(AF_INET6, o->address, &six) != 1)
         return err_set(e, ERR_INVALID, "--listen: '%s' is not an IP address", o->address);
     const bool loopback = is_four ? ntohl(four.s_addr) >> 24 == 127 : IN6_IS_ADDR_LOOPBACK(&six);
-    if (loopback || o->insecure_http) return 0;
+    if (loopback || o->insecure_http || o->tls_cert != NULL) return 0;
     return err_set(
         e, ERR_INVALID,
-        "--listen %.80s is reachable from other machines and has no TLS; give --insecure-http to "
-        "accept that, or listen on 127.0.0.1 behind a tunnel or proxy",
+        "--listen %.80s is reachable from other machines and has no TLS; give --tls-cert and "
+        "--tls-key, or --insecure-http to accept that, or listen on 127.0.0.1 behind a tunnel or "
+        "proxy",
         o->listen);
 }
 
@@ -152,6 +156,8 @@ int serve_options_load(struct serve_options *o, int argc, char **argv, struct er
 {
     int rc = config_load(rows, ROWS, "SPIKED", find_config(argc, argv), &argc, argv, o, e);
     if (rc == 0 && argc > 1) rc = err_set(e, ERR_INVALID, "'%.80s' is not expected here", argv[1]);
+    if (rc == 0 && (o->tls_cert == NULL) != (o->tls_key == NULL))
+        rc = err_set(e, ERR_INVALID, "--tls-cert and --tls-key are given together or not at all");
     if (rc == 0) rc = split_listen(o, e);
     if (rc == 0) rc = absolute_folder(&o->state_dir, e);
     if (rc == 0) rc = absolute_folder(&o->data_dir, e);

@@ -3,6 +3,7 @@
 #include "common/mem.h"
 #include "common/spec.h"
 #include "server/serve.h"
+#include "server/serve_tls.h"
 #include "server/state_docs.h"
 
 #include "build_id.h"
@@ -39,7 +40,8 @@ static int run_serve(int argc, char **argv, struct err *e)
 static int run_check(int argc, char **argv, struct err *e)
 {
     struct serve_options o = { 0 };
-    const int rc = serve_options_load(&o, argc, argv, e);
+    int rc = serve_options_load(&o, argc, argv, e);
+    if (rc == 0 && o.tls_cert != NULL) rc = serve_tls_check(o.tls_cert, o.tls_key, e);
     if (rc == 0)
         (void)printf("ok: listen %s, state %s, files %s, data %s, %lld running at once\n", o.listen,
                      o.state_dir, o.files_dir, o.data_dir, (long long)o.max_running);

@@ -145,6 +145,7 @@ static struct connection *begin(struct listener *l, int fd)
     if (c == NULL) return NULL;
     c->http = l->http;
     c->fd = fd;
+    c->tls = l->tls;
     c->who = identity_of(fd);
     if (!l->worker) {
         c->peer = peer_of(l->http, &c->who, fd);

@@ -6,6 +6,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "server/http/framing.h"
+#include "server/http/tls.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -24,6 +25,7 @@
 #define CONNECTION_MEMORY 16384
 #define IDLE_TIMEOUT_S 60
 #define BACKLOG 512
+#define TLS_PRIORITIES "SECURE192:SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 
 /* ---- the loop -------------------------------------------------------------------------------- */
 static void noop(uv_idle_t *i) { (void)i; }
@@ -124,19 +126,24 @@ static size_t unescape(void *ctx, struct MHD_Connection *c, char *text)
     return framing_unescape(text);
 }
 
-static int add_listener(struct http *h, int fd, bool worker, struct err *e)
+static int add_listener(struct http *h, int fd, bool worker, bool tls, struct err *e)
 {
     struct listener *l = &h->listeners[h->n_listeners];
-    *l = (struct listener){ .http = h, .worker = worker };
+    *l = (struct listener){ .http = h, .worker = worker, .tls = tls };
+    struct MHD_OptionItem secure[] = {
+        { MHD_OPTION_HTTPS_CERT_CALLBACK, 0, tls ? tls_callback() : NULL },
+        { MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)TLS_PRIORITIES },
+        { MHD_OPTION_END, 0, NULL },
+    };
     l->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
-        request_on_access, l, MHD_OPTION_EXTERNAL_LOGGER, mhd_log, NULL, MHD_OPTION_LISTEN_SOCKET,
-        fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)LISTENER_CONNECTIONS_MAX,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_TIMEOUT_S, MHD_OPTION_STRICT_FOR_CLIENT, 1,
-        MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_NOTIFY_CONNECTION,
-        connection_notify, l, MHD_OPTION_NOTIFY_COMPLETED, request_on_completed, NULL,
-        MHD_OPTION_END);
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | (tls ? MHD_USE_TLS : 0), 0,
+        NULL, NULL, request_on_access, l, MHD_OPTION_EXTERNAL_LOGGER, mhd_log, NULL,
+        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)LISTENER_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_TIMEOUT_S,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL,
+        MHD_OPTION_NOTIFY_CONNECTION, connection_notify, l, MHD_OPTION_NOTIFY_COMPLETED,
+        request_on_completed, NULL, MHD_OPTION_ARRAY, tls ? secure : &secure[2], MHD_OPTION_END);
     if (l->daemon == NULL) {
         (void)close(fd);
         return err_set(e, ERR_IO, "the HTTP library does not start");
@@ -149,7 +156,7 @@ static int add_listener(struct http *h, int fd, bool worker, struct err *e)
     return 0;
 }
 
-int http_listen_tcp(struct http *h, const char *address, int port, struct err *e)
+int http_listen_tcp(struct http *h, const char *address, int port, bool tls, struct err *e)
 {
     struct sockaddr_storage a = { 0 };
     struct sockaddr_in *four = (void *)&a;
@@ -176,7 +183,7 @@ int http_listen_tcp(struct http *h, const char *address, int port, struct err *e
                            address, port);
         return err_errno(e, why, "listening on %s:%d", address, port);
     }
-    return add_listener(h, fd, false, e);
+    return add_listener(h, fd, false, tls, e);
 }
 
 int http_listen_unix(struct http *h, const char *path, unsigned mode, bool worker, struct err *e)
@@ -195,7 +202,7 @@ int http_listen_unix(struct http *h, const char *path, unsigned mode, bool worke
         (void)close(fd);
         return err_errno(e, why, "listening on %.150s", path);
     }
-    return add_listener(h, fd, worker, e);
+    return add_listener(h, fd, worker, false, e);
 }
 
 /* ---- closing --------------------------------------------------------------------------------- */

@@ -80,8 +80,8 @@ struct http_options {
 };
 /* Errors: ERR_NOMEM. */
 int http_create(struct http **out, uv_loop_t *loop, const struct http_options *o, struct err *e);
-/* Errors: ERR_IO (address in use: says so), ERR_INVALID. */
-int http_listen_tcp(struct http *h, const char *address, int port, struct err *e);
+/* tls: with the certificate of tls_use. Errors: ERR_IO (address in use: says so), ERR_INVALID. */
+int http_listen_tcp(struct http *h, const char *address, int port, bool tls, struct err *e);
 /* An existing socket file is replaced. mode: of the file. */
 int http_listen_unix(struct http *h, const char *path, unsigned mode, bool worker, struct err *e);
 /* Call after anything that gives MHD work outside its own callbacks. */

@@ -12,7 +12,7 @@ struct listener {
     struct http *http;
     struct MHD_Daemon *daemon;
     uv_poll_t poll;
-    bool worker;
+    bool worker, tls;
 };
 enum connection_phase {
     PHASE_HEAD,   /* waits for a whole head; also between two requests */
@@ -33,6 +33,7 @@ struct peer {
 };
 struct connection {
     struct identity who; /* as the kernel says; first: request.c takes it from here */
+    bool tls;
     struct list link;
     struct http *http;
     int fd;

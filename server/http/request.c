@@ -135,7 +135,9 @@ static int check_origin(const struct request *r, struct err *e)
         return err_set(e, ERR_MISDIRECTED, "Host '%.80s' is not served here", host);
     if (origin == NULL) return 0;
     const char *after = strstr(origin, "://");
-    if (after == NULL || strcasecmp(after + 3, host) != 0)
+    const struct connection *c = connection_of(r->connection);
+    const bool plain = c != NULL && c->tls && strncasecmp(origin, "https://", 8) != 0;
+    if (plain || after == NULL || strcasecmp(after + 3, host) != 0)
         return err_set(e, ERR_FORBIDDEN, "Origin '%.80s' is not ours", origin);
     const char *type = request_header(r, "Content-Type");
     if (writes(r) && r->length > 0 &&

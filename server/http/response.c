@@ -37,6 +37,14 @@ static void add_rate(struct request *r)
     respond_header(r, "RateLimit-Reset", reset);
 }
 
+/* Not to this machine: its name may stand for plain http on another port as well. */
+static void add_hsts(struct request *r)
+{
+    const struct connection *c = connection_of(r->connection);
+    if (c != NULL && c->tls && r->who.via == VIA_NETWORK)
+        respond_header(r, "Strict-Transport-Security", "max-age=31536000");
+}
+
 void respond_with(struct request *r, unsigned status, struct MHD_Response *response)
 {
     if (r->response != NULL || r->connection == NULL) {
@@ -55,6 +63,7 @@ void respond_with(struct request *r, unsigned status, struct MHD_Response *respo
         "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; "
         "form-action 'self'; object-src 'none'");
     add_rate(r);
+    add_hsts(r);
     request_resume(r);
 }
 

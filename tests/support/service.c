@@ -256,6 +256,7 @@ struct answer http_call(const struct service *s, const char *method, const char 
     (void)curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, method);
     (void)curl_easy_setopt(c, CURLOPT_TIMEOUT, 30L);
     (void)curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+    if (s->ca != NULL) (void)curl_easy_setopt(c, CURLOPT_CAINFO, s->ca);
     (void)curl_easy_setopt(c, CURLOPT_HTTPHEADER, list);
     (void)curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, collect);
     (void)curl_easy_setopt(c, CURLOPT_WRITEDATA, &text);
@@ -317,6 +318,7 @@ char *http_stream(const struct service *s, const char *path, const char *until, 
     (void)curl_easy_setopt(c, CURLOPT_URL, url);
     (void)curl_easy_setopt(c, CURLOPT_TIMEOUT, (long)seconds);
     (void)curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+    if (s->ca != NULL) (void)curl_easy_setopt(c, CURLOPT_CAINFO, s->ca);
     (void)curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, collect);
     (void)curl_easy_setopt(c, CURLOPT_WRITEDATA, &text);
     (void)curl_easy_perform(c);
