@@ -18,14 +18,28 @@
 #define UID_FIRST_PERSON 1000
 #define UID_NOBODY 65534
 
-const char *identity_role_name(enum identity_role role)
+static const char *const role_names[ROLE_COUNT] = { "nobody", "viewer", "user", "admin" };
+
+const char *identity_role_name(enum identity_role role) { return role_names[role]; }
+
+bool identity_role_from_name(const char *name, enum identity_role *out)
 {
-    return role == ROLE_ADMIN ? "admin" : role == ROLE_USER ? "user" : "nobody";
+    for (int i = ROLE_VIEWER; i < ROLE_COUNT; i++) {
+        if (strcmp(name, role_names[i]) != 0) continue;
+        *out = (enum identity_role)i;
+        return true;
+    }
+    return false;
 }
 
 const char *identity_via_name(enum identity_via via)
 {
     return via == VIA_SOCKET ? "socket" : via == VIA_LOOPBACK ? "loopback" : "network";
+}
+
+const char *identity_by_name(enum identity_by by)
+{
+    return by == BY_TOKEN ? "token" : by == BY_SESSION ? "session" : "peer";
 }
 
 enum identity_role identity_role_of(uid_t uid, uid_t own)
@@ -113,7 +127,7 @@ static bool peer_uid(const struct sockaddr_storage *peer, const struct sockaddr_
 
 struct identity identity_of(int fd)
 {
-    struct identity who = { .role = ROLE_NOBODY, .via = VIA_NETWORK, .uid = (uid_t)-1 };
+    struct identity who = { .role = ROLE_NOBODY, .via = VIA_NETWORK, .uid = IDENTITY_NO_UID };
     struct sockaddr_storage peer = { 0 }, ours = { 0 };
     socklen_t peer_size = sizeof peer, our_size = sizeof ours;
     if (getsockname(fd, (struct sockaddr *)&ours, &our_size) != 0) return who;

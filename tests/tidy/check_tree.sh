@@ -27,7 +27,7 @@ worker/data worker/(layers|nets|train|monitor|report|export)
 server/store server/(queue|api|stream|http|auth|launcher)
 server/launcher server/(store|queue|api|stream|http|auth)
 server/queue server/(api|stream|http|auth)
-server/auth server/(api|stream|queue|store|launcher)
+server/auth server/(api|stream|queue|launcher|http)
 RULES
 
 # ---- banned calls ---------------------------------------------------------------------------------
