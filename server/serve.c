@@ -42,6 +42,7 @@ static void hub_closed(void *ctx)
 {
     struct daemon *d = ctx;
     d->launcher->ops->close(d->launcher, launcher_closed, d);
+    accounts_close(d->api.accounts);
     uv_close((uv_handle_t *)&d->term, NULL);
     uv_close((uv_handle_t *)&d->intr, NULL);
     serve_tls_close(d->tls);
@@ -56,12 +57,16 @@ static void http_closed(void *ctx)
 static void queue_quiet(void *ctx)
 {
     struct daemon *d = ctx;
+    d->api.stopping = true;
+    accounts_stop(d->api.accounts);
     http_refuse(d->http);
 }
 
 static void queue_closed(void *ctx)
 {
     struct daemon *d = ctx;
+    audit_close(d->api.audit);
+    d->api.audit = NULL;
     http_close(d->http, http_closed, d);
 }
 
@@ -97,8 +102,12 @@ static void fill_hosts(struct daemon *d, const char *out[HOSTS_MAX])
 
 static int open_http(struct daemon *d, struct err *e)
 {
-    struct http_options o = { .routes = api_routes, .n_routes = api_routes_count, .app = &d->api,
-                              .refused = api_refused };
+    struct http_options o = { .routes = api_routes,
+                              .n_routes = api_routes_count,
+                              .app = &d->api,
+                              .admit = api_admit,
+                              .refused = api_refused,
+                              .answered = api_answered };
     o.limits.submissions_per_s = d->o->submit_rate;
     o.limits.submissions_burst = d->o->submit_burst;
     fill_hosts(d, o.allowed_hosts);
@@ -136,6 +145,22 @@ static int open_queue(struct daemon *d, struct err *e)
     return queue_open(&d->queue, &d->loop, &o, d->launcher, observer, e);
 }
 
+static bool still_let_in(void *ctx, const struct identity *who) { return accounts_still(ctx, who); }
+
+static void on_access_ended(void *ctx)
+{
+    struct daemon *d = ctx;
+    sse_hub_check(d->hub, still_let_in, d->api.accounts);
+}
+
+static int open_accounts(struct daemon *d, struct err *e)
+{
+    struct store *s = queue_store(d->queue);
+    const uid_t admin = d->o->local_admin == 0 ? geteuid() : 0;
+    const int rc = accounts_open(&d->api.accounts, &d->loop, s, admin, on_access_ended, d, e);
+    return rc != 0 ? rc : audit_open(&d->api.audit, s, e);
+}
+
 static void watch_signals(struct daemon *d)
 {
     (void)signal(SIGPIPE, SIG_IGN);
@@ -167,6 +192,7 @@ static int open_all(struct daemon *d, struct err *e)
     if (rc == 0) rc = sse_hub_create(&d->hub, &d->loop, &d->http, d->o->state_dir, e);
     if (rc == 0) rc = open_http(d, e);
     if (rc == 0) rc = open_queue(d, e);
+    if (rc == 0) rc = open_accounts(d, e);
     if (rc != 0) return rc;
     d->api.queue = d->queue;
     d->api.hub = d->hub;

@@ -45,6 +45,8 @@ static const struct config_row rows[] = {
       "delegated cgroup v2 folder that holds workers to memory_mib; without it RLIMIT_DATA does" },
     { "hosts", CONFIG_STRING, AT(hosts), NULL, 0, 0, NULL, "NAME,NAME",
       "further names that may stand in the Host header" },
+    { "local-admin", CONFIG_CHOICE, AT(local_admin), "own", 0, 0, "own|root", "own|root",
+      "admin on this machine without a token: root and the daemon's own account, or root alone" },
     { "tls-cert", CONFIG_STRING, AT(tls_cert), NULL, 0, 0, NULL, "FILE",
       "certificate (PEM, with its chain): --listen speaks https; read again at SIGHUP" },
     { "tls-key", CONFIG_STRING, AT(tls_key), NULL, 0, 0, NULL, "FILE", "its key (PEM)" },

@@ -16,6 +16,7 @@ struct serve_options {
     int64_t max_running, running_per_user_max, queued_per_user_max, backoff_first_ms;
     int64_t submit_rate, submit_burst;
     int workers;          /* 0 keep, 1 stop */
+    int local_admin;      /* 0 own: root and the daemon's account; 1 root alone */
     int log_level;        /* index of debug|info|warn|error */
     bool insecure_http;
     /* From listen: */

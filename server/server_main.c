@@ -2,6 +2,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/spec.h"
+#include "server/permission_docs.h"
 #include "server/serve.h"
 #include "server/serve_tls.h"
 #include "server/state_docs.h"
@@ -21,6 +22,7 @@ static int usage(void)
         "  spiked spec-docs                the reference of the experiment spec, as Markdown\n"
         "  spiked life-cycle               the states of an experiment, as Markdown\n"
         "  spiked failures                 what each failure of an attempt means, as Markdown\n"
+        "  spiked permissions              who may do what, as Markdown\n"
         "  spiked --version, --help\n\nOptions of serve:\n",
         SPIKED_VERSION);
     serve_options_help();
@@ -78,6 +80,15 @@ static int run_failures(int argc, char **argv, struct err *e)
     return 0;
 }
 
+static int run_permissions(int argc, char **argv, struct err *e)
+{
+    (void)argc;
+    (void)argv;
+    (void)e;
+    permission_docs_print(stdout);
+    return 0;
+}
+
 static const struct {
     const char *name;
     int (*run)(int argc, char **argv, struct err *e);
@@ -85,7 +96,8 @@ static const struct {
                  { "check-config", run_check },
                  { "spec-docs", run_docs },
                  { "life-cycle", run_life_cycle },
-                 { "failures", run_failures } };
+                 { "failures", run_failures },
+                 { "permissions", run_permissions } };
 
 int main(int argc, char **argv)
 {

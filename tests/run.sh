@@ -180,7 +180,7 @@ sanitizer_group() {
     # Whole sanitized programs, driven by the stories; their reports go to files, which must not come to be.
     rm -f "$logs"/asan-program.*
     local story
-    for story in errors training stopping faults queue clone aborts tls; do
+    for story in errors training stopping faults queue clone aborts tls people sessions permissions; do
         SPIKED_ABORTS=10000 SPIKED_PROGRAM=build/asan/spiked ASAN_OPTIONS=detect_leaks=1:log_path=$PWD/$logs/asan-program criterion "build/tests/integration/test_$story"
     done
     if ls "$logs"/asan-program.* >/dev/null 2>&1; then add 0 1; head -n 25 "$logs"/asan-program.* | sed 's/^/      /'; else add 1 0; fi

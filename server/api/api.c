@@ -6,58 +6,66 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PERSON(method, path, handler) { method, path, ROLE_USER, false, false, handler }
-#define ADMIN(method, path, handler)                    \
-    {                                                   \
-        method, path, ROLE_ADMIN, false, false, handler \
-    }
-#define OPEN(method, path, handler) { method, path, ROLE_NOBODY, false, false, handler }
-#define ASSET(method, path, handler) { method, path, ROLE_NOBODY, false, true, handler }
-#define WORKER(method, path, handler) { method, path, ROLE_NOBODY, true, false, handler }
 #define V1 "/api/v1"
 #define X V1 "/experiments/{}"
+#define ROUTE(access, object, method, path, handler)                   \
+    {                                                                  \
+        method, path, ACCESS_##access, OBJECT_##object, false, handler \
+    }
+#define ASSET(path)                                                \
+    {                                                              \
+        "GET", path, ACCESS_OPEN, OBJECT_NONE, true, api_page_file \
+    }
 const struct http_route api_routes[] = {
-    PERSON("POST", V1 "/experiments", api_submit),
-    PERSON("GET", V1 "/experiments", api_list),
-    PERSON("GET", X, api_get),
-    PERSON("PATCH", X, api_patch),
-    PERSON("DELETE", X, api_delete),
-    PERSON("POST", X "/cancel", api_cancel),
-    PERSON("POST", X "/pause", api_pause),
-    PERSON("POST", X "/resume", api_resume),
-    PERSON("POST", X "/retry", api_retry),
-    PERSON("POST", X "/clone", api_clone),
-    PERSON("GET", X "/queue", api_queue_place),
-    PERSON("GET", X "/attempts", api_attempts),
-    PERSON("GET", X "/metrics", api_series),
-    PERSON("GET", X "/metrics/{...}", api_points),
-    PERSON("GET", X "/monitors", api_monitors),
-    PERSON("GET", X "/monitors/{}/{}", api_records),
-    PERSON("GET", X "/monitors/{}/{}/{}", api_record),
-    PERSON("GET", X "/profile", api_profile),
-    PERSON("GET", X "/logs", api_logs),
-    PERSON("GET", X "/artifacts", api_artifacts),
-    PERSON("GET", X "/artifacts/{...}", api_artifact),
-    PERSON("GET", V1 "/datasets", api_datasets),
-    PERSON("GET", V1 "/queue", api_queue),
-    ADMIN("POST", V1 "/queue/pause", api_queue_pause),
-    ADMIN("POST", V1 "/queue/resume", api_queue_resume),
-    ADMIN("POST", V1 "/admin/drain", api_drain),
-    ADMIN("POST", V1 "/admin/undrain", api_undrain),
-    PERSON("GET", V1 "/events", api_events),
-    OPEN("GET", V1 "/me", api_me),
-    OPEN("GET", V1 "/schema", api_schema),
-    OPEN("GET", V1 "/version", api_version),
-    OPEN("GET", "/healthz", api_healthz),
-    OPEN("GET", "/readyz", api_readyz),
-    PERSON("GET", "/", api_page),
-    ASSET("GET", "/app.js", api_page_file),
-    ASSET("GET", "/app.css", api_page_file),
-    WORKER("GET", "/worker/v1/spec", api_worker_spec),
-    WORKER("POST", "/worker/v1/hello", api_worker_hello),
-    WORKER("POST", "/worker/v1/renew", api_worker_renew),
-    WORKER("POST", "/worker/v1/frames", api_worker_frames),
-    WORKER("POST", "/worker/v1/finish", api_worker_finish),
+    ROUTE(BEGIN, EXPERIMENT, "POST", V1 "/experiments", api_submit),
+    ROUTE(READ, NONE, "GET", V1 "/experiments", api_list),
+    ROUTE(READ, EXPERIMENT, "GET", X, api_get),
+    ROUTE(CHANGE, EXPERIMENT, "PATCH", X, api_patch),
+    ROUTE(CHANGE, EXPERIMENT, "DELETE", X, api_delete),
+    ROUTE(CHANGE, EXPERIMENT, "POST", X "/cancel", api_cancel),
+    ROUTE(CHANGE, EXPERIMENT, "POST", X "/pause", api_pause),
+    ROUTE(CHANGE, EXPERIMENT, "POST", X "/resume", api_resume),
+    ROUTE(CHANGE, EXPERIMENT, "POST", X "/retry", api_retry),
+    ROUTE(BEGIN, EXPERIMENT, "POST", X "/clone", api_clone),
+    ROUTE(READ, EXPERIMENT, "GET", X "/queue", api_queue_place),
+    ROUTE(READ, EXPERIMENT, "GET", X "/attempts", api_attempts),
+    ROUTE(READ, EXPERIMENT, "GET", X "/metrics", api_series),
+    ROUTE(READ, EXPERIMENT, "GET", X "/metrics/{...}", api_points),
+    ROUTE(READ, EXPERIMENT, "GET", X "/monitors", api_monitors),
+    ROUTE(READ, EXPERIMENT, "GET", X "/monitors/{}/{}", api_records),
+    ROUTE(READ, EXPERIMENT, "GET", X "/monitors/{}/{}/{}", api_record),
+    ROUTE(READ, EXPERIMENT, "GET", X "/profile", api_profile),
+    ROUTE(READ, EXPERIMENT, "GET", X "/logs", api_logs),
+    ROUTE(READ, EXPERIMENT, "GET", X "/artifacts", api_artifacts),
+    ROUTE(READ, EXPERIMENT, "GET", X "/artifacts/{...}", api_artifact),
+    ROUTE(READ, NONE, "GET", V1 "/datasets", api_datasets),
+    ROUTE(READ, QUEUE, "GET", V1 "/queue", api_queue),
+    ROUTE(ADMIN, QUEUE, "POST", V1 "/queue/pause", api_queue_pause),
+    ROUTE(ADMIN, QUEUE, "POST", V1 "/queue/resume", api_queue_resume),
+    ROUTE(ADMIN, DAEMON, "POST", V1 "/admin/drain", api_drain),
+    ROUTE(ADMIN, DAEMON, "POST", V1 "/admin/undrain", api_undrain),
+    ROUTE(READ, NONE, "GET", V1 "/events", api_events),
+    ROUTE(SELF, TOKEN, "POST", V1 "/tokens", api_token_create),
+    ROUTE(SELF, NONE, "GET", V1 "/tokens", api_tokens),
+    ROUTE(PRIVATE, TOKEN, "DELETE", V1 "/tokens/{}", api_token_revoke),
+    ROUTE(OPEN, SESSION, "POST", V1 "/sessions", api_login),
+    ROUTE(SELF, SESSION, "DELETE", V1 "/sessions", api_logout),
+    ROUTE(ADMIN, NONE, "GET", V1 "/users", api_users),
+    ROUTE(ADMIN, USER, "PATCH", V1 "/users/{}", api_user_change),
+    ROUTE(ADMIN, NONE, "GET", V1 "/audit", api_audit),
+    ROUTE(OPEN, NONE, "GET", V1 "/me", api_me),
+    ROUTE(OPEN, NONE, "GET", V1 "/schema", api_schema),
+    ROUTE(OPEN, NONE, "GET", V1 "/version", api_version),
+    ROUTE(OPEN, NONE, "GET", "/healthz", api_healthz),
+    ROUTE(OPEN, NONE, "GET", "/readyz", api_readyz),
+    ROUTE(READ, NONE, "GET", "/", api_page),
+    ASSET("/app.js"),
+    ASSET("/app.css"),
+    ROUTE(WORKER, NONE, "GET", "/worker/v1/spec", api_worker_spec),
+    ROUTE(WORKER, NONE, "POST", "/worker/v1/hello", api_worker_hello),
+    ROUTE(WORKER, NONE, "POST", "/worker/v1/renew", api_worker_renew),
+    ROUTE(WORKER, NONE, "POST", "/worker/v1/frames", api_worker_frames),
+    ROUTE(WORKER, NONE, "POST", "/worker/v1/finish", api_worker_finish),
 };
 const size_t api_routes_count = sizeof api_routes / sizeof api_routes[0];
 
@@ -80,15 +88,26 @@ void api_problem(struct request *r, enum err_code code, const char *fmt, ...)
     respond_problem(r, &e, NULL);
 }
 
-const struct experiment *api_experiment(struct request *r)
+int64_t api_param_id(const struct request *r)
 {
     const char *name = r->params[0];
     char *end;
+    if (name == NULL || name[0] < '1' || name[0] > '9') return 0;
     const long long id = strtoll(name, &end, 10);
-    const struct experiment *x = NULL;
-    if (*end == '\0' && name[0] >= '1' && name[0] <= '9') x = queue_find(api_of(r)->queue, id);
-    else if (uid_valid(name)) x = queue_find_uid(api_of(r)->queue, name);
-    if (x == NULL) api_problem(r, ERR_NOT_FOUND, "there is no experiment %.60s", name);
+    return *end == '\0' ? id : 0;
+}
+
+const struct experiment *api_find_experiment(const struct request *r)
+{
+    const int64_t id = api_param_id(r);
+    if (id != 0) return queue_find(api_of(r)->queue, id);
+    return uid_valid(r->params[0]) ? queue_find_uid(api_of(r)->queue, r->params[0]) : NULL;
+}
+
+const struct experiment *api_experiment(struct request *r)
+{
+    const struct experiment *x = api_find_experiment(r);
+    if (x == NULL) api_problem(r, ERR_NOT_FOUND, "there is no experiment %.60s", r->params[0]);
     return x;
 }
 
@@ -104,6 +123,16 @@ cJSON *api_body(struct request *r)
     cJSON_Delete(json);
     respond_problem(r, &e, NULL);
     return NULL;
+}
+
+bool api_empty_body(struct request *r)
+{
+    cJSON *body = api_body(r);
+    const bool empty = body != NULL && body->child == NULL;
+    if (body != NULL && !empty)
+        api_problem(r, ERR_INVALID, "'%.60s' is not a field of this body", body->child->string);
+    cJSON_Delete(body);
+    return empty;
 }
 
 struct query_check {

@@ -13,13 +13,32 @@ static inline struct api *api_of(const struct request *r) { return http_app(r); 
 struct queue_actor api_actor(const struct request *r);
 void api_problem(struct request *r, enum err_code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
-/* The experiment named by the first {}: number or uid. NULL after the problem was answered. */
+/* The experiment named by the first {}: number or uid. NULL = there is none. */
+const struct experiment *api_find_experiment(const struct request *r);
+/* The same; NULL after the problem was answered. */
 const struct experiment *api_experiment(struct request *r);
 /* Body as a JSON object (an empty body is an empty object); NULL after the problem was answered.
  * Caller owns. */
 cJSON *api_body(struct request *r);
+/* {} or nothing at all; false after a problem was answered. */
+bool api_empty_body(struct request *r);
 /* false after a problem was answered: the query holds a name that is not in "a|b|c". */
 bool api_query_known(struct request *r, const char *names);
+
+/* ---- permission and audit (admit.c) -----------------------------------------------------------
+ */
+/* The audit of this request gets this number for its object: what it created. */
+void api_audit_id(struct request *r, int64_t id);
+/* Begins the audit of a request whose actor is known only now. false: a problem was answered. */
+bool api_audit_begin(struct request *r);
+/* "Bearer ..." of the Authorization header; NULL: there is none. Errors: ERR_UNAUTHORIZED (there
+ * are several, or of another kind). */
+int api_bearer(const struct request *r, const char **token, struct err *e);
+/* Number of the first {}; 0 = it is none. */
+int64_t api_param_id(const struct request *r);
+#define SESSION_COOKIE "__Host-spiked"
+/* A cookie that is over at once. */
+#define SESSION_COOKIE_GONE SESSION_COOKIE "=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Strict"
 
 /* ---- what begins an experiment (submission.c, api_submit.c) ------------------------------------
  */
@@ -83,6 +102,11 @@ void api_queue_pause(struct request *r), api_queue_resume(struct request *r);
 void api_drain(struct request *r), api_undrain(struct request *r);
 void api_healthz(struct request *r), api_readyz(struct request *r);
 void api_page(struct request *r), api_page_file(struct request *r);              /* page.c */
+void api_tokens(struct request *r), api_token_create(struct request *r);         /* tokens.c */
+void api_token_revoke(struct request *r);
+void api_login(struct request *r), api_logout(struct request *r);                /* sessions.c */
+void api_users(struct request *r), api_user_change(struct request *r);           /* users.c */
+void api_audit(struct request *r);                                               /* audit.c */
 void api_worker_spec(struct request *r), api_worker_hello(struct request *r);    /* worker.c */
 void api_worker_renew(struct request *r), api_worker_frames(struct request *r);
 void api_worker_finish(struct request *r);

@@ -81,6 +81,7 @@ static void submitted(void *ctx, const struct experiment *x, const struct err *e
     } else {
         cJSON *o = experiment_object(api_of(r)->queue, x);
         char place[64], etag[32];
+        api_audit_id(r, x->id);
         respond_json(r, 201, o);
         cJSON_Delete(o);
         (void)snprintf(place, sizeof place, "/api/v1/experiments/%lld", (long long)x->id);

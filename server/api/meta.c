@@ -28,13 +28,15 @@ void api_me(struct request *r)
 {
     cJSON *o = cJSON_CreateObject();
     const bool known = r->who.role != ROLE_NOBODY;
+    const bool has_uid = known && r->who.uid != IDENTITY_NO_UID;
     const bool ok = o != NULL &&
                     (known ? cJSON_AddStringToObject(o, "user", r->who.user) != NULL
                            : cJSON_AddNullToObject(o, "user") != NULL) &&
-                    (known ? json_add_int(o, "uid", (int64_t)r->who.uid)
-                           : cJSON_AddNullToObject(o, "uid") != NULL) &&
+                    (has_uid ? json_add_int(o, "uid", (int64_t)r->who.uid)
+                             : cJSON_AddNullToObject(o, "uid") != NULL) &&
                     cJSON_AddStringToObject(o, "role", identity_role_name(r->who.role)) != NULL &&
-                    cJSON_AddStringToObject(o, "via", identity_via_name(r->who.via)) != NULL;
+                    cJSON_AddStringToObject(o, "via", identity_via_name(r->who.via)) != NULL &&
+                    cJSON_AddStringToObject(o, "by", identity_by_name(r->who.by)) != NULL;
     respond_json(r, 200, ok ? o : NULL);
     cJSON_Delete(o);
 }
@@ -62,15 +64,9 @@ static void switched(void *ctx, const struct err *e)
 
 static void set(struct request *r, enum queue_switch which, bool on)
 {
-    cJSON *body = api_body(r);
-    if (body == NULL) return;
-    if (body->child != NULL) {
-        api_problem(r, ERR_INVALID, "'%.60s' is not a field of this body", body->child->string);
-    } else {
-        queue_set(api_of(r)->queue, which, on, api_actor(r), switched, r);
-        request_suspend(r);
-    }
-    cJSON_Delete(body);
+    if (!api_empty_body(r)) return;
+    queue_set(api_of(r)->queue, which, on, api_actor(r), switched, r);
+    request_suspend(r);
 }
 
 void api_queue_pause(struct request *r) { set(r, QUEUE_PAUSED, true); }

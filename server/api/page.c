@@ -59,4 +59,6 @@ void api_refused(struct request *r, const struct err *e)
     const bool stranger = e->code == ERR_UNAUTHORIZED || e->code == ERR_MISDIRECTED;
     if (stranger && f != NULL && wants_page(r)) send_help(r, f, (unsigned)err_http_status(e->code));
     else respond_problem(r, e, NULL);
+    if (r->stale_session && r->response != NULL)
+        respond_header(r, "Set-Cookie", SESSION_COOKIE_GONE);
 }

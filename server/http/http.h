@@ -10,7 +10,7 @@
 #include "common/err.h"
 #include "common/json.h"
 #include "common/list.h"
-#include "server/auth/identity.h"
+#include "server/auth/permission.h"
 #include "server/http/rate_limit.h"
 
 #include <microhttpd.h>
@@ -29,8 +29,8 @@ struct http_route {
     const char *method;   /* "GET" */
     const char
         *pattern; /* "/api/v1/experiments/{}/metrics/{...}": {} one segment, {...} the rest */
-    enum identity_role role; /* at least this */
-    bool worker;          /* on worker.sock only; all others never there */
+    enum access access;   /* ACCESS_WORKER: on worker.sock only; all others never there */
+    enum object object;   /* what {} or the answer names */
     bool any_host;        /* nothing to protect: the page that explains needs it under any name */
     http_handler handler;
 };
@@ -41,8 +41,11 @@ struct request {
     char method[8];
     char *path;
     char *params[HTTP_PARAMS_MAX]; /* what {} and {...} matched; owned */
-    struct identity who;
+    struct identity who; /* the peer; after http_options.admit, whoever the request is from */
     bool on_worker_socket;
+    bool stale_session; /* it came with a session that is over */
+    int64_t audit;      /* its row that waits for the answer; 0 = none */
+    char object[96];    /* what it is about, "experiment/12"; "" = not known yet */
     char id[HTTP_REQUEST_ID_MAX];
     unsigned char *body;
     size_t length, capacity;
@@ -75,8 +78,12 @@ struct http_options {
     const char *allowed_hosts[16]; /* Host header without port; NULL-terminated */
     void *app;                     /* handlers find their world here */
     struct http_limits limits;
+    /* Who is asking, and whether they may; before the body. Errors: of the refusal. */
+    int (*admit)(struct request *r, struct err *e);
     /* Answers a request refused before its handler; NULL = respond_problem. */
     void (*refused)(struct request *r, const struct err *e);
+    /* An answer was given, by whomever; status is set. */
+    void (*answered)(struct request *r);
 };
 /* Errors: ERR_NOMEM. */
 int http_create(struct http **out, uv_loop_t *loop, const struct http_options *o, struct err *e);
@@ -96,6 +103,8 @@ void http_close(struct http *h, void (*on_closed)(void *ctx), void *ctx);
 const char *request_header(const struct request *r, const char *name); /* NULL when absent */
 const char *request_query(const struct request *r,
                           const char *name); /* decoded; NULL when absent */
+/* Nobody on the way can read along: TLS, or never left this machine. */
+bool request_private(const struct request *r);
 /* Whole number from the query; false after a problem was answered. */
 bool request_query_int(struct request *r, const char *name, int64_t fallback, int64_t min,
                        int64_t max, int64_t *out);

@@ -45,6 +45,12 @@ bool request_query_int(struct request *r, const char *name, int64_t fallback, in
     return false;
 }
 
+bool request_private(const struct request *r)
+{
+    return r->who.via != VIA_NETWORK ||
+           MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION) != NULL;
+}
+
 void *http_app(const struct request *r) { return r->http->o.app; }
 
 /* ---- sleeping -------------------------------------------------------------------------------- */
@@ -146,17 +152,13 @@ static int check_origin(const struct request *r, struct err *e)
     return 0;
 }
 
-static int check_identity(const struct request *r, struct err *e)
+static int check_identity(struct request *r, struct err *e)
 {
-    if (r->on_worker_socket != r->route->worker)
+    const bool for_workers = r->route->access == ACCESS_WORKER;
+    if (r->on_worker_socket != for_workers)
         return err_set(e, ERR_NOT_FOUND, "%.100s is not served here", r->path);
-    if (r->on_worker_socket || r->route->role == ROLE_NOBODY || r->who.role >= r->route->role)
-        return 0;
-    if (r->who.role == ROLE_NOBODY)
-        return err_set(e, ERR_UNAUTHORIZED, "come from the same machine: %s",
-                       r->who.via == VIA_NETWORK ? "other addresses are not let in"
-                                                 : "this user is not let in");
-    return err_set(e, ERR_FORBIDDEN, "needs the role %s", identity_role_name(r->route->role));
+    if (for_workers || r->http->refusing) return 0; /* refusing: handle says so */
+    return r->http->o.admit(r, e);
 }
 
 /* ---- MHD's callbacks ------------------------------------------------------------------------- */

@@ -64,6 +64,7 @@ void respond_with(struct request *r, unsigned status, struct MHD_Response *respo
         "form-action 'self'; object-src 'none'");
     add_rate(r);
     add_hsts(r);
+    if (r->http->o.answered != NULL) r->http->o.answered(r);
     request_resume(r);
 }
 

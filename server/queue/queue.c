@@ -152,6 +152,8 @@ const struct experiment *queue_find_uid(const struct queue *q, const char *uid)
     return NULL;
 }
 
+struct store *queue_store(struct queue *q) { return q->main; }
+
 void queue_each(const struct queue *q, bool (*fn)(void *ctx, const struct experiment *x), void *ctx)
 {
     list_for_each(it, &q->entries)
@@ -251,7 +253,7 @@ void queue_publish_state(struct queue *q, const struct entry *e)
 /* ---- what people ask for --------------------------------------------------------------------- */
 static bool may_act(const struct entry *e, const struct queue_actor *a)
 {
-    return a->admin || a->uid == e->x.owner_uid;
+    return a->admin || strcmp(a->user, e->x.user) == 0;
 }
 
 static struct change *person_change(struct queue *q, int64_t id, enum experiment_event event,

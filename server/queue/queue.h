@@ -92,6 +92,10 @@ int queue_open(struct queue **out, uv_loop_t *loop, const struct queue_options *
 void queue_close(struct queue *q, void (*on_quiet)(void *ctx), void (*on_closed)(void *ctx),
                  void *ctx);
 
+/* spiked.db, for what else is kept there; until on_quiet. */
+struct store;
+struct store *queue_store(struct queue *q);
+
 /* ---- people ---------------------------------------------------------------------------------- */
 struct queue_actor {
     const char *user;

@@ -37,12 +37,13 @@ struct subscriber {
     struct list link;
     struct sse_hub *hub;
     struct MHD_Connection *connection;
-    char user[IDENTITY_USER_MAX];
+    struct identity who; /* as the request came */
     uint64_t next;   /* number of the next event to look at */
     bool experiments;
     int64_t ids[SSE_EXPERIMENTS_MAX];
     size_t n_ids;
     bool suspended, beat, said_bye;
+    bool shut_out;      /* may see nothing further */
     bool left;          /* the client has closed its side */
     char pending[1024]; /* control events: hello, reset, heartbeat, bye */
     size_t pending_length, pending_at;
@@ -227,11 +228,11 @@ static ssize_t read_events(void *ctx, uint64_t pos, char *to, size_t room)
             done += copy_part(to + done, room - done, s->pending, s->pending_length,
                               &s->pending_at);
         else if (s->current != 0) done += copy_event(s, to + done, room - done);
-        else if (s->said_bye || !choose_next(s)) break;
+        else if (s->said_bye || s->shut_out || !choose_next(s)) break;
     }
     if (done > 0) return (ssize_t)done;
     if (s->said_bye) return MHD_CONTENT_READER_END_OF_STREAM;
-    if (s->hub->ending) {
+    if (s->hub->ending || s->shut_out) {
         s->said_bye = true;
         say(s, "event: bye\ndata: {}\n\n");
         return (ssize_t)copy_part(to, room, s->pending, s->pending_length, &s->pending_at);
@@ -282,7 +283,7 @@ static size_t streams_of(const struct sse_hub *h, const char *user)
 {
     size_t n = 0;
     list_for_each(it, &h->subscribers)
-        n += strcmp(container_of(it, struct subscriber, link)->user, user) == 0;
+        n += strcmp(container_of(it, struct subscriber, link)->who.user, user) == 0;
     return n;
 }
 
@@ -340,7 +341,7 @@ void sse_hub_subscribe(struct sse_hub *h, struct request *r)
     }
     s->hub = h;
     s->connection = r->connection;
-    (void)snprintf(s->user, sizeof s->user, "%s", r->who.user);
+    s->who = r->who;
     find_place(s, r);
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(
         r->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
@@ -393,6 +394,28 @@ void sse_hub_end(struct sse_hub *h)
     points_windows_flush(&h->points, 0, clock_mono_ms());
     h->ending = true;
     list_for_each_safe(it, &h->subscribers) wake(container_of(it, struct subscriber, link));
+}
+
+/* One that is being sent to may be stuck: it is cut off, the others hear `bye`. */
+static void shut_out(struct subscriber *s)
+{
+    s->shut_out = true;
+    if (s->suspended) {
+        wake(s);
+        return;
+    }
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+        s->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    (void)shutdown(info->connect_fd, SHUT_RDWR);
+}
+
+void sse_hub_check(struct sse_hub *h, bool (*still)(void *ctx, const struct identity *who),
+                   void *ctx)
+{
+    list_for_each_safe(it, &h->subscribers) {
+        struct subscriber *s = container_of(it, struct subscriber, link);
+        if (!s->shut_out && !still(ctx, &s->who)) shut_out(s);
+    }
 }
 
 static void timer_closed(uv_handle_t *handle)

@@ -18,6 +18,9 @@ int sse_hub_create(struct sse_hub **out, uv_loop_t *loop, struct http **http, co
                    struct err *e);
 /* Ends all streams with `bye`; they are gone when MHD has sent what is left. */
 void sse_hub_end(struct sse_hub *h);
+/* Ends the streams of those whom still refuses. */
+void sse_hub_check(struct sse_hub *h, bool (*still)(void *ctx, const struct identity *who),
+                   void *ctx);
 void sse_hub_close(struct sse_hub *h, void (*on_closed)(void *ctx), void *ctx);
 /* queue_observer.publish; ctx is the hub. */
 void sse_hub_publish(void *ctx, const char *event, int64_t experiment, const char *data_json);

@@ -262,6 +262,7 @@ struct answer http_call(const struct service *s, const char *method, const char 
     (void)curl_easy_setopt(c, CURLOPT_WRITEDATA, &text);
     (void)curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, collect);
     (void)curl_easy_setopt(c, CURLOPT_HEADERDATA, &head);
+    if (s->unix_socket != NULL) (void)curl_easy_setopt(c, CURLOPT_UNIX_SOCKET_PATH, s->unix_socket);
     if (body != NULL) {
         (void)curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE, (long)strlen(body));
         (void)curl_easy_setopt(c, CURLOPT_POSTFIELDS, body);

@@ -13,6 +13,7 @@ struct service {
     char folder[128];  /* temporary; holds state, data and specs */
     char base[64];     /* "http://127.0.0.1:43121" */
     int port;
+    const char *unix_socket; /* calls go through this one; NULL: TCP */
     pid_t pid;         /* 0 = not running */
     const char *extra[8]; /* further arguments, NULL-terminated */
     const char *ca;       /* file of the certificate that base's https is checked with */
