@@ -6,6 +6,7 @@
 #include "server/serve.h"
 #include "server/serve_tls.h"
 #include "server/state_docs.h"
+#include "server/token_command.h"
 
 #include "build_id.h"
 
@@ -18,6 +19,7 @@ static int usage(void)
     (void)printf(
         "spiked %s: training service for deep spiking neural networks\n\n"
         "  spiked serve [OPTIONS]          the daemon\n"
+        "  spiked token create|list|revoke tokens of people, through the daemon's socket\n"
         "  spiked check-config [OPTIONS]   read the options of serve and say what is wrong\n"
         "  spiked spec-docs                the reference of the experiment spec, as Markdown\n"
         "  spiked life-cycle               the states of an experiment, as Markdown\n"
@@ -94,6 +96,7 @@ static const struct {
     int (*run)(int argc, char **argv, struct err *e);
 } commands[] = { { "serve", run_serve },
                  { "check-config", run_check },
+                 { "token", token_command },
                  { "spec-docs", run_docs },
                  { "life-cycle", run_life_cycle },
                  { "failures", run_failures },
