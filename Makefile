@@ -149,7 +149,7 @@ $(BUILD)/web/.stamp: $(wildcard web/*.js web/*.css web/*.html examples/*.json) w
 	@mkdir -p $(@D)
 	web/node_modules/.bin/esbuild web/main.js --bundle --minify --format=esm --target=es2020 --legal-comments=none --log-level=warning --outfile=$(@D)/app.js
 	web/node_modules/.bin/esbuild web/app.css --bundle --minify --legal-comments=none --log-level=warning --outfile=$(@D)/app.css
-	cp web/*.html $(@D)/
+	cp web/*.html web/login.js $(@D)/
 	@touch $@
 
 # ---- tests: one Criterion program for each file, linked with its layer ---------------------------

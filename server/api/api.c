@@ -61,6 +61,7 @@ const struct http_route api_routes[] = {
     ROUTE(READ, NONE, "GET", "/", api_page),
     ASSET("/app.js"),
     ASSET("/app.css"),
+    ASSET("/login.js"),
     ROUTE(WORKER, NONE, "GET", "/worker/v1/spec", api_worker_spec),
     ROUTE(WORKER, NONE, "POST", "/worker/v1/hello", api_worker_hello),
     ROUTE(WORKER, NONE, "POST", "/worker/v1/renew", api_worker_renew),

@@ -18,13 +18,27 @@ function freePort() {
 }
 
 export class Service {
-  static async start(...extra) {
+  static async prepare() {
     const s = new Service();
     s.folder = mkdtempSync(join(tmpdir(), "spiked-page-"));
     mkdirSync(join(s.folder, "data"));
     s.port = await freePort();
     s.base = `http://127.0.0.1:${s.port}`;
+    return s;
+  }
+
+  static async start(...extra) {
+    const s = await Service.prepare();
     s.extra = extra;
+    await s.run();
+    return s;
+  }
+
+  /** On all addresses; base is that of `address`. */
+  static async startHttps(address, cert, key) {
+    const s = await Service.prepare();
+    s.base = `https://${address}:${s.port}`;
+    s.extra = ["--listen", `0.0.0.0:${s.port}`, "--hosts", address, "--tls-cert", cert, "--tls-key", key];
     await s.run();
     return s;
   }

@@ -73,6 +73,7 @@ static const struct recipe {
     { "GET /", "/", NULL, 200 },
     { "GET /app.js", "/app.js", NULL, 200 },
     { "GET /app.css", "/app.css", NULL, 200 },
+    { "GET /login.js", "/login.js", NULL, 200 },
     { "GET /worker/v1/spec", "/worker/v1/spec", NULL, 200 },
     { "POST /worker/v1/hello", "/worker/v1/hello", "{}", 200 },
     { "POST /worker/v1/renew", "/worker/v1/renew", "{}", 200 },

@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -227,6 +228,58 @@ static bool own_address(char out[INET_ADDRSTRLEN])
     }
     freeifaddrs(all);
     return found;
+}
+
+/* Starts on all addresses; base is that of address, over https with a certificate of its own. */
+static void start_https(struct service *s, const char *address, char texts[4][160])
+{
+    service_prepare(s);
+    (void)snprintf(texts[0], 160, "0.0.0.0:%d", s->port);
+    (void)snprintf(texts[1], 160, "%s/own.pem", s->folder);
+    (void)snprintf(texts[2], 160, "%s/own.key", s->folder);
+    char *command = mem_printf(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=own"
+        " -addext subjectAltName=IP:%s -keyout %s -out %s 2>/dev/null",
+        address, texts[2], texts[1]);
+    cr_assert_eq(system(command), 0, "%s", command);
+    mem_free(command);
+    const char *const more[] = { "--hosts",    address,  "--listen", texts[0],
+                                 "--tls-cert", texts[1], "--tls-key" };
+    memcpy(s->extra, more, sizeof more);
+    s->extra[7] = texts[2];
+    s->ca = texts[1];
+    (void)snprintf(s->base, sizeof s->base, "https://%s:%d", address, s->port);
+    service_restart(s);
+}
+
+/* Goal: over https from another address a page begins a session with a token, changes things by it,
+ * and without one gets the page where people log in. */
+Test(sessions, https_takes_cookies_of_other_addresses, .timeout = 30)
+{
+    char address[INET_ADDRSTRLEN], texts[4][160], socket[200], ada[80], cookie[80], own[100];
+    if (!own_address(address)) cr_skip_test("this machine has no address but loopback");
+    struct service s = { 0 };
+    start_https(&s, address, texts);
+    struct service here = s;
+    (void)snprintf(socket, sizeof socket, "%s/state/api.sock", s.folder);
+    (void)snprintf(here.base, sizeof here.base, "http://localhost");
+    here.unix_socket = socket;
+    (void)make_token(&here, "\"user\": \"ada\", \"role\": \"user\"", ada);
+    cr_assert_eq(status_of(&s, "GET", V1 "/experiments", NULL, NULL), 401);
+    log_in(&s, ada, cookie);
+    struct answer me = call_with(&s, "GET", V1 "/me", NULL, NULL, cookie, NULL);
+    cr_assert(strcmp(json_get_string(me.json, "via", ""), "network") == 0 &&
+                  strcmp(json_get_string(me.json, "by", ""), "session") == 0,
+              "%s", me.body);
+    answer_free(&me);
+    (void)snprintf(own, sizeof own, "Origin: %s", s.base);
+    cr_assert_eq(by_cookie(&s, "POST", V1 "/experiments", cookie, own), 400); /* let in */
+    cr_assert_eq(by_cookie(&s, "POST", V1 "/experiments", cookie, NULL), 403);
+    struct answer page = call_with(&s, "GET", "/", NULL, NULL, NULL, "Accept: text/html");
+    cr_assert(page.status == 401 && strstr(page.body, "id=\"login\"") != NULL, "%s", page.body);
+    answer_free(&page);
+    cr_assert_eq(status_of(&s, "GET", "/login.js", NULL, NULL), 200);
+    service_end(&s);
 }
 
 /* Goal: over plain http from another address a token is the only way in, never a cookie. */

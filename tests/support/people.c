@@ -11,8 +11,8 @@ struct answer call_with(const struct service *s, const char *method, const char 
                         const char *body, const char *token, const char *cookie, const char *header)
 {
     char bearer[120], jar[120];
-    const char *headers[4] = { NULL };
-    size_t n = 0;
+    const char *headers[5] = { "Content-Type: application/json" };
+    size_t n = 1;
     (void)snprintf(bearer, sizeof bearer, "Authorization: Bearer %s", token != NULL ? token : "");
     (void)snprintf(jar, sizeof jar, "Cookie: __Host-spiked=%s", cookie != NULL ? cookie : "");
     if (token != NULL) headers[n++] = bearer;

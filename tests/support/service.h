@@ -15,7 +15,7 @@ struct service {
     int port;
     const char *unix_socket; /* calls go through this one; NULL: TCP */
     pid_t pid;         /* 0 = not running */
-    const char *extra[8]; /* further arguments, NULL-terminated */
+    const char *extra[12]; /* further arguments, NULL-terminated */
     const char *ca;       /* file of the certificate that base's https is checked with */
     const char *program;  /* NULL: $SPIKED_PROGRAM, or build/spiked */
     const char *env[8];   /* "NAME=value" of the daemon, beside its own; NULL-terminated */
