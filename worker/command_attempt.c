@@ -38,9 +38,7 @@ struct attempt {
     struct spool spool;
     struct reporter reporter;
     struct monitors *monitors;
-    int64_t renew_ms;
     uint64_t resume_step;
-    bool hello_done;
     bool undelivered; /* frames are left in the spool */
 };
 
@@ -170,10 +168,6 @@ static int say_hello(struct attempt *a, struct err *e)
                     json_add_int(body, "epochs", a->spec.train.epochs);
     int rc = ok ? insist_json(a, "/worker/v1/hello", body, &answer, e)
                 : err_set(e, ERR_NOMEM, "hello");
-    if (rc == 0) {
-        a->renew_ms = json_get_int(answer, "renew_s", 2) * 1000;
-        a->hello_done = true;
-    }
     cJSON_Delete(answer);
     cJSON_Delete(body);
     return rc;
@@ -261,7 +255,9 @@ static int begin_from_start(struct attempt *a, struct err *e)
 /* ---- the whole ------------------------------------------------------------------------------- */
 static int prepare(struct attempt *a, struct err *e)
 {
-    int rc = link_checkpoint(a, e);
+    const int64_t renew_ms = json_get_int(a->job, "renew_s", 2) * 1000;
+    int rc = reporter_renew(&a->reporter, a->renewals, renew_ms, command_stop_requested, e);
+    if (rc == 0) rc = link_checkpoint(a, e);
     if (rc != 0) return rc;
     crash_point(CRASH_ATTEMPT_LINKED);
     const struct trainer_options o = { .data_dir = a->data_dir, .dir = a->dir, .training = true };
@@ -284,9 +280,7 @@ static int train(struct attempt *a, struct trainer_result *r, struct err *e)
     (void)snprintf(path, sizeof path, "%s/spool", a->dir);
     int rc = spool_open(&a->spool, path, e);
     if (rc == 0) rc = monitors_create(&a->monitors, &a->spec, e);
-    if (rc == 0)
-        rc = reporter_start(&a->reporter, a->client, a->renewals, &a->spool, a->renew_ms,
-                            command_stop_requested, e);
+    if (rc == 0) rc = reporter_send(&a->reporter, a->client, &a->spool, e);
     if (rc != 0) return rc;
     a->trainer.o.output = reporter_output(&a->reporter);
     a->trainer.o.observer = monitors_observer(a->monitors);
@@ -329,6 +323,7 @@ int command_attempt(int argc, char **argv, struct err *e)
     const bool known = rc == 0 || e->code == ERR_SPEC;
     if (rc == 0) rc = prepare(&a, e);
     if (rc == 0) rc = train(&a, &r, e);
+    (void)reporter_stop(&a.reporter, 0); /* of an attempt that did not come to train */
     /* A fault is told too, so that the daemon need not guess; a lost lease is nobody's business. No
      * end is told before its points: the next attempt hands them in, and comes to the same end. */
     if (a.undelivered) log_error("worker.attempt", "%s", e->text);

@@ -7,11 +7,13 @@
 #include "common/log.h"
 #include "common/mem.h"
 
+#include <errno.h>
 #include <sys/resource.h>
 #include <time.h>
 
 #define SEND_EVERY_MS 200
 #define RETRY_MS_MAX 2000
+#define STACK_BYTES ((size_t)512 << 10)
 
 static void sleep_ms(int64_t ms)
 {
@@ -69,18 +71,20 @@ static cJSON *renewal(struct reporter *r)
 {
     pthread_mutex_lock(&r->lock);
     const struct train_progress p = r->progress;
+    const bool known = r->steps_known;
     pthread_mutex_unlock(&r->lock);
     struct rusage usage;
     (void)getrusage(RUSAGE_SELF, &usage);
     cJSON *o = cJSON_CreateObject();
-    if (o != NULL && json_add_int(o, "step", (int64_t)p.step) &&
-        json_add_int(o, "epoch", (int64_t)p.epoch) &&
-        json_add_int(o, "batches", (int64_t)p.batches) &&
-        (p.steps_total == 0 || (json_add_int(o, "steps_total", (int64_t)p.steps_total) &&
-                                json_add_int(o, "epochs", (int64_t)p.epochs))) &&
-        json_add_number(o, "samples_per_s", p.samples_per_s) &&
-        json_add_int(o, "rss_bytes", (int64_t)usage.ru_maxrss * 1024))
-        return o;
+    const bool steps = o != NULL &&
+                       (!known || (json_add_int(o, "step", (int64_t)p.step) &&
+                                   json_add_int(o, "epoch", (int64_t)p.epoch) &&
+                                   json_add_int(o, "batches", (int64_t)p.batches) &&
+                                   json_add_number(o, "samples_per_s", p.samples_per_s))) &&
+                       (p.steps_total == 0 ||
+                        (json_add_int(o, "steps_total", (int64_t)p.steps_total) &&
+                         json_add_int(o, "epochs", (int64_t)p.epochs)));
+    if (steps && json_add_int(o, "rss_bytes", (int64_t)usage.ru_maxrss * 1024)) return o;
     cJSON_Delete(o);
     return NULL;
 }
@@ -107,38 +111,56 @@ static void *renew(void *arg)
     return NULL;
 }
 
-int reporter_start(struct reporter *r, struct client *frames, struct client *renewals,
-                   struct spool *spool, int64_t renew_ms, int (*stop_requested)(void),
-                   struct err *e)
+/* A worker that is held to little memory has none for the 8 MiB of an ordinary stack. */
+static int thread_start(pthread_t *thread, void *(*run)(void *arg), struct reporter *r,
+                        const char *name, struct err *e)
 {
-    *r = (struct reporter){ .frames = frames, .renewals = renewals, .spool = spool,
-                            .renew_ms = renew_ms, .stop_requested = stop_requested };
+    pthread_attr_t small;
+    int rc = pthread_attr_init(&small);
+    if (rc == 0) rc = pthread_attr_setstacksize(&small, STACK_BYTES);
+    if (rc == 0) rc = pthread_create(thread, &small, run, r);
+    (void)pthread_attr_destroy(&small);
+    if (rc == EAGAIN) /* what the system says for want of memory, too */
+        return err_set(e, ERR_NOMEM, "the %s thread has no memory, or is one too many", name);
+    return rc == 0 ? 0 : err_errno(e, rc, "the %s thread", name);
+}
+
+int reporter_renew(struct reporter *r, struct client *renewals, int64_t renew_ms,
+                   int (*stop_requested)(void), struct err *e)
+{
+    *r = (struct reporter){ .renewals = renewals,
+                            .renew_ms = renew_ms,
+                            .stop_requested = stop_requested };
     atomic_store(&r->desired, DESIRED_RUN);
     pthread_mutex_init(&r->lock, NULL);
-    int rc = pthread_create(&r->sender, NULL, send_frames, r);
-    if (rc != 0) return err_errno(e, rc, "sending thread");
-    rc = pthread_create(&r->renewer, NULL, renew, r);
-    if (rc != 0) {
-        atomic_store(&r->stop, true);
-        (void)pthread_join(r->sender, NULL);
-        return err_errno(e, rc, "renewing thread");
-    }
-    r->started = true;
+    if (thread_start(&r->renewer, renew, r, "renewing", e) != 0) return (int)e->code;
+    r->renewing = true;
+    return 0;
+}
+
+int reporter_send(struct reporter *r, struct client *frames, struct spool *spool, struct err *e)
+{
+    r->frames = frames;
+    r->spool = spool;
+    if (thread_start(&r->sender, send_frames, r, "sending", e) != 0) return (int)e->code;
+    r->sending = true;
     return 0;
 }
 
 bool reporter_stop(struct reporter *r, int64_t timeout_ms)
 {
-    if (!r->started) return true;
     const int64_t until = clock_mono_ms() + timeout_ms;
-    while (!spool_drained(r->spool) && !atomic_load(&r->lost) && clock_mono_ms() < until)
+    while (r->sending && !spool_drained(r->spool) && !atomic_load(&r->lost) &&
+           clock_mono_ms() < until)
         sleep_ms(20);
     atomic_store(&r->stop, true);
-    (void)pthread_join(r->sender, NULL);
-    (void)pthread_join(r->renewer, NULL);
-    pthread_mutex_destroy(&r->lock);
-    r->started = false;
-    return spool_drained(r->spool);
+    if (r->sending) (void)pthread_join(r->sender, NULL);
+    if (r->renewing) {
+        (void)pthread_join(r->renewer, NULL);
+        pthread_mutex_destroy(&r->lock);
+    }
+    r->sending = r->renewing = false;
+    return r->spool == NULL || spool_drained(r->spool);
 }
 
 /* ---- the trainer's side ---------------------------------------------------------------------- */
@@ -175,6 +197,7 @@ static void progress(void *ctx, const struct train_progress *p)
     struct reporter *r = ctx;
     pthread_mutex_lock(&r->lock);
     r->progress = *p;
+    r->steps_known = true;
     pthread_mutex_unlock(&r->lock);
 }
 

@@ -25,7 +25,8 @@ static bool stop_with(int frames)
     for (int i = 0; i < frames; i++) cr_assert(spool_points(&spool, &series, 1, &e) == 0);
     for (int i = 0; i < 2; i++)
         cr_assert(client_create(&clients[i], server, 1, 1, "secret", &e) == 0, "%s", e.text);
-    cr_assert(reporter_start(&r, clients[0], clients[1], &spool, 1000, never, &e) == 0);
+    cr_assert(reporter_renew(&r, clients[1], 1000, never, &e) == 0, "%s", e.text);
+    cr_assert(reporter_send(&r, clients[0], &spool, &e) == 0, "%s", e.text);
     const bool all = reporter_stop(&r, 200);
     for (int i = 0; i < 2; i++) client_destroy(clients[i]);
     spool_close(&spool);
