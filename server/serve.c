@@ -139,6 +139,7 @@ static int open_queue(struct daemon *d, struct err *e)
                                      .max_running = d->o->max_running,
                                      .running_per_user_max = d->o->running_per_user_max,
                                      .queued_per_user_max = d->o->queued_per_user_max,
+                                     .start_timeout_s = d->o->start_timeout_s,
                                      .backoff_first_ms = d->o->backoff_first_ms,
                                      .stop_workers = d->o->workers == 1 };
     const struct queue_observer observer = { d->hub, sse_hub_publish };
@@ -188,7 +189,8 @@ static void raise_files_max(void)
 /* The queue takes the lock of the state directory: everything that writes there comes after it. */
 static int open_all(struct daemon *d, struct err *e)
 {
-    int rc = local_launcher_create(&d->launcher, &d->loop, d->o->workers_cgroup, e);
+    int rc = local_launcher_create(&d->launcher, &d->loop, d->o->workers_cgroup, d->o->state_dir,
+                                   e);
     if (rc == 0) rc = sse_hub_create(&d->hub, &d->loop, &d->http, d->o->state_dir, e);
     if (rc == 0) rc = open_http(d, e);
     if (rc == 0) rc = open_queue(d, e);

@@ -37,6 +37,8 @@ static const struct config_row rows[] = {
       "submissions of one user at once" },
     { "retry-delay-ms", CONFIG_INT, AT(backoff_first_ms), "10000", 0, 600000, NULL, "MS",
       "wait after an attempt's first fault; doubles up to 10 minutes" },
+    { "start-timeout-s", CONFIG_INT, AT(start_timeout_s), "600", 1, 86400, NULL, "S",
+      "a worker that has not loaded its data by then is killed and tried again" },
     { "workers", CONFIG_CHOICE, AT(workers), "keep", 0, 0, "keep|stop", "keep|stop",
       "when the daemon ends: let workers train on, or checkpoint and stop them" },
     { "worker-program", CONFIG_STRING, AT(worker_program), NULL, 0, 0, NULL, "PATH",

@@ -1,6 +1,9 @@
 /* cgroup: see cgroup.h. */
 #include "server/launcher/cgroup.h"
 
+#include "common/digest.h"
+
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -13,11 +16,10 @@
 
 #define TEXT_MAX 1024
 
-static int path_of(const char *dir, int64_t experiment, int64_t attempt, const char *file,
-                   char out[PATH_MAX])
+static int path_of(const struct cgroup_leaf *l, const char *file, char out[PATH_MAX])
 {
-    const int n = snprintf(out, PATH_MAX, "%s/spiked-%" PRId64 "-%" PRId64 "%s%s", dir, experiment,
-                           attempt, file[0] != '\0' ? "/" : "", file);
+    const int n = snprintf(out, PATH_MAX, "%s/spiked-%s-%" PRId64 "-%" PRId64 "%s%s", l->dir,
+                           l->owner, l->experiment, l->attempt, file[0] != '\0' ? "/" : "", file);
     return n < PATH_MAX ? 0 : -1;
 }
 
@@ -33,12 +35,10 @@ static void read_text(const char *path, char out[TEXT_MAX])
 static int write_text(const char *path, const char *text, struct err *e)
 {
     const int fd = open(path, O_WRONLY | O_CLOEXEC);
-    const ssize_t length = (ssize_t)strlen(text);
-    const int rc = fd >= 0 && write(fd, text, (size_t)length) == length
-                       ? 0
-                       : err_errno(e, errno, "%.150s", path);
+    const ssize_t length = (ssize_t)strlen(text), n = fd >= 0 ? write(fd, text, strlen(text)) : -1;
+    const int error = n < 0 ? errno : n < length ? EIO : 0;
     if (fd >= 0) (void)close(fd);
-    return rc;
+    return error == 0 ? 0 : err_errno(e, error, "%.150s", path);
 }
 
 /* Whether the blank-separated list of a file names the memory controller. */
@@ -66,51 +66,62 @@ int cgroup_check(const char *dir, struct err *e)
     return rc == 0 ? 0 : err_wrap(e, "--workers-cgroup (it must hold no process itself)");
 }
 
-static int set_limit(const char *dir, int64_t experiment, int64_t attempt, int64_t memory_mib,
-                     struct err *e)
+static int write_file(const struct cgroup_leaf *l, const char *file, int64_t value, struct err *e)
 {
-    char path[PATH_MAX], text[40];
-    struct err ignored = { 0 };
-    (void)snprintf(text, sizeof text, "%" PRId64, memory_mib << 20);
-    if (path_of(dir, experiment, attempt, "memory.max", path) != 0)
-        return err_set(e, ERR_IO, "path is too long");
-    const int rc = write_text(path, text, e);
-    /* Not on every kernel: no swap beyond the limit, and no half of a worker left. */
-    if (path_of(dir, experiment, attempt, "memory.swap.max", path) == 0)
-        (void)write_text(path, "0", &ignored);
-    if (path_of(dir, experiment, attempt, "memory.oom.group", path) == 0)
-        (void)write_text(path, "1", &ignored);
-    return rc;
+    char path[PATH_MAX], text[24];
+    (void)snprintf(text, sizeof text, "%" PRId64, value);
+    if (path_of(l, file, path) != 0) return err_set(e, ERR_IO, "path is too long");
+    return write_text(path, text, e);
 }
 
-int cgroup_make(const char *dir, int64_t experiment, int64_t attempt, int64_t memory_mib,
-                int *procs_fd, struct err *e)
+void cgroup_owner(const char *state_dir, char out[CGROUP_OWNER_MAX])
+{
+    uint8_t hash[DIGEST_BYTES];
+    char hex[2 * DIGEST_BYTES + 1];
+    digest_bytes(state_dir, strlen(state_dir), hash);
+    digest_hex(hash, hex);
+    (void)snprintf(out, CGROUP_OWNER_MAX, "%.8s", hex);
+}
+
+int cgroup_hold(const struct cgroup_leaf *leaf, int64_t memory_mib, pid_t pid, struct err *e)
 {
     char path[PATH_MAX];
-    if (path_of(dir, experiment, attempt, "", path) != 0)
-        return err_set(e, ERR_IO, "path is too long");
+    struct err ignored = { 0 };
+    if (path_of(leaf, "", path) != 0) return err_set(e, ERR_IO, "path is too long");
     if (mkdir(path, 0755) != 0 && errno != EEXIST) return err_errno(e, errno, "%.150s", path);
-    int rc = set_limit(dir, experiment, attempt, memory_mib, e);
-    if (rc == 0 && path_of(dir, experiment, attempt, "cgroup.procs", path) != 0)
-        rc = err_set(e, ERR_IO, "path is too long");
-    *procs_fd = rc == 0 ? open(path, O_WRONLY | O_CLOEXEC) : -1;
-    if (rc == 0 && *procs_fd < 0) rc = err_errno(e, errno, "%.150s", path);
-    if (rc != 0) cgroup_remove(dir, experiment, attempt);
+    int rc = write_file(leaf, "memory.max", memory_mib << 20, e);
+    /* Not on every kernel: no swap beyond the limit, and no half of a worker left. */
+    (void)write_file(leaf, "memory.swap.max", 0, &ignored);
+    (void)write_file(leaf, "memory.oom.group", 1, &ignored);
+    if (rc == 0) rc = write_file(leaf, "cgroup.procs", pid, e);
+    if (rc != 0) cgroup_remove(leaf);
     return rc;
 }
 
-bool cgroup_oom_killed(const char *dir, int64_t experiment, int64_t attempt)
+bool cgroup_oom_killed(const struct cgroup_leaf *leaf)
 {
     char path[PATH_MAX], text[TEXT_MAX];
-    if (path_of(dir, experiment, attempt, "memory.events", path) != 0) return false;
+    if (path_of(leaf, "memory.events", path) != 0) return false;
     read_text(path, text);
     for (char *rest = text, *line; (line = strsep(&rest, "\n")) != NULL;)
         if (strncmp(line, "oom_kill ", 9) == 0) return strtoll(line + 9, NULL, 10) > 0;
     return false;
 }
 
-void cgroup_remove(const char *dir, int64_t experiment, int64_t attempt)
+void cgroup_remove(const struct cgroup_leaf *leaf)
 {
     char path[PATH_MAX];
-    if (path_of(dir, experiment, attempt, "", path) == 0) (void)rmdir(path);
+    if (path_of(leaf, "", path) == 0) (void)rmdir(path);
+}
+
+void cgroup_sweep(const char *dir, const char *owner)
+{
+    char prefix[40], path[PATH_MAX];
+    const int length = snprintf(prefix, sizeof prefix, "spiked-%s-", owner);
+    DIR *d = opendir(dir);
+    for (struct dirent *entry; d != NULL && (entry = readdir(d)) != NULL;)
+        if (strncmp(entry->d_name, prefix, (size_t)length) == 0 &&
+            snprintf(path, sizeof path, "%s/%s", dir, entry->d_name) < (int)sizeof path)
+            (void)rmdir(path); /* the kernel refuses it while a process is in */
+    if (d != NULL) (void)closedir(d);
 }

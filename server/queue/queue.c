@@ -495,6 +495,7 @@ void queue_close(struct queue *q, void (*on_quiet)(void *ctx), void (*on_closed)
     q->on_closed = on_closed;
     q->closed_ctx = ctx;
     q->stop_until_ms = clock_mono_ms() + STOP_WORKERS_MS;
+    signs_write(q, true);
     list_for_each(it, &q->entries)
     {
         const struct entry *e = container_of(it, struct entry, link);

@@ -73,6 +73,7 @@ struct queue_options {
     const char *worker_socket;                    /* path handed to workers */
     int64_t max_running;
     int64_t running_per_user_max; /* 0 = no limit */
+    int64_t start_timeout_s;      /* from the claim to the worker's hello */
     int64_t backoff_first_ms;     /* after the first fault; doubles with each further one */
     int64_t queued_per_user_max;  /* one more is refused with ERR_QUEUE_FULL */
     bool stop_workers; /* --workers stop: queue_close pauses workers instead of leaving them */

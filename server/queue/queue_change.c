@@ -187,6 +187,7 @@ static int judge(struct change *c, struct err *e)
         c->next.reason = REASON_PAUSE_FAILED;
     judge_running(c);
     judge_times(c);
+    c->ended_ms = c->entry->signs.gone_ms != 0 ? c->entry->signs.gone_ms : clock_wall_ms();
     return 0;
 }
 
@@ -194,18 +195,17 @@ static int judge(struct change *c, struct err *e)
 static int write_attempt(const struct change *c, sqlite3 *db, struct err *e)
 {
     const struct experiment *n = &c->next;
-    const int64_t now = clock_wall_ms();
     if (c->event == EVENT_CLAIM)
-        return stmt_once(db,
-                         "INSERT INTO attempt(experiment,n,secret_hash,started_ms) VALUES(?,?,?,?)",
-                         e, "iibi", n->id, n->attempt, c->secret_hash, DIGEST_BYTES, now);
+        return stmt_once(
+            db, "INSERT INTO attempt(experiment,n,secret_hash,started_ms) VALUES(?,?,?,?)", e,
+            "iibi", n->id, n->attempt, c->secret_hash, DIGEST_BYTES, clock_wall_ms());
     if (c->event == EVENT_HELLO)
         return stmt_once(db,
                          "UPDATE attempt SET host=?3,resume_step=?4 WHERE experiment=?1 AND n=?2",
                          e, "iiti", n->id, n->attempt, c->host, c->resume_step);
     if (!entry_active(c->entry) || state_is_active(n->state)) return 0;
     return stmt_once(db, "UPDATE attempt SET ended_ms=?3,reason=?4 WHERE experiment=?1 AND n=?2", e,
-                     "iiit", n->id, n->attempt, now,
+                     "iiit", n->id, n->attempt, c->ended_ms,
                      reason_name(c->cause != REASON_NONE ? c->cause : n->reason));
 }
 
@@ -265,7 +265,9 @@ static void take_effect(struct change *c)
     e->backoff_until_ms = clock_mono_ms() + c->next_delay_ms;
     if (c->event == EVENT_CLAIM) {
         memcpy(e->secret_hash, c->secret_hash, sizeof e->secret_hash);
-        e->lease_until_ms = clock_mono_ms() + START_TIMEOUT_MS;
+        e->lease_until_ms = clock_mono_ms() + FIRST_WORD_MS;
+        e->start_until_ms = clock_mono_ms() + 1000 * q->o.start_timeout_s;
+        e->signs = (struct attempt_signs){ .began_ms = clock_wall_ms() };
         e->grace_until_ms = 0;
         e->pause_grace_s = LIMIT_GRACE_S;
         e->run_began_ms = e->progress_ms = e->batches = 0;

@@ -13,8 +13,9 @@
 #include "server/store/store.h"
 
 #define LEASE_MS 30000
-#define START_TIMEOUT_MS 30000
-#define RESTART_GRACE_MS 60000 /* after a start of the daemon no lease is judged */
+#define FIRST_WORD_MS 30000    /* from the claim until the worker asks for its spec */
+#define OPEN_GRACE_MS 30000    /* after a start of the daemon no lease is judged */
+#define RESTART_GRACE_MS 60000 /* the lease of a worker that a starting daemon finds */
 #define TICK_MS 250
 #define LATE_MS 2000       /* a turn that comes so late says nothing about workers */
 #define LIMIT_GRACE_S 30.0 /* to write a checkpoint when a limit is used up; where none was asked \
@@ -22,6 +23,13 @@
 #define SECRET_HEX_MAX 65
 #define READS_MAX 64
 
+/* Signs of life of the present attempt, wall clock; 0 = none. */
+struct attempt_signs {
+    int64_t began_ms;   /* its claim */
+    int64_t seen_ms;    /* a message of its worker */
+    int64_t written_ms; /* seen_ms as its row has it */
+    int64_t gone_ms;    /* its worker ended while no daemon looked: the last sign before */
+};
 struct entry {
     struct experiment x;      /* committed */
     struct order_item item;   /* its place among the queued */
@@ -33,6 +41,7 @@ struct entry {
     int64_t backoff_until_ms; /* monotonic: the wall clock may jump meanwhile */
     uint8_t secret_hash[DIGEST_BYTES]; /* of the current attempt */
     struct launched process;           /* pid 0: none known */
+    bool unwatched; /* nobody can say yet whether `process` lives: asked at every tick */
     bool writing;
     bool killed;              /* SIGKILL was sent for the present attempt */
     bool deleted;
@@ -42,6 +51,8 @@ struct entry {
     double pause_grace_s;                   /* of a pause that waits for the worker's hello */
     int64_t batches, progress_ms;           /* said last, and when that was new; monotonic */
     int64_t run_began_ms;                   /* x.run_began_ms on the monotonic clock */
+    int64_t start_until_ms;                 /* for the hello of the present attempt; monotonic */
+    struct attempt_signs signs;
     struct list changes;      /* waiting, in order */
     struct list link;
 };
@@ -61,6 +72,7 @@ struct change {
     double grace_s;
     char *summary;            /* finish: JSON text */
     char *notes;              /* EVENT_PATCH; NULL = as they are */
+    int64_t ended_ms;         /* of the attempt, if this ends it */
     int64_t again_ms;         /* monotonic: could not be written, is tried then */
     int64_t resume_step;      /* hello */
     int64_t steps_total, epochs;
@@ -106,6 +118,8 @@ struct queue {
     bool closing; /* the daemon ends */
     bool switched[QUEUE_SWITCHES];
     size_t reads;
+    bool writing_signs;
+    int64_t signs_ms; /* monotonic: when signs of life are written again */
     void (*on_quiet)(void *ctx);
     void (*on_closed)(void *ctx);
     void *closed_ctx;
@@ -168,7 +182,8 @@ void scheduler_run(struct queue *q);
 void scheduler_refresh(struct queue *q);
 void scheduler_tick(struct queue *q);
 bool entry_active(const struct entry *e);
-/* Running milliseconds over all attempts, the present one among them. */
+/* Running milliseconds over all attempts, the present one among them, which counts up to its last
+ * sign of life when nobody saw its worker end. */
 int64_t entry_ran_ms(const struct entry *e);
 /* The worker of the present attempt is gone; decides between retry and failure. */
 void scheduler_fault(struct queue *q, struct entry *e, enum experiment_reason reason,
@@ -183,6 +198,14 @@ void scheduler_spawn(struct queue *q, struct entry *e, const char *secret);
 /* ---- loading (recovery.c) -------------------------------------------------------------------- */
 int recovery_load(struct queue *q, struct err *e);
 void recovery_adopt(struct queue *q);
+void recovery_adopt_again(struct queue *q, struct entry *e); /* one that is unwatched */
+/* ---- signs of life (signs.c) ------------------------------------------------------------------
+ */
+void signs_heard(struct entry *e); /* a message of the present attempt's worker came */
+/* Writes those that are new, every ten seconds; `now`: at once, for a daemon that ends. */
+void signs_write(struct queue *q, bool now);
+/* The worker ended while no daemon looked: its attempt ended with the last sign on record. */
+void signs_gone(const struct queue *q, struct entry *e);
 /* ---- ingest (ingest.c) ----------------------------------------------------------------------- */
 void ingest_frames(struct queue *q, struct entry *e, int64_t from_attempt, uint64_t until_step,
                    const void *body, size_t length, queue_answer_fn done, void *ctx);

@@ -4,6 +4,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "server/launcher/process_id.h"
 #include "server/store/metrics_store.h"
 #include "server/store/stmt.h"
 
@@ -98,7 +99,8 @@ static int load_attempts(struct queue *q, struct err *e)
     struct stmt s;
     int rc = stmt_prepare(
         &s, store_db_at_start(q->main),
-        "SELECT a.experiment,a.secret_hash,a.pid,a.start_ticks,a.boot_id FROM attempt a"
+        "SELECT a.experiment,a.secret_hash,a.pid,a.start_ticks,a.boot_id,a.started_ms,a.seen_ms"
+        " FROM attempt a"
         " JOIN experiment x ON x.id=a.experiment AND x.attempt=a.n",
         e);
     int got = 0;
@@ -112,6 +114,8 @@ static int load_attempts(struct queue *q, struct err *e)
         entry->process.start_ticks = stmt_int(&s, 3);
         (void)snprintf(entry->process.boot_id, sizeof entry->process.boot_id, "%s",
                        stmt_text(&s, 4));
+        entry->signs.began_ms = stmt_int(&s, 5);
+        entry->signs.seen_ms = entry->signs.written_ms = stmt_int(&s, 6);
     }
     stmt_finish(&s);
     return rc != 0 ? rc : got < 0 ? (int)e->code : 0;
@@ -137,21 +141,22 @@ static int load_headlines(struct queue *q, struct err *e)
     return rc != 0 ? rc : got < 0 ? (int)e->code : 0;
 }
 
-/* Fair share goes on over restarts: what was run is in the attempts. */
+/* Fair share goes on over restarts: what was run is in the attempts. Those that have not ended are
+ * charged when it is known how far they came (charge_present). */
 static int load_usage(struct queue *q, struct err *e)
 {
     struct stmt s;
     const int64_t now = clock_wall_ms(), mono = clock_mono_ms();
     int rc = stmt_prepare(&s, store_db_at_start(q->main),
                           "SELECT x.user,a.started_ms,a.ended_ms FROM attempt a JOIN experiment x"
-                          " ON x.id=a.experiment WHERE a.ended_ms=0 OR a.ended_ms>?1",
+                          " ON x.id=a.experiment WHERE a.ended_ms>?1",
                           e);
     if (rc != 0) return rc;
     stmt_bind(&s, "i", now - USAGE_DAYS * 24 * 3600 * 1000);
     int got;
     while ((got = stmt_step(&s, e)) == 1) {
         struct order_user *u = order_user(&q->order, stmt_text(&s, 0));
-        const int64_t begin = stmt_int(&s, 1), end = stmt_int(&s, 2) != 0 ? stmt_int(&s, 2) : now;
+        const int64_t begin = stmt_int(&s, 1), end = stmt_int(&s, 2);
         if (u != NULL && begin < end && end <= now) order_ran_before(u, begin, end, now, mono);
     }
     stmt_finish(&s);
@@ -169,47 +174,79 @@ int recovery_load(struct queue *q, struct err *e)
     return rc;
 }
 
-static void this_boot(char out[40])
+/* A worker that lives has used its slot until now. */
+static void charge_present(const struct entry *e)
 {
-    out[0] = '\0';
-    FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
-    if (f == NULL) return;
-    if (fgets(out, 40, f) != NULL) out[strcspn(out, "\n")] = '\0';
-    (void)fclose(f);
+    const int64_t now = clock_wall_ms();
+    const int64_t end = e->signs.gone_ms != 0 ? e->signs.gone_ms : now;
+    if (e->signs.began_ms < end && end <= now)
+        order_ran_before(e->item.user, e->signs.began_ms, end, now, clock_mono_ms());
+}
+
+static void go_on(const struct queue *q, struct entry *e)
+{
+    const int64_t mono = clock_mono_ms();
+    e->lease_until_ms = mono + RESTART_GRACE_MS;
+    if (!entry_active(e)) return;
+    e->progress_ms = mono;
+    e->start_until_ms = mono + 1000 * q->o.start_timeout_s;
+    e->pause_grace_s = LIMIT_GRACE_S;
+    if (e->x.state == STATE_STOPPING) e->grace_until_ms = mono + LEASE_MS;
+    charge_present(e);
+}
+
+/* begun: a process was made, which may have waited to be released. */
+static void put_back(struct queue *q, struct entry *e, bool begun, bool rebooted)
+{
+    signs_gone(q, e);
+    charge_present(e);
+    if (!begun || (!rebooted && e->x.state == STATE_STARTING))
+        scheduler_fault(q, e, REASON_DAEMON_RESTART, "the daemon ended before the worker began");
+    else if (rebooted) scheduler_fault(q, e, REASON_HOST_REBOOT, "the machine was restarted");
+    else scheduler_fault(q, e, REASON_WORKER_LOST, "the worker ended while the daemon was away");
+}
+
+static enum launcher_adoption adopt(struct queue *q, struct entry *e)
+{
+    struct err fault = { 0 };
+    const enum launcher_adoption a = q->launcher->ops->adopt(q->launcher, e->x.id, e->x.attempt,
+                                                             &e->process, &fault);
+    if (a == ADOPTION_UNKNOWN && !e->unwatched)
+        log_warn("server.queue", "experiment %lld: whether worker %lld lives is not known yet: %s",
+                 (long long)e->x.id, (long long)e->process.pid, fault.text);
+    if (a == ADOPTION_DONE)
+        log_info("server.queue", "experiment %lld: worker %lld still runs", (long long)e->x.id,
+                 (long long)e->process.pid);
+    e->unwatched = a == ADOPTION_UNKNOWN;
+    return a;
 }
 
 void recovery_adopt(struct queue *q)
 {
     char boot[40];
-    this_boot(boot);
-    const int64_t mono = clock_mono_ms();
+    process_boot_id(boot);
     list_for_each_safe(it, &q->entries)
     {
         struct entry *e = container_of(it, struct entry, link);
         const bool begun = e->process.pid != 0;
-        const bool rebooted = begun && strcmp(e->process.boot_id, boot) != 0;
-        const bool alive = begun && !rebooted &&
-                           q->launcher->ops->adopt(q->launcher, e->x.id, e->x.attempt, &e->process);
-        if (alive) e->lease_until_ms = mono + RESTART_GRACE_MS;
-        else e->process = (struct launched){ 0 };
+        const bool rebooted = begun && boot[0] != '\0' && e->process.boot_id[0] != '\0' &&
+                              strcmp(e->process.boot_id, boot) != 0;
+        const bool there = begun && !rebooted && adopt(q, e) != ADOPTION_GONE;
+        if (!there) e->process = (struct launched){ 0 };
         queue_place(q, e);
-        if (!entry_active(e)) { /* alive: it has finished and not ended yet */
-            dependencies_check(q, e);
-            continue;
-        }
-        if (alive) {
-            e->progress_ms = mono;
-            e->pause_grace_s = LIMIT_GRACE_S;
-            if (e->x.state == STATE_STOPPING) e->grace_until_ms = mono + LEASE_MS;
-            log_info("server.queue", "experiment %lld: worker %lld still runs", (long long)e->x.id,
-                     (long long)e->process.pid);
-            continue;
-        }
-        if (!begun || (!rebooted && e->x.state == STATE_STARTING)) /* it waited to be released */
-            scheduler_fault(q, e, REASON_DAEMON_RESTART,
-                            "the daemon ended before the worker began");
-        else if (rebooted) scheduler_fault(q, e, REASON_HOST_REBOOT, "the machine was restarted");
-        else
-            scheduler_fault(q, e, REASON_WORKER_LOST, "the worker ended while the daemon was away");
+        if (there) go_on(q, e);
+        else if (entry_active(e)) put_back(q, e, begun, rebooted);
+        if (!entry_active(e)) dependencies_check(q, e);
     }
+    q->launcher->ops->settle(q->launcher);
+}
+
+void recovery_adopt_again(struct queue *q, struct entry *e)
+{
+    const enum launcher_adoption a = adopt(q, e);
+    if (a == ADOPTION_DONE && e->killed)
+        q->launcher->ops->stop(q->launcher, e->x.id, e->x.attempt, true);
+    if (a != ADOPTION_GONE) return;
+    if (entry_active(e)) signs_gone(q, e);
+    scheduler_worker_exit(q, e->x.id, e->x.attempt, (struct launcher_exit){ .code = -1 });
 }

@@ -19,7 +19,10 @@ bool entry_active(const struct entry *e) { return state_is_active(e->x.state); }
 
 int64_t entry_ran_ms(const struct entry *e)
 {
-    return e->x.ran_ms + (e->x.run_began_ms != 0 ? clock_mono_ms() - e->run_began_ms : 0);
+    if (e->x.run_began_ms == 0) return e->x.ran_ms;
+    if (e->signs.gone_ms == 0) return e->x.ran_ms + clock_mono_ms() - e->run_began_ms;
+    const int64_t ran = e->signs.gone_ms - e->x.run_began_ms;
+    return e->x.ran_ms + (ran > 0 ? ran : 0);
 }
 
 static bool may_start(void *ctx, const struct order_item *item)
@@ -90,10 +93,8 @@ static void give_up(struct queue *q, int64_t experiment, int64_t attempt, const 
 static void pid_done(struct store_job *job, const struct err *e)
 {
     struct pid_job *p = container_of(job, struct pid_job, job);
-    struct err fault = *e;
-    if (fault.code == ERR_OK)
-        (void)p->q->launcher->ops->release(p->q->launcher, p->experiment, p->attempt, &fault);
-    if (fault.code != ERR_OK) give_up(p->q, p->experiment, p->attempt, &fault);
+    if (e->code == ERR_OK) p->q->launcher->ops->release(p->q->launcher, p->experiment, p->attempt);
+    else give_up(p->q, p->experiment, p->attempt, e);
     mem_free(p);
 }
 
@@ -111,6 +112,10 @@ void scheduler_spawn(struct queue *q, struct entry *e, const char *secret)
 {
     char dir[PATH_MAX], output[PATH_MAX];
     struct err fault = { 0 };
+    if (q->closing) { /* nobody would be there to stop it, or to see that it begins */
+        scheduler_fault(q, e, REASON_DAEMON_RESTART, "the daemon ended before the worker began");
+        return;
+    }
     int rc = make_dirs(q, e, dir, sizeof dir, &fault);
     if (rc == 0 && snprintf(output, sizeof output, "%s/stdout.log", dir) >= (int)sizeof output)
         rc = err_set(&fault, ERR_IO, "path is too long");
@@ -225,6 +230,10 @@ void scheduler_worker_exit(void *ctx, int64_t experiment, int64_t attempt, struc
         (void)snprintf(words, sizeof words,
                        "the kernel ended the worker: it used more than memory_mib %lld",
                        (long long)e->x.memory_mib);
+    } else if (how.exec_error != 0) {
+        why = REASON_SPAWN_FAILED;
+        (void)snprintf(words, sizeof words, "starting %.120s: %s", q->worker_program,
+                       strerror(how.exec_error));
     } else if (e->kill_reason != REASON_NONE) {
         why = e->kill_reason;
         (void)snprintf(words, sizeof words, "%s", e->kill_words);
@@ -236,7 +245,7 @@ void scheduler_worker_exit(void *ctx, int64_t experiment, int64_t attempt, struc
 static void kill_worker(struct queue *q, struct entry *e, enum experiment_reason reason,
                         const char *words)
 {
-    e->lease_until_ms = e->progress_ms = 0;
+    e->lease_until_ms = e->progress_ms = e->start_until_ms = 0;
     e->kill_reason = reason;
     (void)snprintf(e->kill_words, sizeof e->kill_words, "%s", words);
     if (e->process.pid == 0) {
@@ -249,12 +258,22 @@ static void kill_worker(struct queue *q, struct entry *e, enum experiment_reason
 
 static void judge_lease(struct queue *q, struct entry *e, int64_t mono)
 {
-    if (e->lease_until_ms == 0 || mono < e->lease_until_ms ||
-        mono - q->opened_ms <= START_TIMEOUT_MS)
+    if (e->lease_until_ms == 0 || mono < e->lease_until_ms || mono - q->opened_ms <= OPEN_GRACE_MS)
         return;
     const enum experiment_reason why = e->x.state == STATE_STARTING ? REASON_START_TIMEOUT
                                                                     : REASON_LEASE_EXPIRED;
     kill_worker(q, e, why, reason_meaning(why));
+}
+
+/* A worker that loads its data renews its lease; what never ends is not loading. */
+static void judge_start(struct queue *q, struct entry *e, int64_t mono)
+{
+    if (e->x.state != STATE_STARTING || e->start_until_ms == 0 || mono < e->start_until_ms) return;
+    char words[120];
+    (void)snprintf(words, sizeof words,
+                   "the worker was not ready to train in %lld s (--start-timeout-s)",
+                   (long long)q->o.start_timeout_s);
+    kill_worker(q, e, REASON_START_TIMEOUT, words);
 }
 
 /* Killed at once: a worker looks at requests to stop between its steps, and makes none. */
@@ -301,6 +320,7 @@ static void tick_entry(struct queue *q, struct entry *e, int64_t mono)
         struct change *c = change_new(q, e, EVENT_BACKOFF_OVER);
         if (c != NULL) change_submit(c);
     }
+    if (e->unwatched) recovery_adopt_again(q, e);
     if (!entry_active(e)) {
         end_lingering(q, e, mono);
         return;
@@ -311,6 +331,7 @@ static void tick_entry(struct queue *q, struct entry *e, int64_t mono)
         if (c != NULL) change_submit(c);
     }
     judge_lease(q, e, mono);
+    judge_start(q, e, mono);
     judge_progress(q, e, mono);
     judge_time_limit(q, e);
 }
@@ -321,6 +342,7 @@ static void forgive(struct entry *e, int64_t ms)
 {
     if (e->lease_until_ms != 0) e->lease_until_ms += ms;
     if (e->progress_ms != 0) e->progress_ms += ms;
+    if (e->start_until_ms != 0) e->start_until_ms += ms;
 }
 
 void scheduler_tick(struct queue *q)
@@ -334,5 +356,6 @@ void scheduler_tick(struct queue *q)
         if (late > LATE_MS) forgive(e, late);
         tick_entry(q, e, mono);
     }
+    signs_write(q, false);
     scheduler_run(q);
 }

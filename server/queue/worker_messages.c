@@ -33,7 +33,10 @@ static struct entry *authenticate(struct queue *q, const struct queue_credential
     } else if (sodium_memcmp(hash, e->secret_hash, sizeof hash) != 0) {
         (void)err_set(&fault, ERR_UNAUTHORIZED, "experiment, attempt or secret is wrong");
     } else {
-        if (entry_active(e)) e->lease_until_ms = clock_mono_ms() + LEASE_MS;
+        if (entry_active(e)) {
+            e->lease_until_ms = clock_mono_ms() + LEASE_MS;
+            signs_heard(e);
+        }
         return e;
     }
     answer_err(done, ctx, &fault);
@@ -106,6 +109,7 @@ static int build_spec(struct spec_read *r, sqlite3 *main, sqlite3 *metrics, stru
     const bool ok = stmt_step(&s, e) == 1 && dir != NULL && lock != NULL && earlier != NULL &&
                     json_add_int(o, "experiment", r->x.id) &&
                     json_add_int(o, "attempt", r->x.attempt) &&
+                    json_add_int(o, "renew_s", RENEW_S) &&
                     cJSON_AddStringToObject(o, "uid", r->x.uid) != NULL &&
                     cJSON_AddRawToObject(o, "spec", stmt_text(&s, 0)) != NULL &&
                     cJSON_AddStringToObject(o, "result_hash", stmt_text(&s, 1)) != NULL &&
