@@ -15,6 +15,9 @@
 
 #define LIVE 5         /* experiments under way */
 #define HIT_MS 20000   /* until an armed point must have been hit */
+#define HALT_MS                                                                                  \
+    100000             /* until a halted worker must have been killed: its lease is over by then \
+                        */
 #define LOST_MS 4000   /* until answers that shall be lost are */
 #define CLOCK_HOURS 10 /* both ways; two of them stay below the 24 hours that a key lives */
 #define PROGRAM "build/chaos/spiked"
@@ -33,6 +36,7 @@ const char *round_name(int kind)
         [ROUND_LOSE_ANSWERS] = "lost answers",
         [ROUND_FULL_DISK] = "full disk",
         [ROUND_CLOCK_JUMP] = "clock jump",
+        [ROUND_HALT_WORKER] = "halted worker",
     };
     return names[kind];
 }
@@ -229,6 +233,23 @@ static void round_clock_jump(struct chaos *c)
     move_clock(c);
 }
 
+/* It holds its experiment's lock and its sockets, and says nothing. The daemon must end it, and
+ * begin no other before that. */
+static bool round_halt_worker(struct chaos *c)
+{
+    pid_t worker = 0;
+    for (const int64_t until = clock_mono_ms() + HIT_MS;
+         (worker = service_worker(&c->s)) == 0 && clock_mono_ms() < until;)
+        feed_for(c, 50);
+    if (worker == 0 || kill(worker, SIGSTOP) != 0) return false;
+    for (const int64_t until = clock_mono_ms() + HALT_MS;
+         kill(worker, 0) == 0 && clock_mono_ms() < until;)
+        feed_for(c, 100);
+    const bool ended = kill(worker, 0) != 0;
+    (void)kill(worker, SIGKILL); /* nothing of this test is left halted */
+    return ended;
+}
+
 bool chaos_round(struct chaos *c, int kind)
 {
     bool hit = true;
@@ -240,6 +261,7 @@ bool chaos_round(struct chaos *c, int kind)
     else if (kind == ROUND_CLOCK_JUMP) round_clock_jump(c);
     else if (kind == ROUND_STOP_DAEMON) round_stop_daemon(c);
     else if (kind == ROUND_STOP_WORKER) round_stop_worker(c);
+    else if (kind == ROUND_HALT_WORKER) hit = round_halt_worker(c);
     else round_kill(c, kind != ROUND_KILL_WORKER, kind != ROUND_KILL_DAEMON);
     expect_daemon(c);
     return hit;

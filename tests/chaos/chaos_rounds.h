@@ -18,6 +18,7 @@ enum round_kind {
     ROUND_LOSE_ANSWERS,
     ROUND_FULL_DISK,
     ROUND_CLOCK_JUMP,
+    ROUND_HALT_WORKER, /* SIGSTOP past its lease */
     ROUND_KINDS
 };
 #define ROUND_OTHERS (ROUND_KINDS - CRASH_POINT_COUNT)
