@@ -26,6 +26,8 @@ struct change *change_new(struct queue *q, struct entry *e, enum experiment_even
     c->q = q;
     c->entry = e;
     c->event = event;
+    c->attempt = e->x.attempt;
+    c->graces = e->graces;
     c->reason = REASON_NONE;
     (void)snprintf(c->actor, sizeof c->actor, "daemon");
     return c;
@@ -157,7 +159,36 @@ static int judge_retry(struct change *c, struct err *e)
     return 0;
 }
 
-/* Fills next from the committed state. Errors: ERR_BAD_STATE, ERR_PRECONDITION, ERR_NOT_FOUND. */
+/* What is said of an attempt, or of a grace time, is not about the one that came after it: a change
+ * may have waited for others to be written, or for a disk with room. */
+static int judge_fence(const struct change *c, struct err *e)
+{
+    const struct experiment *x = &c->entry->x;
+    switch (c->event) {
+    case EVENT_GRACE_OVER:
+        if (c->graces != c->entry->graces)
+            return err_set(e, ERR_BAD_STATE, "experiment %lld has a newer grace time",
+                           (long long)x->id);
+        break;
+    case EVENT_HELLO:
+    case EVENT_FINISH_SUCCEEDED:
+    case EVENT_FINISH_FAILED:
+    case EVENT_FINISH_PAUSED:
+    case EVENT_FINISH_CANCELLED:
+    case EVENT_FAULT_RETRY:
+    case EVENT_FAULT_FINAL:
+    case EVENT_FAULT_FREE:
+    case EVENT_LIMIT: break;
+    default: return 0; /* of the experiment, whichever attempt it is at */
+    }
+    if (c->attempt == x->attempt) return 0;
+    return err_set(e, ERR_LEASE_LOST,
+                   "attempt %lld of experiment %lld was followed by attempt %lld",
+                   (long long)c->attempt, (long long)x->id, (long long)x->attempt);
+}
+
+/* Fills next from the committed state. Errors: ERR_BAD_STATE, ERR_PRECONDITION, ERR_NOT_FOUND,
+ * ERR_LEASE_LOST. */
 static int judge(struct change *c, struct err *e)
 {
     const struct experiment *x = &c->entry->x;
@@ -169,6 +200,7 @@ static int judge(struct change *c, struct err *e)
     if (c->patch.if_rev != 0 && c->patch.if_rev != x->rev)
         return err_set(e, ERR_PRECONDITION, "experiment %lld has revision r%lld, not r%lld",
                        (long long)x->id, (long long)x->rev, (long long)c->patch.if_rev);
+    if (judge_fence(c, e) != 0) return (int)e->code;
     if (c->event == EVENT_RETRY && judge_retry(c, e) != 0) return (int)e->code;
     c->move = experiment_next(x->state, x->desired, c->event);
     if (!c->move.allowed)
@@ -230,7 +262,7 @@ static int write_change(struct store_job *job, sqlite3 *db, struct err *e)
         "message=?8,attempt=?9,faults=?10,rev=?11,queued_ms=?12,started_ms=?13,ended_ms=?14,"
         "not_before_ms=?15,step=?16,steps_total=?17,epoch=?18,epochs=?19,"
         "summary=coalesce(?20,summary),crashes=?21,time_limit_s=?22,ran_ms=?23,run_began_ms=?24,"
-        "notes=coalesce(?25,notes) WHERE id=?1",
+        "notes=coalesce(?25,notes) WHERE id=?1 AND rev=?11-1",
         e,
         "itti"
         "tttt"
@@ -241,6 +273,9 @@ static int write_change(struct store_job *job, sqlite3 *db, struct err *e)
         reason_name(n->reason), n->message, n->attempt, c->next_faults, n->rev, n->queued_ms,
         n->started_ms, n->ended_ms, not_before_ms, n->step, n->steps_total, n->epoch, n->epochs,
         c->summary, c->next_crashes, n->time_limit_s, n->ran_ms, n->run_began_ms, c->notes);
+    if (rc == 0 && sqlite3_changes(db) != 1)
+        rc = err_set(e, ERR_CONFLICT, "experiment %lld has left revision r%lld", (long long)n->id,
+                     (long long)n->rev - 1);
     if (rc == 0) rc = write_attempt(c, db, e);
     if (rc == 0)
         rc = stmt_once(
@@ -281,6 +316,7 @@ static void take_effect(struct change *c)
     if ((effects & EFFECT_GRACE) != 0) {
         const double s = c->event == EVENT_HELLO ? e->pause_grace_s : c->grace_s;
         e->grace_until_ms = clock_mono_ms() + (int64_t)(s * 1000.0);
+        e->graces++;
     }
     if (c->event == EVENT_GRACE_OVER) e->grace_until_ms = 0;
     if ((effects & EFFECT_SPAWN) != 0) scheduler_spawn(q, e, c->secret);
@@ -330,9 +366,8 @@ void change_write_again(struct queue *q, int64_t mono)
         struct change *c = container_of(it, struct change, link);
         if (mono < c->again_ms) continue;
         list_remove(&c->link);
-        const struct entry *e = queue_entry(q, c->next.id);
-        if (e == c->entry && e->x.attempt == c->next.attempt) change_submit(c);
-        else change_free(c); /* deleted meanwhile, or another attempt's */
+        if (queue_entry(q, c->next.id) == c->entry) change_submit(c);
+        else change_free(c); /* deleted meanwhile */
     }
 }
 
@@ -343,6 +378,17 @@ void change_drop_unwritten(struct queue *q)
         list_remove(&c->link);
         change_free(c);
     }
+}
+
+/* Workers do not wait for commits: what they have told since the change was judged stays. */
+static void keep_told(struct experiment *next, const struct experiment *now)
+{
+    next->step = now->step;
+    next->steps_total = now->steps_total;
+    next->epoch = now->epoch;
+    next->epochs = now->epochs;
+    next->samples_per_s = now->samples_per_s;
+    memcpy(next->headline, now->headline, sizeof next->headline);
 }
 
 static void change_done(struct store_job *job, const struct err *e)
@@ -365,12 +411,9 @@ static void change_done(struct store_job *job, const struct err *e)
         ingest_delete(q, entry->x.id);
         publish_deleted(q, entry->x.id);
     } else {
-        const int64_t step = entry->x.step, epoch = entry->x.epoch; /* renewals went on meanwhile */
+        keep_told(&c->next, &entry->x);
+        if (c->event == EVENT_CLAIM) c->next.step = c->next.steps_total = 0;
         entry->x = c->next;
-        if (c->event != EVENT_CLAIM) {
-            entry->x.step = step;
-            entry->x.epoch = epoch;
-        }
         queue_place(q, entry);
         take_effect(c);
         queue_publish_state(q, entry);

@@ -48,6 +48,7 @@ struct entry {
     enum experiment_reason kill_reason;
     char kill_words[120];
     int64_t lease_until_ms, grace_until_ms; /* monotonic; 0 = none */
+    int64_t graces;                         /* grace times begun so far */
     double pause_grace_s;                   /* of a pause that waits for the worker's hello */
     int64_t batches, progress_ms;           /* said last, and when that was new; monotonic */
     int64_t run_began_ms;                   /* x.run_began_ms on the monotonic clock */
@@ -64,6 +65,7 @@ struct change {
     struct queue *q;
     struct entry *entry;
     enum experiment_event event;
+    int64_t attempt, graces; /* of the entry when it was made: what it is about */
     enum experiment_reason reason;
     enum experiment_reason cause; /* of the attempt's end; NONE: the same */
     bool fault, crash;            /* counts as one */
