@@ -149,7 +149,6 @@ void api_cancel(struct request *r) { act(r, QUEUE_CANCEL); }
 void api_pause(struct request *r) { act(r, QUEUE_PAUSE); }
 void api_resume(struct request *r) { act(r, QUEUE_RESUME); }
 void api_retry(struct request *r) { act(r, QUEUE_RETRY); }
-void api_delete(struct request *r) { act(r, QUEUE_DELETE); }
 
 /* ---- change labels --------------------------------------------------------------------------- */
 struct labels {
@@ -228,6 +227,16 @@ static bool read_if_match(struct request *r, int64_t *rev)
     }
     api_problem(r, ERR_PRECONDITION, "If-Match '%.40s' is not an ETag of an experiment", text);
     return false;
+}
+
+void api_delete(struct request *r)
+{
+    const struct experiment *x = api_experiment(r);
+    int64_t rev;
+    double none;
+    if (x == NULL || !read_if_match(r, &rev) || !read_grace(r, false, &none)) return;
+    queue_delete(api_of(r)->queue, x->id, rev, api_actor(r), acted, r);
+    request_suspend(r);
 }
 
 void api_patch(struct request *r)

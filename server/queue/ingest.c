@@ -189,7 +189,9 @@ void ingest_cut(struct queue *q, struct entry *e, uint64_t step,
                &(struct cut_job){ .experiment = e->x.id, .step = step, .then = then, .ctx = ctx });
 }
 
-void ingest_delete(struct queue *q, int64_t experiment)
+void ingest_delete(struct queue *q, int64_t experiment,
+                   void (*then)(void *ctx, const struct err *e), void *ctx)
 {
-    submit_cut(q, &(struct cut_job){ .experiment = experiment, .all = true });
+    submit_cut(
+        q, &(struct cut_job){ .experiment = experiment, .all = true, .then = then, .ctx = ctx });
 }

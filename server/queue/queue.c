@@ -59,6 +59,7 @@ struct entry *queue_add(struct queue *q, const struct experiment *x, struct err 
     }
     for (int i = 0; i < EXPERIMENT_HEADLINES_MAX; i++) entry->x.headline[i] = NAN;
     list_init(&entry->changes);
+    list_init(&entry->grave);
     list_insert_before(q->entries.next, &entry->link); /* newest first */
     q->by_id[x->id] = entry;
     q->count++;
@@ -103,14 +104,16 @@ void queue_place(struct queue *q, struct entry *e)
     if (waiting != e->counts_waiting) u->waiting += waiting ? 1 : -1;
     e->counts_running = running;
     e->counts_waiting = waiting;
-    list_timed(q, e, !e->deleted && (running || s == STATE_BACKOFF || e->process.pid != 0));
+    list_timed(q, e, running || (s == STATE_BACKOFF && !e->deleted) || e->process.pid != 0);
     list_queued(q, e, s == STATE_QUEUED && !e->deleted);
 }
 
 void queue_remove(struct queue *q, struct entry *e)
 {
     e->deleted = true;
+    e->process.pid = 0;
     queue_place(q, e);
+    dependencies_unname(q, e);
     q->by_id[e->x.id] = NULL;
     q->count--;
     list_remove(&e->link);
@@ -285,14 +288,25 @@ void queue_act(struct queue *q, int64_t id, enum queue_action action, struct que
                double grace_s, queue_done_fn done, void *ctx)
 {
     static const enum experiment_event events[] = {
-        [QUEUE_CANCEL] = EVENT_CANCEL, [QUEUE_PAUSE] = EVENT_PAUSE, [QUEUE_RESUME] = EVENT_RESUME,
-        [QUEUE_RETRY] = EVENT_RETRY,   [QUEUE_DELETE] = EVENT_PATCH,
+        [QUEUE_CANCEL] = EVENT_CANCEL,
+        [QUEUE_PAUSE] = EVENT_PAUSE,
+        [QUEUE_RESUME] = EVENT_RESUME,
+        [QUEUE_RETRY] = EVENT_RETRY,
     };
     struct change *c = person_change(q, id, events[action], actor, done, ctx);
     if (c == NULL) return;
     c->grace_s = grace_s;
-    c->remove = action == QUEUE_DELETE;
     if (action == QUEUE_RESUME || action == QUEUE_RETRY) c->reason = REASON_NONE;
+    change_submit(c);
+}
+
+void queue_delete(struct queue *q, int64_t id, int64_t if_rev, struct queue_actor actor,
+                  queue_done_fn done, void *ctx)
+{
+    struct change *c = person_change(q, id, EVENT_PATCH, actor, done, ctx);
+    if (c == NULL) return;
+    c->remove = true;
+    c->patch.if_rev = if_rev;
     change_submit(c);
 }
 
@@ -368,6 +382,7 @@ static void on_tick(uv_timer_t *t)
 {
     struct queue *q = container_of(t, struct queue, tick);
     scheduler_tick(q);
+    deletion_tick(q);
 }
 
 static void queue_free(struct queue *q)
@@ -410,6 +425,7 @@ int queue_open(struct queue **out, uv_loop_t *loop, const struct queue_options *
     q->opened_ms = clock_mono_ms();
     list_init(&q->entries);
     list_init(&q->unwritten);
+    list_init(&q->graves);
     list_init(&q->timed);
     order_init(&q->order);
     int rc = copy_options(q, options, e);
@@ -418,6 +434,7 @@ int queue_open(struct queue **out, uv_loop_t *loop, const struct queue_options *
     if (rc == 0) rc = lock_state_dir(q, e);
     if (rc == 0) rc = open_stores(q, e);
     if (rc == 0) rc = recovery_load(q, e);
+    if (rc == 0) rc = deletion_load(q, e);
     if (rc != 0) {
         if (q->main != NULL) store_close(q->main, ignore_closed, NULL);
         if (q->metrics != NULL) store_close(q->metrics, ignore_closed, NULL);
@@ -491,6 +508,7 @@ void queue_close(struct queue *q, void (*on_quiet)(void *ctx), void (*on_closed)
                  void *ctx)
 {
     q->closing = true;
+    atomic_store(&q->purges_end, true);
     q->on_quiet = on_quiet;
     q->on_closed = on_closed;
     q->closed_ctx = ctx;

@@ -28,6 +28,7 @@ extern const char *const experiment_headlines[EXPERIMENT_HEADLINES_MAX];
 struct dependency {
     int64_t experiment;
     bool any; /* its end is enough; else it must succeed */
+    bool succeeded; /* of one that was deleted since: it had; set by the queue */
 };
 struct experiment {
     int64_t id;
@@ -50,7 +51,7 @@ struct experiment {
     int64_t time_limit_s, no_progress_s, memory_mib, threads; /* limits: 0 = none */
     int64_t ran_ms;                                           /* running time of ended attempts */
     int64_t run_began_ms; /* wall clock: hello of the present attempt; 0 = none runs */
-    struct dependency *after; /* what it waits for; owned by its entry, never changes */
+    struct dependency *after; /* what it waits for; owned by its entry, the list never changes */
     size_t n_after;
     int64_t rev;          /* raised by every committed change; the ETag */
     int64_t created_ms, queued_ms, started_ms, ended_ms; /* 0 = not yet */
@@ -119,7 +120,7 @@ struct queue_submission {
 /* done: after the commit. Errors: ERR_QUEUE_FULL, ERR_IDEMPOTENCY, ERR_UNAVAILABLE, ERR_DB. */
 void queue_submit(struct queue *q, const struct queue_submission *s, queue_done_fn done, void *ctx);
 
-enum queue_action { QUEUE_CANCEL, QUEUE_PAUSE, QUEUE_RESUME, QUEUE_RETRY, QUEUE_DELETE };
+enum queue_action { QUEUE_CANCEL, QUEUE_PAUSE, QUEUE_RESUME, QUEUE_RETRY };
 /* Errors: ERR_NOT_FOUND, ERR_FORBIDDEN (neither owner nor admin), ERR_BAD_STATE, ERR_DB. */
 void queue_act(struct queue *q, int64_t id, enum queue_action action, struct queue_actor actor,
                double grace_s, queue_done_fn done, void *ctx);
@@ -134,6 +135,10 @@ struct queue_patch {
 };
 void queue_patch(struct queue *q, int64_t id, const struct queue_patch *patch,
                  struct queue_actor actor, queue_done_fn done, void *ctx);
+/* Only what has ended. if_rev as in queue_patch. Files and rows go after the commit, and not while
+ * its last worker lives. Errors: those of queue_act, ERR_PRECONDITION. */
+void queue_delete(struct queue *q, int64_t id, int64_t if_rev, struct queue_actor actor,
+                  queue_done_fn done, void *ctx);
 
 /* Reads of memory: borrowed until control returns to the loop. NULL when there is none. */
 const struct experiment *queue_find(const struct queue *q, int64_t id);

@@ -138,6 +138,21 @@ static void judge_reason(struct change *c)
     c->next.message[0] = '\0';
 }
 
+/* What was decided is decided anew: what it needs may have been retried since. */
+static int judge_dependencies(struct change *c, struct err *e)
+{
+    const struct experiment *x = &c->entry->x;
+    char words[DEPENDENCIES_WORDS_MAX];
+    if (c->event != EVENT_DEPENDENCIES_MET && c->event != EVENT_DEPENDENCY_BROKEN) return 0;
+    const enum dependencies_state s = dependencies_of(c->q, x, words, sizeof words);
+    if (s == DEPENDENCIES_OPEN)
+        return err_set(e, ERR_BAD_STATE, "experiment %lld %s again", (long long)x->id, words);
+    c->event = s == DEPENDENCIES_MET ? EVENT_DEPENDENCIES_MET : EVENT_DEPENDENCY_BROKEN;
+    c->reason = s == DEPENDENCIES_MET ? REASON_NONE : REASON_DEPENDENCY;
+    (void)snprintf(c->message, sizeof c->message, "%s", words);
+    return 0;
+}
+
 /* A retry waits for what the experiment needs, like the first time. */
 static int judge_retry(struct change *c, struct err *e)
 {
@@ -200,7 +215,7 @@ static int judge(struct change *c, struct err *e)
     if (c->patch.if_rev != 0 && c->patch.if_rev != x->rev)
         return err_set(e, ERR_PRECONDITION, "experiment %lld has revision r%lld, not r%lld",
                        (long long)x->id, (long long)x->rev, (long long)c->patch.if_rev);
-    if (judge_fence(c, e) != 0) return (int)e->code;
+    if (judge_fence(c, e) != 0 || judge_dependencies(c, e) != 0) return (int)e->code;
     if (c->event == EVENT_RETRY && judge_retry(c, e) != 0) return (int)e->code;
     c->move = experiment_next(x->state, x->desired, c->event);
     if (!c->move.allowed)
@@ -245,11 +260,7 @@ static int write_change(struct store_job *job, sqlite3 *db, struct err *e)
 {
     const struct change *c = container_of(job, struct change, job);
     const struct experiment *n = &c->next;
-    if (c->remove) {
-        const int rc = stmt_once(db, "DELETE FROM idempotency WHERE experiment=?1", e, "i", n->id);
-        if (rc != 0) return rc;
-        return stmt_once(db, "DELETE FROM experiment WHERE id=?1", e, "i", n->id);
-    }
+    if (c->remove) return deletion_write(c, db, e);
     char tags[SPEC_TAGS_MAX * 68] = "";
     for (size_t i = 0; i < n->n_tags; i++) {
         const size_t at = strlen(tags);
@@ -329,13 +340,6 @@ static void take_effect(struct change *c)
         scheduler_fault(q, e, REASON_USER_REQUEST, "");
 }
 
-static void publish_deleted(struct queue *q, int64_t id)
-{
-    char text[40];
-    (void)snprintf(text, sizeof text, "{\"id\":%lld}", (long long)id);
-    q->observer.publish(q->observer.ctx, "experiment.deleted", id, text);
-}
-
 static void count_claim(const struct change *c, int64_t n)
 {
     if (c->event != EVENT_CLAIM) return;
@@ -405,12 +409,10 @@ static void change_done(struct store_job *job, const struct err *e)
         if (c->event == EVENT_CLAIM) q->claim_after_ms = clock_mono_ms() + CLAIM_PAUSE_MS;
         tell(c, e);
     } else if (c->remove) {
-        entry->deleted = true;
-        queue_place(q, entry);
+        deletion_committed(q, entry);
         tell(c, e);
-        ingest_delete(q, entry->x.id);
-        publish_deleted(q, entry->x.id);
     } else {
+        const bool was_blocked = entry->x.state == STATE_BLOCKED;
         keep_told(&c->next, &entry->x);
         if (c->event == EVENT_CLAIM) c->next.step = c->next.steps_total = 0;
         entry->x = c->next;
@@ -418,6 +420,7 @@ static void change_done(struct store_job *job, const struct err *e)
         take_effect(c);
         queue_publish_state(q, entry);
         tell(c, e);
+        dependencies_moved(q, entry, was_blocked);
         if (state_is_final(entry->x.state)) dependencies_ended(q, entry);
         else if (c->event == EVENT_RETRY_LATER) dependencies_check(q, entry);
     }
@@ -425,7 +428,6 @@ static void change_done(struct store_job *job, const struct err *e)
     if (e->code != ERR_OK && own_observation(c)) keep_for_later(c);
     else change_free(c);
     pump(entry);
-    if (entry->deleted && list_empty(&entry->changes)) queue_remove(q, entry);
     if (schedule) scheduler_run(q);
 }
 

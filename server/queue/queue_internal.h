@@ -12,6 +12,8 @@
 #include "server/queue/queue.h"
 #include "server/store/store.h"
 
+#include <stdatomic.h>
+
 #define LEASE_MS 30000
 #define FIRST_WORD_MS 30000    /* from the claim until the worker asks for its spec */
 #define OPEN_GRACE_MS 30000    /* after a start of the daemon no lease is judged */
@@ -33,8 +35,9 @@ struct attempt_signs {
 struct entry {
     struct experiment x;      /* committed */
     struct order_item item;   /* its place among the queued */
-    int64_t *dependants;      /* experiments that wait for this one, or did; owned */
-    size_t n_dependants;
+    int64_t *dependants;      /* blocked experiments that wait for this one; owned */
+    size_t n_dependants, dependants_capacity;
+    size_t n_named;           /* experiments that name this one as needed, blocked or not */
     struct list timed;        /* of queue.timed while something may happen by itself */
     bool counts_running, counts_waiting, is_timed; /* as queue_place left them */
     int64_t faults, crashes;  /* attempts lost so far, and those that crashed */
@@ -44,7 +47,10 @@ struct entry {
     bool unwatched; /* nobody can say yet whether `process` lives: asked at every tick */
     bool writing;
     bool killed;              /* SIGKILL was sent for the present attempt */
-    bool deleted;
+    bool deleted;             /* gone for everybody; of queue.graves until nothing is left */
+    bool purging;             /* its folder, points and rows are being removed */
+    int64_t purge_again_ms;   /* monotonic: not before */
+    struct list grave;
     enum experiment_reason kill_reason;
     char kill_words[120];
     int64_t lease_until_ms, grace_until_ms; /* monotonic; 0 = none */
@@ -83,7 +89,7 @@ struct change {
     struct queue_patch patch; /* EVENT_PATCH; texts owned by this change */
     char patch_name[SPEC_NAME_MAX], patch_tags[SPEC_TAGS_MAX][64];
     int64_t patch_priority, patch_time_limit_s;
-    bool remove;              /* delete the row */
+    bool remove; /* EVENT_PATCH that deletes */
     /* Judged: */
     struct experiment next;
     int64_t next_faults, next_crashes, next_delay_ms; /* backoff; 0 = none */
@@ -107,6 +113,9 @@ struct queue {
     struct list entries; /* newest first */
     struct list timed;   /* active, in backoff, or with a last worker that is still there: what a
                           * tick looks at */
+    struct list graves;  /* deleted, and something of them is left */
+    size_t purges;
+    atomic_bool purges_end; /* read by the pool: the daemon ends */
     struct list unwritten; /* changes that wait for again_ms */
     struct order order;  /* the queued ones */
     int64_t running;     /* active ones */
@@ -159,13 +168,25 @@ enum dependencies_state { DEPENDENCIES_MET, DEPENDENCIES_OPEN, DEPENDENCIES_BROK
 /* words: what is open or broken, "" when all are met. */
 enum dependencies_state dependencies_of(const struct queue *q, const struct experiment *x,
                                         char *words, size_t size);
-/* Tells those that e needs. Errors: ERR_NOMEM. */
+/* e names others: once, when it is added, and back when it is removed. */
+void dependencies_name(struct queue *q, struct entry *e);
+void dependencies_unname(struct queue *q, struct entry *e);
+/* Lists e with those that it needs while it is blocked, and only then. Errors: ERR_NOMEM. */
 int dependencies_attach(struct queue *q, struct entry *e, struct err *out);
+/* Its state changed: it is blocked now, or not any more. */
+void dependencies_moved(struct queue *q, struct entry *e, bool was_blocked);
+/* e is deleted: how it ended counts on for those that name it. */
+void dependencies_forget(struct queue *q, const struct entry *e);
 /* Lets e go on, or ends it, when what it waits for is decided. e may be NULL. */
 void dependencies_check(struct queue *q, struct entry *e);
 void dependencies_ended(struct queue *q, struct entry *e); /* e has reached a final state */
 int dependencies_write(const struct experiment *x, sqlite3 *db, struct err *e);
 int dependencies_load(struct queue *q, struct err *e);
+/* ---- deletion (deletion.c) ------------------------------------------------------------------- */
+int deletion_write(const struct change *c, sqlite3 *db, struct err *e); /* writer thread */
+void deletion_committed(struct queue *q, struct entry *e);
+int deletion_load(struct queue *q, struct err *e); /* at start, after the experiments */
+void deletion_tick(struct queue *q);
 /* ---- weights of another experiment (fork.c), writer thread ------------------------------------
  */
 struct fork {
@@ -214,6 +235,8 @@ void ingest_frames(struct queue *q, struct entry *e, int64_t from_attempt, uint6
 /* Cuts points and records after `step`, then calls then(ctx, e). */
 void ingest_cut(struct queue *q, struct entry *e, uint64_t step,
                 void (*then)(void *ctx, const struct err *e), void *ctx);
-void ingest_delete(struct queue *q, int64_t experiment);
+/* Deletes all of them, then calls then(ctx, e). */
+void ingest_delete(struct queue *q, int64_t experiment,
+                   void (*then)(void *ctx, const struct err *e), void *ctx);
 
 #endif

@@ -240,7 +240,7 @@ void queue_read(struct queue *q, const struct queue_read *from, queue_read_fn do
     struct entry *e = queue_entry(q, from->experiment);
     struct err fault = { 0 };
     struct read_job *r = NULL;
-    if (e == NULL)
+    if (e == NULL || e->deleted)
         (void)err_set(&fault, ERR_NOT_FOUND, "there is no experiment %lld",
                       (long long)from->experiment);
     else if (q->reads >= READS_MAX)

@@ -116,6 +116,7 @@ static struct entry *add_entry(struct queue *q, struct submission *s, struct err
     struct entry *entry = queue_add(q, &s->x, e);
     if (entry == NULL) return NULL;
     s->x.after = NULL; /* the entry's from here on */
+    dependencies_name(q, entry);
     if (dependencies_attach(q, entry, e) != 0) {
         log_error("server.queue", "experiment %lld waits until a restart: %s",
                   (long long)entry->x.id, e->text);
@@ -133,8 +134,10 @@ static void committed(struct store_job *job, const struct err *e)
     if (fault.code == ERR_OK) crash_point(CRASH_SUBMIT_AFTER_COMMIT);
     if (fault.code == ERR_OK)
         entry = s->repeated != 0 ? queue_entry(q, s->repeated) : add_entry(q, s, &fault);
+    if (entry != NULL && entry->deleted) entry = NULL;
     if (entry == NULL && fault.code == ERR_OK)
-        (void)err_set(&fault, ERR_NOT_FOUND, "the experiment of that key was deleted");
+        (void)err_set(&fault, ERR_NOT_FOUND, "experiment %lld of that Idempotency-Key was deleted",
+                      (long long)s->repeated);
     if (fault.code != ERR_OK && s->fork.experiment != 0) fork_unlink(q->files_dir, s->x.uid);
     if (entry != NULL && s->repeated == 0) queue_publish_state(q, entry);
     s->done(s->ctx, entry != NULL ? &entry->x : NULL, &fault);

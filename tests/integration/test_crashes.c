@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 static int64_t submit_small(struct chaos *c)
 {
@@ -180,5 +181,35 @@ Test(crashes, what_waits_for_an_end_is_not_forgotten, .timeout = 120)
     wait_daemon_dead(&c, CRASH_FINISH_AFTER_COMMIT);
     service_restart(&c.s);
     cr_assert(wait_state(&c.s, first, "succeeded", 1) && wait_state(&c.s, second, "succeeded", 60));
+    chaos_close(&c);
+}
+
+/* Goal: the daemon dies between a deletion's commit and its answer: the next one does not have the
+ * experiment, and removes what it left. */
+Test(crashes, a_deletion_is_finished_by_the_next_daemon, .timeout = 120)
+{
+    static struct chaos c;
+    chaos_open(&c, 1, 1);
+    service_restart(&c.s);
+    const int64_t id = submit_small(&c);
+    cr_assert(wait_state(&c.s, id, "succeeded", 60));
+    cJSON *x = experiment(&c.s, id);
+    char *folder = mem_printf("%s/state/files/%s", c.s.folder, json_get_string(x, "uid", ""));
+    cJSON_Delete(x);
+    service_stop(&c.s);
+    arm(&c, "action.after_commit:1");
+    service_restart(&c.s);
+    struct answer a = http_call(&c.s, "DELETE", "/api/v1/experiments/1", NULL, NULL);
+    cr_assert_eq(a.status, 0);
+    answer_free(&a);
+    wait_daemon_dead(&c, CRASH_ACTION_AFTER_COMMIT);
+    cr_assert(access(folder, F_OK) == 0, "%s", folder);
+    service_restart(&c.s);
+    a = http_get(&c.s, "/api/v1/experiments/1");
+    cr_assert_eq(a.status, 404);
+    answer_free(&a);
+    for (int i = 0; access(folder, F_OK) == 0 && i < 100; i++) sleep_ms(50);
+    cr_assert(access(folder, F_OK) != 0, "its files are left");
+    mem_free(folder);
     chaos_close(&c);
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define ONE "/api/v1/experiments/1"
 
@@ -330,12 +331,23 @@ Test(training, labels_change_and_deletion_removes)
     a = http_get(&s, "/api/v1/experiments?tag=b&q=bett&state=succeeded");
     cr_assert(json_get_int(a.json, "total", 0) == 1, "%s", a.body);
     answer_free(&a);
+    a = http_call(&s, "DELETE", ONE, NULL, old);
+    cr_assert(a.status == 412, "%ld", a.status);
+    answer_free(&a);
+    char folder[200];
+    cJSON *x = experiment(&s, 1);
+    (void)snprintf(folder, sizeof folder, "%s/state/files/%s", s.folder,
+                   json_get_string(x, "uid", ""));
+    cJSON_Delete(x);
+    cr_assert(access(folder, F_OK) == 0, "%s", folder);
     a = http_call(&s, "DELETE", ONE, NULL, NULL);
     cr_assert(a.status == 204, "%ld %s", a.status, a.body);
     answer_free(&a);
     a = http_get(&s, ONE);
     cr_assert(a.status == 404);
     answer_free(&a);
+    for (int i = 0; access(folder, F_OK) == 0 && i < 100; i++) sleep_ms(50);
+    cr_assert(access(folder, F_OK) != 0, "its files are left");
     mem_free(spec);
     service_end(&s);
 }

@@ -1,0 +1,139 @@
+/* Deletion: who may, when, what is left of it, and what a daemon that ends meanwhile leaves to the
+ * next one. */
+#include "tests/unit/server/queue_fixture.h"
+
+#include "common/clock.h"
+
+#include <sys/stat.h>
+
+static bool folder_there(const struct bench *b, const char *uid)
+{
+    char path[128];
+    (void)snprintf(path, sizeof path, "%s/%s", b->files, uid);
+    return access(path, F_OK) == 0;
+}
+
+static void fill_folder(const struct bench *b, const char *uid)
+{
+    static const char *const parts[] = { "", "/attempt-1", "/attempt-1/records" };
+    char path[160];
+    for (size_t i = 0; i < 3; i++) {
+        (void)snprintf(path, sizeof path, "%s/%s%s", b->files, uid, parts[i]);
+        (void)mkdir(path, 0700);
+        (void)strcat(path, "/file");
+        FILE *f = fopen(path, "w");
+        cr_assert(f != NULL && fputs("x", f) >= 0 && fclose(f) == 0);
+    }
+    (void)snprintf(path, sizeof path, "%s/%s/link", b->files, uid);
+    cr_assert_eq(symlink(b->folder, path), 0);
+}
+
+static enum err_code delete_as(struct bench *b, int64_t id, int64_t rev, uid_t uid)
+{
+    struct told t = { 0 };
+    queue_delete(b->q, id, rev, bench_actor(uid, "somebody"), tell_done, &t);
+    bench_settle(b);
+    cr_assert_eq(t.calls, 1);
+    return t.code;
+}
+
+static void turn_for(struct bench *b, int ms)
+{
+    for (const int64_t until = clock_mono_ms() + ms; clock_mono_ms() < until;) {
+        (void)uv_run(&b->loop, UV_RUN_NOWAIT);
+        usleep(1000);
+    }
+}
+
+static bool wait_gone(struct bench *b, int64_t id)
+{
+    for (int i = 0; i < 40 && queue_entry(b->q, id) != NULL; i++) turn_for(b, 50);
+    return queue_entry(b->q, id) == NULL;
+}
+
+#define ROWS(id) "SELECT count(*) FROM experiment WHERE id=" #id
+#define AUDIT                                                                               \
+    "SELECT count(*) FROM audit WHERE experiment=1 AND event='delete' AND actor='somebody'" \
+    " AND state='succeeded'"
+
+/* Goal: the revision is honoured, others may not, the audit says who did it; folder and rows go,
+ * and nothing that a link in the folder points to. */
+Test(deletion, takes_files_and_rows_and_says_so, .timeout = 30)
+{
+    static struct bench b;
+    char uid[UID_TEXT_MAX];
+    bench_open(&b, 1);
+    const int64_t id = bench_submit(&b, NULL, 0);
+    cr_assert_eq(delete_as(&b, id, 0, ADA), ERR_BAD_STATE);
+    bench_run(&b, id, "succeeded");
+    (void)snprintf(uid, sizeof uid, "%s", queue_find(b.q, id)->uid);
+    fill_folder(&b, uid);
+    const int64_t rev = queue_find(b.q, id)->rev;
+    cr_assert_eq(delete_as(&b, id, rev - 1, ADA), ERR_PRECONDITION);
+    cr_assert_eq(delete_as(&b, id, rev, BOB), ERR_FORBIDDEN);
+    cr_assert(queue_find(b.q, id) != NULL && b.deleted_told == 0);
+    cr_assert_eq(delete_as(&b, id, rev, ADA), ERR_OK);
+    cr_assert(queue_find(b.q, id) == NULL && b.deleted_told == 1);
+    cr_assert_eq(delete_as(&b, id, 0, ADA), ERR_NOT_FOUND);
+    cr_assert(wait_gone(&b, id));
+    cr_assert(!folder_there(&b, uid));
+    cr_assert_eq(bench_count(&b, ROWS(1)), 0);
+    cr_assert_eq(bench_count(&b, AUDIT), 1);
+    cr_assert_eq(access(b.folder, F_OK), 0);
+    bench_close(&b);
+}
+
+/* Goal: while the last worker lives its folder stays; one that does not end is killed when its
+ * lease is over, also by the next daemon, which finds it again. */
+Test(deletion, waits_for_the_last_worker, .timeout = 30)
+{
+    static struct bench b;
+    char uid[UID_TEXT_MAX];
+    bench_open(&b, 1);
+    const int64_t id = bench_submit(&b, NULL, 0);
+    cr_assert(bench_wait(&b, id, STATE_STARTING));
+    bench_settle(&b);
+    bench_worker(&b, queue_worker_hello, id, HELLO);
+    bench_worker(&b, queue_worker_finish, id, "{\"status\": \"succeeded\"}");
+    (void)snprintf(uid, sizeof uid, "%s", queue_find(b.q, id)->uid);
+    cr_assert_eq(delete_as(&b, id, 0, ADA), ERR_OK);
+    turn_for(&b, 700);
+    cr_assert(folder_there(&b, uid) && queue_entry(b.q, id) != NULL);
+    bench_stop(&b);
+    b.launcher.adopts = true;
+    bench_reopen(&b);
+    cr_assert(queue_find(b.q, id) == NULL, "it is back");
+    turn_for(&b, 700);
+    cr_assert(folder_there(&b, uid));
+    queue_entry(b.q, id)->lease_until_ms = 1;
+    turn_for(&b, 400);
+    cr_assert_eq(b.launcher.killed, 1);
+    bench_exit(&b, id, 1, 9);
+    cr_assert(wait_gone(&b, id));
+    cr_assert(!folder_there(&b, uid));
+    bench_close(&b);
+}
+
+/* Goal: what could not be removed is tried again, and a daemon that starts goes on. */
+Test(deletion, the_next_daemon_goes_on, .timeout = 30)
+{
+    static struct bench b;
+    char uid[UID_TEXT_MAX];
+    bench_open(&b, 1);
+    const int64_t id = bench_submit(&b, NULL, 0);
+    bench_run(&b, id, "succeeded");
+    (void)snprintf(uid, sizeof uid, "%s", queue_find(b.q, id)->uid);
+    fill_folder(&b, uid);
+    bench_sql(&b, "CREATE TEMP TRIGGER no_room BEFORE DELETE ON experiment"
+                  " BEGIN SELECT RAISE(ABORT,'no room'); END");
+    cr_assert_eq(delete_as(&b, id, 0, ADA), ERR_OK);
+    for (int i = 0; i < 40 && queue_entry(b.q, id)->purge_again_ms == 0; i++) turn_for(&b, 50);
+    cr_assert(queue_entry(b.q, id)->purge_again_ms > 0 && queue_find(b.q, id) == NULL);
+    bench_stop(&b);
+    fill_folder(&b, uid); /* as if it had ended before that */
+    bench_reopen(&b);
+    cr_assert(queue_find(b.q, id) == NULL, "it is back");
+    cr_assert(wait_gone(&b, id));
+    cr_assert(!folder_there(&b, uid) && bench_count(&b, ROWS(1)) == 0);
+    bench_close(&b);
+}
