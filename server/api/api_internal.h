@@ -62,6 +62,7 @@ void api_begin(struct request *r, cJSON *json, const char *text, size_t length, 
 struct api_call {
     struct request *r;
     int64_t experiment;
+    int64_t rev; /* of the body that is being read */
     char event_id[SSE_ID_MAX];
 };
 /* NULL after the problem was answered. */
@@ -81,6 +82,9 @@ struct api_work {
 /* Suspends the request. Answers a problem and frees w with mem_free when too much is under way. */
 void api_work_start(struct api_work *w, struct request *r, void (*run)(struct api_work *),
                     void (*answer)(struct api_work *));
+
+/* Of the answer given; nothing when none was. */
+void api_add_etag(struct request *r, const struct experiment *x);
 
 /* Handlers, by file. */
 void api_clone(struct request *r);                                               /* clone.c */

@@ -80,16 +80,13 @@ static void submitted(void *ctx, const struct experiment *x, const struct err *e
         respond_problem(r, e, NULL);
     } else {
         cJSON *o = experiment_object(api_of(r)->queue, x);
-        char place[64], etag[32];
+        char place[64];
         api_audit_id(r, x->id);
         respond_json(r, 201, o);
         cJSON_Delete(o);
         (void)snprintf(place, sizeof place, "/api/v1/experiments/%lld", (long long)x->id);
-        (void)snprintf(etag, sizeof etag, "\"r%lld\"", (long long)x->rev);
-        if (r->response != NULL) {
-            respond_header(r, "Location", place);
-            respond_header(r, "ETag", etag);
-        }
+        if (r->response != NULL) respond_header(r, "Location", place);
+        api_add_etag(r, x);
     }
     api_call_end(c);
 }

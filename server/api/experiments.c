@@ -1,6 +1,8 @@
 /* experiments: one experiment: read, change, stop, go on, delete. */
 #include "server/api/api_internal.h"
 
+#include "common/digest.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,17 +15,47 @@
 #define TIME_LIMIT_MAX_S 1000000000
 
 /* ---- read ------------------------------------------------------------------------------------ */
-static void add_etag(struct request *r, const struct experiment *x)
+#define ETAG_MAX 48
+/* "r7-5f3a...": the revision, which If-Match looks at, and a digest of the list form: places in the
+ * queue and what workers tell change without a revision. What else a body shows changes with one.
+ * false: out of memory. */
+static bool make_etag(const struct queue *q, const struct experiment *x, char out[ETAG_MAX])
 {
-    char etag[32];
-    (void)snprintf(etag, sizeof etag, "\"r%lld\"", (long long)x->rev);
-    if (r->response != NULL) respond_header(r, "ETag", etag);
+    uint8_t digest[DIGEST_BYTES];
+    char hex[DIGEST_HEX_MAX];
+    size_t length = 0;
+    cJSON *o = experiment_object(q, x);
+    char *text = o != NULL ? json_print(o, &length) : NULL;
+    cJSON_Delete(o);
+    if (text == NULL) return false;
+    digest_bytes(text, length, digest);
+    digest_hex(digest, hex);
+    (void)snprintf(out, ETAG_MAX, "\"r%lld-%.16s\"", (long long)x->rev, hex);
+    mem_free(text);
+    return true;
+}
+
+void api_add_etag(struct request *r, const struct experiment *x)
+{
+    char etag[ETAG_MAX];
+    if (r->response != NULL && make_etag(api_of(r)->queue, x, etag))
+        respond_header(r, "ETag", etag);
 }
 
 /* {"a":1} and {"b":2} become {"a":1,"b":2}. NULL: out of memory. */
 static char *join_objects(const char *a, const char *b)
 {
     return mem_printf("%.*s,%s", (int)strlen(a) - 1, a, b + 1);
+}
+
+static void detail_read(void *ctx, const void *data, size_t length, const char *type,
+                        const struct err *e);
+
+static void read_detail(struct api_call *c, const struct experiment *x)
+{
+    const struct queue_read read = { .kind = QUEUE_READ_DETAIL, .experiment = x->id };
+    c->rev = x->rev;
+    queue_read(api_of(c->r)->queue, &read, detail_read, c);
 }
 
 static void detail_read(void *ctx, const void *data, size_t length, const char *type,
@@ -34,6 +66,10 @@ static void detail_read(void *ctx, const void *data, size_t length, const char *
     const struct experiment *x = queue_find(api_of(r)->queue, c->experiment);
     (void)length;
     (void)type;
+    if (data != NULL && x != NULL && x->rev != c->rev) { /* one body, one revision */
+        read_detail(c, x);
+        return;
+    }
     if (data == NULL) {
         respond_problem(r, e, NULL);
     } else if (x == NULL) {
@@ -44,7 +80,7 @@ static void detail_read(void *ctx, const void *data, size_t length, const char *
         char *text = head != NULL ? join_objects(head, data) : NULL;
         if (text != NULL) respond_json_text(r, 200, text);
         else api_problem(r, ERR_NOMEM, "answer");
-        add_etag(r, x);
+        api_add_etag(r, x);
         cJSON_Delete(o);
         mem_free(head);
         mem_free(text);
@@ -52,16 +88,11 @@ static void detail_read(void *ctx, const void *data, size_t length, const char *
     api_call_end(c);
 }
 
-/* While a worker trains, progress changes without a new revision: then the answer is always
-
- * whole. */
 static bool unchanged(const struct request *r, const struct experiment *x)
 {
     const char *have = request_header(r, "If-None-Match");
-    const bool trains = state_is_active(x->state);
-    char etag[32];
-    (void)snprintf(etag, sizeof etag, "\"r%lld\"", (long long)x->rev);
-    return have != NULL && !trains && strcmp(have, etag) == 0;
+    char etag[ETAG_MAX];
+    return have != NULL && make_etag(api_of(r)->queue, x, etag) && strcmp(have, etag) == 0;
 }
 
 void api_get(struct request *r)
@@ -70,13 +101,12 @@ void api_get(struct request *r)
     if (x == NULL) return;
     if (unchanged(r, x)) {
         respond_empty(r, 304);
-        add_etag(r, x);
+        api_add_etag(r, x);
         return;
     }
     struct api_call *c = api_call_new(r, x->id);
     if (c == NULL) return;
-    const struct queue_read read = { .kind = QUEUE_READ_DETAIL, .experiment = x->id };
-    queue_read(api_of(r)->queue, &read, detail_read, c);
+    read_detail(c, x);
     request_suspend(r);
 }
 
@@ -100,7 +130,7 @@ static void acted(void *ctx, const struct experiment *x, const struct err *e)
     } else {
         cJSON *o = experiment_object(api_of(r)->queue, x);
         respond_json(r, strcmp(r->route->method, "PATCH") == 0 ? 200 : 202, o);
-        add_etag(r, x);
+        api_add_etag(r, x);
         cJSON_Delete(o);
     }
 }
@@ -214,7 +244,8 @@ static void read_label(const cJSON *item, struct labels *l, struct json_faults *
     }
 }
 
-/* If-Match: "r7"; false after a problem was answered. */
+/* If-Match: "r7" or a whole ETag, of which the revision counts; false after a problem was answered.
+ */
 static bool read_if_match(struct request *r, int64_t *rev)
 {
     const char *text = request_header(r, "If-Match");
@@ -223,6 +254,7 @@ static bool read_if_match(struct request *r, int64_t *rev)
     char *end;
     if (strncmp(text, "\"r", 2) == 0) {
         *rev = strtoll(text + 2, &end, 10);
+        if (*rev > 0 && *end == '-') end += 1 + strspn(end + 1, "0123456789abcdef");
         if (*rev > 0 && strcmp(end, "\"") == 0) return true;
     }
     api_problem(r, ERR_PRECONDITION, "If-Match '%.40s' is not an ETag of an experiment", text);

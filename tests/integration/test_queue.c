@@ -243,3 +243,53 @@ Test(queue, a_retry_waits_again, .timeout = 90)
     mem_free(spec);
     service_end(&s);
 }
+
+/* Asks again with the ETag of the first answer. */
+static long asked_again(const struct service *s, const char *path, const struct answer *first)
+{
+    char have[80];
+    const char *tag = strstr(first->head, "ETag: ");
+    cr_assert(tag != NULL, "%s", first->head);
+    (void)snprintf(have, sizeof have, "If-None-Match: %.*s", (int)strcspn(tag + 6, "\r"), tag + 6);
+    const char *const headers[] = { have, NULL };
+    struct answer a = http_call(s, "GET", path, NULL, headers);
+    const long status = a.status;
+    answer_free(&a);
+    return status;
+}
+
+/* Goal: an ETag covers what the answer shows: a place in the queue that moved is told, although the
+ * experiment itself did not change; for If-Match the revision alone counts. */
+Test(queue, an_etag_covers_the_place, .timeout = 60)
+{
+    static const char two[] = "/api/v1/experiments/2";
+    struct service s = { 0 };
+    service_start(&s);
+    char *spec = small_spec(1, NULL);
+    post(&s, "/api/v1/queue/pause", 200);
+    (void)submit(&s, spec);
+    (void)submit(&s, spec);
+    struct answer before = http_get(&s, two);
+    cr_assert_eq(json_get_int(before.json, "queue_position", 0), 2);
+    cr_assert_eq(asked_again(&s, two, &before), 304);
+    cancel(&s, 1);
+    cr_assert_eq(asked_again(&s, two, &before), 200);
+    struct answer after = http_get(&s, two);
+    cr_assert_eq(json_get_int(after.json, "queue_position", 0), 1);
+    cr_assert_eq(json_get_int(after.json, "rev", 0), json_get_int(before.json, "rev", 1));
+    char have[80];
+    const char *tag = strstr(before.head, "ETag: ");
+    (void)snprintf(have, sizeof have, "If-Match: %.*s", (int)strcspn(tag + 6, "\r"), tag + 6);
+    const char *const headers[] = { have, NULL };
+    struct answer a = http_call(&s, "PATCH", two, "{\"name\": \"better\"}", headers);
+    cr_assert(a.status == 200, "%ld %s", a.status, a.body);
+    answer_free(&a);
+    a = http_call(&s, "PATCH", two, "{\"name\": \"late\"}", headers);
+    cr_assert(a.status == 412, "%ld %s", a.status, a.body);
+    answer_free(&a);
+    cr_assert_eq(asked_again(&s, two, &after), 200);
+    answer_free(&before);
+    answer_free(&after);
+    mem_free(spec);
+    service_end(&s);
+}
