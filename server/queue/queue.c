@@ -50,7 +50,7 @@ struct entry *queue_add(struct queue *q, const struct experiment *x, struct err 
         return NULL;
     }
     entry->x = *x;
-    entry->item.user = order_user(&q->order, x->user);
+    entry->item.user = order_user(&q->order, (int64_t)x->owner_uid, x->user);
     entry->item.id = x->id;
     if (entry->item.user == NULL) {
         mem_free(entry);
@@ -96,12 +96,15 @@ void queue_place(struct queue *q, struct entry *e)
     const bool running = state_is_active(s) && !e->deleted;
     const bool waiting = !e->deleted && (s == STATE_QUEUED || s == STATE_BLOCKED ||
                                          s == STATE_BACKOFF || s == STATE_HELD);
+    const bool kept = waiting || (s == STATE_PAUSED && !e->deleted);
     struct order_user *u = e->item.user;
     if (running != e->counts_running) {
         order_run(u, running ? 1 : -1, clock_mono_ms());
         q->running += running ? 1 : -1;
     }
     if (waiting != e->counts_waiting) u->waiting += waiting ? 1 : -1;
+    if (kept != e->counts_kept) u->kept += kept ? 1 : -1;
+    e->counts_kept = kept;
     e->counts_running = running;
     e->counts_waiting = waiting;
     list_timed(q, e, running || (s == STATE_BACKOFF && !e->deleted) || e->process.pid != 0);

@@ -160,6 +160,7 @@ static int judge_retry(struct change *c, struct err *e)
     char words[DEPENDENCIES_WORDS_MAX];
     const enum dependencies_state s = dependencies_of(c->q, x, words, sizeof words);
     if (!state_is_final(x->state)) return 0; /* the table refuses it */
+    if (queue_room(c->q, c->entry->item.user, e) != 0) return (int)e->code;
     if (x->time_limit_s > 0 && x->ran_ms >= 1000 * x->time_limit_s)
         return err_set(e, ERR_BAD_STATE,
                        "experiment %lld has used up its time_limit_s of %lld: raise it first",
@@ -340,11 +341,14 @@ static void take_effect(struct change *c)
         scheduler_fault(q, e, REASON_USER_REQUEST, "");
 }
 
-static void count_claim(const struct change *c, int64_t n)
+/* What takes a slot, or a place among those that wait, counts while it is written. */
+static void count_coming(const struct change *c, int64_t n)
 {
+    struct order_user *u = c->entry->item.user;
+    if (c->event == EVENT_RETRY || c->event == EVENT_RETRY_LATER) u->arriving += n;
     if (c->event != EVENT_CLAIM) return;
     c->q->claiming += n;
-    c->entry->item.user->claiming += n;
+    u->claiming += n;
 }
 
 /* What the daemon saw by itself (a death, the end of a grace time, of others that were waited for)
@@ -401,7 +405,7 @@ static void change_done(struct store_job *job, const struct err *e)
     struct entry *entry = c->entry;
     struct queue *q = c->q;
     entry->writing = false;
-    count_claim(c, -1);
+    count_coming(c, -1);
     if (e->code == ERR_OK) change_crash(c->event, true);
     if (e->code != ERR_OK) {
         log_error("server.queue", "%s of experiment %lld was not stored: %s", event_name(c->event),
@@ -443,7 +447,7 @@ static void pump(struct entry *e)
             continue;
         }
         e->writing = true;
-        count_claim(c, 1);
+        count_coming(c, 1);
         c->job.run = write_change;
         c->job.done = change_done;
         store_submit(c->q->main, &c->job);

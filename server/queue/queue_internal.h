@@ -39,7 +39,7 @@ struct entry {
     size_t n_dependants, dependants_capacity;
     size_t n_named;           /* experiments that name this one as needed, blocked or not */
     struct list timed;        /* of queue.timed while something may happen by itself */
-    bool counts_running, counts_waiting, is_timed; /* as queue_place left them */
+    bool counts_running, counts_waiting, counts_kept, is_timed; /* as queue_place left them */
     int64_t faults, crashes;  /* attempts lost so far, and those that crashed */
     int64_t backoff_until_ms; /* monotonic: the wall clock may jump meanwhile */
     uint8_t secret_hash[DIGEST_BYTES]; /* of the current attempt */
@@ -152,6 +152,8 @@ int64_t change_backoff_ms(const struct queue *q, const struct entry *e, int64_t 
 struct entry *queue_entry(const struct queue *q, int64_t id);
 struct entry *queue_add(struct queue *q, const struct experiment *x, struct err *e);
 void queue_remove(struct queue *q, struct entry *e);
+/* Whether one experiment more may wait for u. Errors: ERR_QUEUE_FULL. */
+int queue_room(const struct queue *q, const struct order_user *u, struct err *e);
 /* Brings counts, order and timed list in line with the committed state. */
 void queue_place(struct queue *q, struct entry *e);
 void queue_publish_state(struct queue *q, const struct entry *e);

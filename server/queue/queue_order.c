@@ -26,16 +26,25 @@ void order_deinit(struct order *o)
     o->n = 0;
 }
 
-struct order_user *order_user(struct order *o, const char *name)
+static struct order_user *find_user(const struct order *o, int64_t uid)
 {
     list_for_each(it, &o->users) {
         struct order_user *u = container_of(it, struct order_user, link);
-        if (strcmp(u->name, name) == 0) return u;
+        if (u->uid == uid) return u;
     }
-    struct order_user *u = mem_calloc(1, sizeof *u);
-    if (u == NULL) return NULL;
+    return NULL;
+}
+
+struct order_user *order_user(struct order *o, int64_t uid, const char *name)
+{
+    struct order_user *u = find_user(o, uid);
+    if (u == NULL) {
+        u = mem_calloc(1, sizeof *u);
+        if (u == NULL) return NULL;
+        u->uid = uid;
+        list_append(&o->users, &u->link);
+    }
     (void)snprintf(u->name, sizeof u->name, "%s", name);
-    list_append(&o->users, &u->link);
     return u;
 }
 

@@ -25,10 +25,13 @@
 struct order_item;
 struct order_user {
     struct list link;
-    char name[ORDER_USER_MAX];
+    int64_t uid;               /* who it is */
+    char name[ORDER_USER_MAX]; /* how that user was called last */
     int64_t running;           /* slots in use; change it through order_run */
     int64_t claiming;          /* slots being taken */
     int64_t waiting;           /* experiments that want to run, queued ones among them */
+    int64_t kept;              /* those and paused ones: what the limit of a user counts */
+    int64_t arriving;          /* the same, being written */
     double usage;              /* slot-seconds at usage_ms */
     int64_t usage_ms;          /* monotonic */
     int64_t share;             /* of the last order_refresh */
@@ -51,8 +54,8 @@ struct order_terms {
 
 void order_init(struct order *o);
 void order_deinit(struct order *o); /* forgets users; items are the caller's */
-/* The user of that name, made when there is none. NULL: out of memory. */
-struct order_user *order_user(struct order *o, const char *name);
+/* The user of that id, made when there is none, called so from now on. NULL: out of memory. */
+struct order_user *order_user(struct order *o, int64_t uid, const char *name);
 /* item->user and its three numbers are set. Errors: ERR_NOMEM. */
 int order_add(struct order *o, struct order_item *item, struct err *e);
 void order_remove(struct order *o, struct order_item *item); /* harmless when it is not listed */

@@ -15,6 +15,7 @@
 struct submission {
     struct store_job job;
     struct queue *q;
+    struct order_user *user;
     struct experiment x;
     char *spec;
     char result_hash[DIGEST_HEX_MAX];
@@ -131,6 +132,7 @@ static void committed(struct store_job *job, const struct err *e)
     struct queue *q = s->q;
     struct err fault = *e;
     struct entry *entry = NULL;
+    s->user->arriving--; /* counted as what it has become from here on */
     if (fault.code == ERR_OK) crash_point(CRASH_SUBMIT_AFTER_COMMIT);
     if (fault.code == ERR_OK)
         entry = s->repeated != 0 ? queue_entry(q, s->repeated) : add_entry(q, s, &fault);
@@ -147,10 +149,13 @@ static void committed(struct store_job *job, const struct err *e)
     scheduler_run(q);
 }
 
-static int64_t waiting_of(struct queue *q, const char *user)
+/* What is being written counts, too: a burst comes before its first row is committed. */
+int queue_room(const struct queue *q, const struct order_user *u, struct err *e)
 {
-    const struct order_user *u = order_user(&q->order, user);
-    return u != NULL ? u->waiting : 0;
+    if (u->kept + u->arriving < q->o.queued_per_user_max) return 0;
+    return err_set(e, ERR_QUEUE_FULL,
+                   "%s has %lld experiments that wait or are paused, at most %lld may", u->name,
+                   (long long)(u->kept + u->arriving), (long long)q->o.queued_per_user_max);
 }
 
 static void fill(struct submission *s, const struct queue_submission *from)
@@ -240,11 +245,15 @@ void queue_submit(struct queue *q, const struct queue_submission *from, queue_do
 {
     struct err e = { 0 };
     struct submission *s = NULL;
+    struct order_user *u = NULL;
     if (queue_ready(q, &e)) {
-        if (waiting_of(q, from->actor.user) >= q->o.queued_per_user_max)
-            (void)err_set(&e, ERR_QUEUE_FULL, "%s has %lld experiments queued already",
-                          from->actor.user, (long long)q->o.queued_per_user_max);
-        else if ((s = mem_calloc(1, sizeof *s)) == NULL) (void)err_set(&e, ERR_NOMEM, "submission");
+        u = order_user(&q->order, (int64_t)from->actor.uid, from->actor.user);
+        if (u == NULL || (s = mem_calloc(1, sizeof *s)) == NULL)
+            (void)err_set(&e, ERR_NOMEM, "submission");
+        else if (queue_room(q, u, &e) != 0) {
+            mem_free(s);
+            s = NULL;
+        }
     }
     if (s == NULL || prepare(q, s, from, &e) != 0) {
         if (s != NULL) submission_free(s);
@@ -252,6 +261,8 @@ void queue_submit(struct queue *q, const struct queue_submission *from, queue_do
         return;
     }
     s->q = q;
+    s->user = u;
+    u->arriving++;
     s->done = done;
     s->ctx = ctx;
     s->job.run = run;

@@ -12,11 +12,17 @@
 #define HOUR_MS (3600 * 1000)
 #define DAY_MS (24 * HOUR_MS)
 
+/* One user id for each first letter. */
+static struct order_user *user_of(struct order *o, const char *name)
+{
+    return order_user(o, 1000 + name[0], name);
+}
+
 static struct order_item item(struct order *o, const char *user, int64_t id, int64_t priority,
                               int64_t queued_ms)
 {
     return (struct order_item){
-        .user = order_user(o, user), .id = id, .priority = priority, .queued_ms = queued_ms
+        .user = user_of(o, user), .id = id, .priority = priority, .queued_ms = queued_ms
     };
 }
 
@@ -55,7 +61,7 @@ Test(order, usage_is_halved_every_day, .timeout = 2)
     cr_assert_float_eq(order_usage_after(0, 1, 2 * DAY_MS), pieces, 1e-6);
     struct order o;
     order_init(&o);
-    struct order_user *u = order_user(&o, "ada");
+    struct order_user *u = user_of(&o, "ada");
     order_ran_before(u, 0, 1000, 1000 + DAY_MS, 5 * DAY_MS);
     order_ran_before(u, 0, 1000, 1000 + DAY_MS, 5 * DAY_MS);
     order_refresh(&o, 5 * DAY_MS);
@@ -161,7 +167,7 @@ Test(order, is_that_of_a_sort, .timeout = 20)
                             (int64_t)rand() % (3 * DAY_MS));
             cr_assert(order_add(&o, &items[i], &e) == 0);
         }
-        for (size_t i = 0; i < 4; i++) order_user(&o, users[i])->usage = rand() % 10000;
+        for (size_t i = 0; i < 4; i++) user_of(&o, users[i])->usage = rand() % 10000;
         order_refresh(&o, 0);
         expect_sorted(&o, items);
     }
