@@ -186,6 +186,8 @@ void api_call_end(struct api_call *c)
     mem_free(c);
 }
 
+void api_call_drop(struct api_call *c) { mem_free(c); }
+
 static void run_in_pool(uv_work_t *uv)
 {
     struct api_work *w = container_of(uv, struct api_work, uv);

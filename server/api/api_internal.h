@@ -54,9 +54,15 @@ int submission_read(struct submission *s, cJSON *json, const struct queue *q,
 void submission_deinit(struct submission *s); /* safe on a zeroed one and when repeated */
 /* ?dry_run=true|false; false after a problem was answered. */
 bool api_dry_run(struct request *r, bool *dry);
+/* Calls go_on(r), at once or later, unless the request has an Idempotency-Key that was used before:
+ * then it is answered. */
+void api_once(struct request *r, void (*go_on)(struct request *r));
+struct queue_key api_key(const struct request *r); /* borrows from r */
+/* 201 with the experiment. */
+void api_answer_created(struct request *r, const struct experiment *x);
 /* Reads json as a submission and answers: stores it, or says every fault, or only what would run.
- * text: what an Idempotency-Key stands for. */
-void api_begin(struct request *r, cJSON *json, const char *text, size_t length, bool dry);
+ */
+void api_begin(struct request *r, cJSON *json, bool dry);
 
 /* A read that answers later: keeps the event id of the moment before its snapshot. */
 struct api_call {
@@ -69,6 +75,7 @@ struct api_call {
 struct api_call *api_call_new(struct request *r, int64_t experiment);
 /* Adds X-Event-Id to the answer given and frees. */
 void api_call_end(struct api_call *c);
+void api_call_drop(struct api_call *c); /* frees; somebody else answers */
 
 /* Work in the thread pool, embedded first in the handler's own struct. run: pool; answer: loop,
  * must respond and free. */

@@ -72,34 +72,36 @@ static cJSON *describe(const struct spec *s)
 }
 
 /* ---- for real -------------------------------------------------------------------------------- */
+void api_answer_created(struct request *r, const struct experiment *x)
+{
+    cJSON *o = experiment_object(api_of(r)->queue, x);
+    char place[64];
+    respond_json(r, 201, o);
+    cJSON_Delete(o);
+    (void)snprintf(place, sizeof place, "/api/v1/experiments/%lld", (long long)x->id);
+    if (r->response != NULL) respond_header(r, "Location", place);
+    api_add_etag(r, x);
+}
+
 static void submitted(void *ctx, const struct experiment *x, const struct err *e)
 {
     struct api_call *c = ctx;
-    struct request *r = c->r;
     if (x == NULL) {
-        respond_problem(r, e, NULL);
+        respond_problem(c->r, e, NULL);
     } else {
-        cJSON *o = experiment_object(api_of(r)->queue, x);
-        char place[64];
-        api_audit_id(r, x->id);
-        respond_json(r, 201, o);
-        cJSON_Delete(o);
-        (void)snprintf(place, sizeof place, "/api/v1/experiments/%lld", (long long)x->id);
-        if (r->response != NULL) respond_header(r, "Location", place);
-        api_add_etag(r, x);
+        api_audit_id(c->r, x->id);
+        api_answer_created(c->r, x);
     }
     api_call_end(c);
 }
 
-static void store(struct request *r, const struct submission *b, const char *text, size_t length)
+static void store(struct request *r, const struct submission *b)
 {
     struct api_call *c = api_call_new(r, 0);
     if (c == NULL) return;
     const struct queue_submission s = { .actor = api_actor(r),
                                         .spec = &b->spec,
-                                        .idempotency_key = request_header(r, "Idempotency-Key"),
-                                        .body = text,
-                                        .body_length = length,
+                                        .key = api_key(r),
                                         .request_id = r->id,
                                         .after = b->after,
                                         .n_after = b->n_after };
@@ -117,7 +119,7 @@ bool api_dry_run(struct request *r, bool *dry)
     return false;
 }
 
-void api_begin(struct request *r, cJSON *json, const char *text, size_t length, bool dry)
+void api_begin(struct request *r, cJSON *json, bool dry)
 {
     struct submission *s = mem_calloc(1, sizeof *s);
     struct json_faults *faults = mem_calloc(1, sizeof *faults);
@@ -131,14 +133,14 @@ void api_begin(struct request *r, cJSON *json, const char *text, size_t length, 
         respond_json(r, 200, o);
         cJSON_Delete(o);
     } else {
-        store(r, s, text, length);
+        store(r, s);
     }
     if (s != NULL) submission_deinit(s);
     mem_free(s);
     mem_free(faults);
 }
 
-void api_submit(struct request *r)
+static void begin(struct request *r)
 {
     const char *text = r->length > 0 ? (const char *)r->body : "";
     struct err e = { 0 };
@@ -146,6 +148,14 @@ void api_submit(struct request *r)
     bool dry;
     if (!api_dry_run(r, &dry) || !request_may_submit(r)) return;
     if (json_parse(text, r->length, &json, &e) != 0) respond_problem(r, &e, NULL);
-    else api_begin(r, json, text, r->length, dry);
+    else api_begin(r, json, dry);
     cJSON_Delete(json);
+}
+
+void api_submit(struct request *r)
+{
+    bool dry;
+    if (!api_dry_run(r, &dry)) return;
+    if (dry) begin(r);
+    else api_once(r, begin);
 }

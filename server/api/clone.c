@@ -68,11 +68,8 @@ static void spec_read(void *ctx, const void *data, size_t length, const char *ty
         return;
     }
     cJSON *json = changed(c, cJSON_DetachItemFromObjectCaseSensitive(detail, "spec"));
-    size_t text_length = 0;
-    char *text = json != NULL ? json_print(json, &text_length) : NULL;
-    if (text != NULL) api_begin(c->r, json, text, text_length, c->dry);
+    if (json != NULL) api_begin(c->r, json, c->dry);
     else api_problem(c->r, ERR_NOMEM, "clone");
-    mem_free(text);
     cJSON_Delete(json);
     cJSON_Delete(detail);
     clone_free(c);
@@ -112,7 +109,7 @@ static bool body_fits(struct request *r, const cJSON *body)
     return e.code == ERR_OK;
 }
 
-void api_clone(struct request *r)
+static void begin(struct request *r)
 {
     const struct experiment *x = api_experiment(r);
     bool dry;
@@ -129,4 +126,12 @@ void api_clone(struct request *r)
     const struct queue_read read = { .kind = QUEUE_READ_DETAIL, .experiment = x->id };
     queue_read(api_of(r)->queue, &read, spec_read, c);
     request_suspend(r);
+}
+
+void api_clone(struct request *r)
+{
+    bool dry;
+    if (!api_dry_run(r, &dry)) return;
+    if (dry) begin(r);
+    else api_once(r, begin);
 }

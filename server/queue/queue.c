@@ -386,6 +386,7 @@ static void on_tick(uv_timer_t *t)
     struct queue *q = container_of(t, struct queue, tick);
     scheduler_tick(q);
     deletion_tick(q);
+    idempotency_tick(q);
 }
 
 static void queue_free(struct queue *q)

@@ -107,12 +107,22 @@ struct queue_actor {
 /* e->code == ERR_OK on success. x is borrowed and valid during the call only; NULL on failure. */
 typedef void (*queue_done_fn)(void *ctx, const struct experiment *x, const struct err *e);
 
+#define QUEUE_KEY_MAX 255 /* bytes of an Idempotency-Key */
+struct queue_key {
+    uid_t uid;
+    const char *key; /* NULL = none */
+    /* What it stands for: a repeated request has the same. path: NULL = that of submissions. */
+    const char *path, *body;
+    size_t body_length;
+};
+/* What this key has made before: x, or NULL with e->code ERR_OK for nothing. Errors:
+ * ERR_IDEMPOTENCY, ERR_NOT_FOUND (it was deleted), ERR_INVALID (length), ERR_DB, ERR_NOMEM. */
+void queue_repeated(struct queue *q, const struct queue_key *key, queue_done_fn done, void *ctx);
+
 struct queue_submission {
     struct queue_actor actor;
-    const struct spec *spec;      /* borrowed during the call */
-    const char *idempotency_key;  /* NULL = none */
-    const char *body;             /* as sent; hashed for the key */
-    size_t body_length;
+    const struct spec *spec; /* borrowed during the call */
+    struct queue_key key;    /* asked for by queue_repeated before */
     const char *request_id;
     const struct dependency *after; /* borrowed during the call */
     size_t n_after;

@@ -126,6 +126,7 @@ struct queue {
     int64_t count;
     uv_timer_t tick;
     int64_t opened_ms, claim_after_ms, ticked_ms;
+    int64_t keys_expire_ms; /* monotonic: when expired keys are removed next */
     bool closing; /* the daemon ends */
     bool switched[QUEUE_SWITCHES];
     size_t reads;
@@ -184,6 +185,21 @@ void dependencies_check(struct queue *q, struct entry *e);
 void dependencies_ended(struct queue *q, struct entry *e); /* e has reached a final state */
 int dependencies_write(const struct experiment *x, sqlite3 *db, struct err *e);
 int dependencies_load(struct queue *q, struct err *e);
+/* ---- keys of requests (idempotency.c) -------------------------------------------------------- */
+struct key_row {
+    int64_t owner_uid;
+    char *key; /* NULL = none; owned */
+    uint8_t body_sha[DIGEST_BYTES];
+};
+/* Errors: ERR_INVALID, ERR_NOMEM. */
+int key_row_init(struct key_row *k, const struct queue_key *from, struct err *e);
+void key_row_deinit(struct key_row *k); /* safe on a zeroed one and when repeated */
+/* Both on the writer thread. *experiment: 0 = none. Errors: ERR_IDEMPOTENCY, ERR_DB. */
+int idempotency_find(sqlite3 *db, const struct key_row *k, int64_t *experiment, struct err *e);
+int idempotency_keep(sqlite3 *db, const struct key_row *k, int64_t experiment, struct err *e);
+/* NULL: it was deleted (ERR_NOT_FOUND). */
+const struct entry *idempotency_entry(const struct queue *q, int64_t experiment, struct err *e);
+void idempotency_tick(struct queue *q); /* forgets what has expired */
 /* ---- deletion (deletion.c) ------------------------------------------------------------------- */
 int deletion_write(const struct change *c, sqlite3 *db, struct err *e); /* writer thread */
 void deletion_committed(struct queue *q, struct entry *e);

@@ -10,8 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define KEY_LIFETIME_MS (24 * 3600 * 1000)
-
 struct submission {
     struct store_job job;
     struct queue *q;
@@ -19,8 +17,7 @@ struct submission {
     struct experiment x;
     char *spec;
     char result_hash[DIGEST_HEX_MAX];
-    char *key; /* NULL = none */
-    uint8_t body_sha[DIGEST_BYTES];
+    struct key_row key;
     struct fork fork;
     struct err broken; /* what it needs has ended otherwise already: a new row is refused */
     int64_t repeated; /* the experiment that the key made before; 0 = none */
@@ -32,32 +29,8 @@ static void submission_free(struct submission *s)
 {
     mem_free(s->x.after);
     mem_free(s->spec);
-    mem_free(s->key);
+    key_row_deinit(&s->key);
     mem_free(s);
-}
-
-/* Sets repeated when the key is known with the same body. Errors: ERR_IDEMPOTENCY. */
-static int look_up_key(struct submission *s, sqlite3 *db, struct err *e)
-{
-    struct stmt q;
-    int rc = stmt_once(db, "DELETE FROM idempotency WHERE at_ms<?1", e, "i",
-                       clock_wall_ms() - KEY_LIFETIME_MS);
-    if (rc == 0)
-        rc = stmt_prepare(
-            &q, db, "SELECT body_sha,experiment FROM idempotency WHERE user=?1 AND key=?2", e);
-    if (rc != 0) return rc;
-    stmt_bind(&q, "tt", s->x.user, s->key);
-    if (stmt_step(&q, e) == 1) {
-        size_t bytes;
-        const void *sha = stmt_blob(&q, 0, &bytes);
-        if (bytes == DIGEST_BYTES && memcmp(sha, s->body_sha, DIGEST_BYTES) == 0)
-            s->repeated = stmt_int(&q, 1);
-        else
-            rc = err_set(e, ERR_IDEMPOTENCY, "Idempotency-Key '%.60s' was used with another body",
-                         s->key);
-    }
-    stmt_finish(&q);
-    return rc;
 }
 
 static int insert(struct submission *s, sqlite3 *db, struct err *e)
@@ -96,7 +69,7 @@ static int insert(struct submission *s, sqlite3 *db, struct err *e)
 static int run(struct store_job *job, sqlite3 *db, struct err *e)
 {
     struct submission *s = container_of(job, struct submission, job);
-    int rc = s->key != NULL ? look_up_key(s, db, e) : 0;
+    int rc = s->key.key != NULL ? idempotency_find(db, &s->key, &s->repeated, e) : 0;
     if (rc != 0 || s->repeated != 0) return rc;
     if (s->broken.code != ERR_OK) {
         *e = s->broken;
@@ -104,10 +77,7 @@ static int run(struct store_job *job, sqlite3 *db, struct err *e)
     }
     if (s->fork.experiment != 0) rc = fork_link(&s->fork, s->q->files_dir, s->x.uid, e);
     if (rc == 0) rc = insert(s, db, e);
-    if (rc == 0 && s->key != NULL)
-        rc = stmt_once(
-            db, "INSERT INTO idempotency(user,key,body_sha,experiment,at_ms) VALUES(?,?,?,?,?)", e,
-            "ttbii", s->x.user, s->key, s->body_sha, DIGEST_BYTES, s->x.id, s->x.created_ms);
+    if (rc == 0 && s->key.key != NULL) rc = idempotency_keep(db, &s->key, s->x.id, e);
     crash_point(CRASH_SUBMIT_BEFORE_COMMIT);
     return rc;
 }
@@ -134,17 +104,15 @@ static void committed(struct store_job *job, const struct err *e)
     struct entry *entry = NULL;
     s->user->arriving--; /* counted as what it has become from here on */
     if (fault.code == ERR_OK) crash_point(CRASH_SUBMIT_AFTER_COMMIT);
-    if (fault.code == ERR_OK)
-        entry = s->repeated != 0 ? queue_entry(q, s->repeated) : add_entry(q, s, &fault);
-    if (entry != NULL && entry->deleted) entry = NULL;
-    if (entry == NULL && fault.code == ERR_OK)
-        (void)err_set(&fault, ERR_NOT_FOUND, "experiment %lld of that Idempotency-Key was deleted",
-                      (long long)s->repeated);
+    if (fault.code == ERR_OK && s->repeated == 0) entry = add_entry(q, s, &fault);
+    const struct entry *answer = entry;
+    if (fault.code == ERR_OK && s->repeated != 0)
+        answer = idempotency_entry(q, s->repeated, &fault);
     if (fault.code != ERR_OK && s->fork.experiment != 0) fork_unlink(q->files_dir, s->x.uid);
-    if (entry != NULL && s->repeated == 0) queue_publish_state(q, entry);
-    s->done(s->ctx, entry != NULL ? &entry->x : NULL, &fault);
+    if (entry != NULL) queue_publish_state(q, entry);
+    s->done(s->ctx, answer != NULL ? &answer->x : NULL, &fault);
     /* What it needs may have ended while the row was written. */
-    if (s->repeated == 0) dependencies_check(q, entry);
+    dependencies_check(q, entry);
     submission_free(s);
     scheduler_run(q);
 }
@@ -234,10 +202,7 @@ static int prepare(const struct queue *q, struct submission *s, const struct que
     int rc = spec_result_hash(from->spec, hash, e);
     if (rc != 0) return rc;
     digest_hex(hash, s->result_hash);
-    if (from->idempotency_key == NULL) return 0;
-    digest_bytes(from->body, from->body_length, s->body_sha);
-    s->key = mem_strndup(from->idempotency_key, 255);
-    return s->key != NULL ? 0 : err_set(e, ERR_NOMEM, "key");
+    return from->key.key != NULL ? key_row_init(&s->key, &from->key, e) : 0;
 }
 
 void queue_submit(struct queue *q, const struct queue_submission *from, queue_done_fn done,

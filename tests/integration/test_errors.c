@@ -195,3 +195,54 @@ Test(errors, submissions_have_a_rate)
     mem_free(spec);
     service_end(&s);
 }
+
+static void expect_again(const struct service *s, const char *path, const char *body,
+                         const char *key, int64_t id)
+{
+    const char *const headers[] = { key, NULL };
+    struct answer a = http_call(s, "POST", path, body, headers);
+    cr_assert(a.status == 201 && json_get_int(a.json, "id", 0) == id, "%ld %s", a.status, a.body);
+    cr_assert(strstr(a.head, "Location: ") != NULL && strstr(a.head, "ETag: ") != NULL, "%s",
+              a.head);
+    answer_free(&a);
+}
+
+/* Goal: a repeated request gets its first answer although it would be refused by now: the queue is
+ * full, what it names is gone, the daemon drains. */
+Test(errors, a_repeated_request_is_not_judged_anew, .timeout = 60)
+{
+    static const char clone[] = EXPERIMENTS "/1/clone", first[] = "Idempotency-Key: first",
+                      second[] = "Idempotency-Key: second";
+    struct service s = { .extra = { "--max-queued-per-user", "2" } };
+    service_start(&s);
+    char *spec = small_spec(1, NULL), *after = mem_printf("%.*s, \"after\": [{\"experiment\": 1}]}",
+                                                          (int)strlen(spec) - 1, spec);
+    (void)submit(&s, spec);
+    cr_assert(wait_state(&s, 1, "succeeded", 30));
+    struct answer a = http_post(&s, "/api/v1/queue/pause", "{}");
+    answer_free(&a);
+    expect_again(&s, EXPERIMENTS, after, first, 2);
+    expect_again(&s, clone, "{}", second, 3);
+    expect_problem(http_post(&s, EXPERIMENTS, spec), 429, "queue_full", NULL, "at most 2");
+    expect_again(&s, EXPERIMENTS, after, first, 2);
+    expect_again(&s, clone, "{}", second, 3);
+    a = http_call(&s, "DELETE", EXPERIMENTS "/1", NULL, NULL);
+    cr_assert_eq(a.status, 204);
+    answer_free(&a);
+    expect_again(&s, EXPERIMENTS, after, first, 2);
+    expect_again(&s, clone, "{}", second, 3);
+    a = http_post(&s, "/api/v1/admin/drain", "{}");
+    answer_free(&a);
+    expect_again(&s, EXPERIMENTS, after, first, 2);
+    const char *const other[] = { second, NULL };
+    expect_problem(http_call(&s, "POST", EXPERIMENTS "/2/clone", "{}", other), 422,
+                   "idempotency_mismatch", NULL, "second");
+    char key[300] = "Idempotency-Key: ";
+    memset(key + strlen(key), 'k', 256);
+    const char *const long_key[] = { key, NULL };
+    expect_problem(http_call(&s, "POST", EXPERIMENTS, spec, long_key), 400, "invalid", NULL,
+                   "256 bytes");
+    mem_free(spec);
+    mem_free(after);
+    service_end(&s);
+}

@@ -243,9 +243,7 @@ FIXTURE void bench_send(struct bench *b, struct queue_actor who, const char *key
     cr_assert_eq(spec_parse_text(text, strlen(text), &spec, faults, &e), 0, "%s", e.text);
     const struct queue_submission s = { .actor = who,
                                         .spec = &spec,
-                                        .idempotency_key = key,
-                                        .body = text,
-                                        .body_length = strlen(text),
+                                        .key = { who.uid, key, NULL, text, strlen(text) },
                                         .request_id = "test",
                                         .after = after,
                                         .n_after = n_after };
