@@ -27,7 +27,7 @@ static void looked_up(void *ctx, const struct experiment *x, const struct err *e
 /* Submissions have one path, clones one for each that is cloned. */
 struct queue_key api_key(const struct request *r)
 {
-    return (struct queue_key){ .uid = r->who.uid,
+    return (struct queue_key){ .user = r->who.user,
                                .key = request_header(r, "Idempotency-Key"),
                                .path = r->params[0] != NULL ? r->path : NULL,
                                .body = (const char *)r->body,

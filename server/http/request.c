@@ -47,7 +47,8 @@ bool request_query_int(struct request *r, const char *name, int64_t fallback, in
 
 bool request_private(const struct request *r)
 {
-    return r->who.via != VIA_NETWORK ||
+    if (r->who.via != VIA_NETWORK) return true;
+    return r->connection != NULL && /* it may be over while its work still runs */
            MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION) != NULL;
 }
 
@@ -158,7 +159,7 @@ static int check_identity(struct request *r, struct err *e)
     if (r->on_worker_socket != for_workers)
         return err_set(e, ERR_NOT_FOUND, "%.100s is not served here", r->path);
     if (for_workers || r->http->refusing) return 0; /* refusing: handle says so */
-    return r->http->o.admit(r, e);
+    return r->http->o.admit != NULL ? r->http->o.admit(r, e) : 0;
 }
 
 /* ---- MHD's callbacks ------------------------------------------------------------------------- */

@@ -24,10 +24,10 @@ int idempotency_find(sqlite3 *db, const struct key_row *k, int64_t *experiment, 
     *experiment = 0;
     int rc = stmt_prepare(&s, db,
                           "SELECT body_sha,experiment FROM idempotency"
-                          " WHERE owner_uid=?1 AND key=?2 AND at_ms>=?3",
+                          " WHERE user=?1 AND key=?2 AND at_ms>=?3",
                           e);
     if (rc != 0) return rc;
-    stmt_bind(&s, "iti", k->owner_uid, k->key, clock_wall_ms() - KEY_LIFETIME_MS);
+    stmt_bind(&s, "tti", k->user, k->key, clock_wall_ms() - KEY_LIFETIME_MS);
     const int got = stmt_step(&s, e);
     if (got == 1) {
         size_t bytes;
@@ -46,9 +46,9 @@ int idempotency_find(sqlite3 *db, const struct key_row *k, int64_t *experiment, 
 int idempotency_keep(sqlite3 *db, const struct key_row *k, int64_t experiment, struct err *e)
 {
     return stmt_once(db,
-                     "INSERT OR REPLACE INTO idempotency(owner_uid,key,body_sha,experiment,at_ms)"
+                     "INSERT OR REPLACE INTO idempotency(user,key,body_sha,experiment,at_ms)"
                      " VALUES(?,?,?,?,?)",
-                     e, "itbii", k->owner_uid, k->key, k->body_sha, DIGEST_BYTES, experiment,
+                     e, "ttbii", k->user, k->key, k->body_sha, DIGEST_BYTES, experiment,
                      clock_wall_ms());
 }
 
@@ -61,12 +61,12 @@ int key_row_init(struct key_row *k, const struct queue_key *from, struct err *e)
     const size_t path = from->path != NULL ? strlen(from->path) : 0;
     char *whole = mem_alloc(path + from->body_length + 1);
     k->key = mem_strdup(from->key);
-    if (whole == NULL || k->key == NULL) {
+    k->user = mem_strdup(from->user);
+    if (whole == NULL || k->key == NULL || k->user == NULL) {
         mem_free(whole);
         key_row_deinit(k);
         return err_set(e, ERR_NOMEM, "key");
     }
-    k->owner_uid = (int64_t)from->uid;
     if (path > 0) memcpy(whole, from->path, path);
     if (from->body_length > 0) memcpy(whole + path, from->body, from->body_length);
     digest_bytes(whole, path + from->body_length, k->body_sha);
@@ -77,6 +77,7 @@ int key_row_init(struct key_row *k, const struct queue_key *from, struct err *e)
 void key_row_deinit(struct key_row *k)
 {
     mem_free(k->key);
+    mem_free(k->user);
     *k = (struct key_row){ 0 };
 }
 
@@ -146,7 +147,7 @@ static int expire(struct store_job *job, sqlite3 *db, struct err *e)
 {
     struct expiry *x = container_of(job, struct expiry, job);
     const int rc = stmt_once(db,
-                             "DELETE FROM idempotency WHERE (owner_uid,key) IN (SELECT owner_uid,"
+                             "DELETE FROM idempotency WHERE (user,key) IN (SELECT user,"
                              "key FROM idempotency WHERE at_ms<?1 LIMIT " TEXT_OF(EXPIRE_PART) ")",
                              e, "i", clock_wall_ms() - KEY_LIFETIME_MS);
     x->gone = sqlite3_changes(db);

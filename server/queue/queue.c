@@ -50,7 +50,7 @@ struct entry *queue_add(struct queue *q, const struct experiment *x, struct err 
         return NULL;
     }
     entry->x = *x;
-    entry->item.user = order_user(&q->order, (int64_t)x->owner_uid, x->user);
+    entry->item.user = order_user(&q->order, x->user);
     entry->item.id = x->id;
     if (entry->item.user == NULL) {
         mem_free(entry);

@@ -109,7 +109,7 @@ typedef void (*queue_done_fn)(void *ctx, const struct experiment *x, const struc
 
 #define QUEUE_KEY_MAX 255 /* bytes of an Idempotency-Key */
 struct queue_key {
-    uid_t uid;
+    const char *user;
     const char *key; /* NULL = none */
     /* What it stands for: a repeated request has the same. path: NULL = that of submissions. */
     const char *path, *body;

@@ -187,7 +187,7 @@ int dependencies_write(const struct experiment *x, sqlite3 *db, struct err *e);
 int dependencies_load(struct queue *q, struct err *e);
 /* ---- keys of requests (idempotency.c) -------------------------------------------------------- */
 struct key_row {
-    int64_t owner_uid;
+    char *user;
     char *key; /* NULL = none; owned */
     uint8_t body_sha[DIGEST_BYTES];
 };

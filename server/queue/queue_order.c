@@ -26,25 +26,23 @@ void order_deinit(struct order *o)
     o->n = 0;
 }
 
-static struct order_user *find_user(const struct order *o, int64_t uid)
+static struct order_user *find_user(const struct order *o, const char *name)
 {
     list_for_each(it, &o->users) {
         struct order_user *u = container_of(it, struct order_user, link);
-        if (u->uid == uid) return u;
+        if (strcmp(u->name, name) == 0) return u;
     }
     return NULL;
 }
 
-struct order_user *order_user(struct order *o, int64_t uid, const char *name)
+struct order_user *order_user(struct order *o, const char *name)
 {
-    struct order_user *u = find_user(o, uid);
-    if (u == NULL) {
-        u = mem_calloc(1, sizeof *u);
-        if (u == NULL) return NULL;
-        u->uid = uid;
-        list_append(&o->users, &u->link);
-    }
+    struct order_user *u = find_user(o, name);
+    if (u != NULL) return u;
+    u = mem_calloc(1, sizeof *u);
+    if (u == NULL) return NULL;
     (void)snprintf(u->name, sizeof u->name, "%s", name);
+    list_append(&o->users, &u->link);
     return u;
 }
 

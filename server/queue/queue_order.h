@@ -25,8 +25,7 @@
 struct order_item;
 struct order_user {
     struct list link;
-    int64_t uid;               /* who it is */
-    char name[ORDER_USER_MAX]; /* how that user was called last */
+    char name[ORDER_USER_MAX];
     int64_t running;           /* slots in use; change it through order_run */
     int64_t claiming;          /* slots being taken */
     int64_t waiting;           /* experiments that want to run, queued ones among them */
@@ -54,8 +53,8 @@ struct order_terms {
 
 void order_init(struct order *o);
 void order_deinit(struct order *o); /* forgets users; items are the caller's */
-/* The user of that id, made when there is none, called so from now on. NULL: out of memory. */
-struct order_user *order_user(struct order *o, int64_t uid, const char *name);
+/* The user of that name, made when there is none. NULL: out of memory. */
+struct order_user *order_user(struct order *o, const char *name);
 /* item->user and its three numbers are set. Errors: ERR_NOMEM. */
 int order_add(struct order *o, struct order_item *item, struct err *e);
 void order_remove(struct order *o, struct order_item *item); /* harmless when it is not listed */

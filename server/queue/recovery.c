@@ -148,14 +148,14 @@ static int load_usage(struct queue *q, struct err *e)
     struct stmt s;
     const int64_t now = clock_wall_ms(), mono = clock_mono_ms();
     int rc = stmt_prepare(&s, store_db_at_start(q->main),
-                          "SELECT x.user,a.started_ms,a.ended_ms,x.owner_uid FROM attempt a JOIN experiment x"
+                          "SELECT x.user,a.started_ms,a.ended_ms FROM attempt a JOIN experiment x"
                           " ON x.id=a.experiment WHERE a.ended_ms>?1",
                           e);
     if (rc != 0) return rc;
     stmt_bind(&s, "i", now - USAGE_DAYS * 24 * 3600 * 1000);
     int got;
     while ((got = stmt_step(&s, e)) == 1) {
-        struct order_user *u = order_user(&q->order, stmt_int(&s, 3), stmt_text(&s, 0));
+        struct order_user *u = order_user(&q->order, stmt_text(&s, 0));
         const int64_t begin = stmt_int(&s, 1), end = stmt_int(&s, 2);
         if (u != NULL && begin < end && end <= now) order_ran_before(u, begin, end, now, mono);
     }

@@ -212,7 +212,7 @@ void queue_submit(struct queue *q, const struct queue_submission *from, queue_do
     struct submission *s = NULL;
     struct order_user *u = NULL;
     if (queue_ready(q, &e)) {
-        u = order_user(&q->order, (int64_t)from->actor.uid, from->actor.user);
+        u = order_user(&q->order, from->actor.user);
         if (u == NULL || (s = mem_calloc(1, sizeof *s)) == NULL)
             (void)err_set(&e, ERR_NOMEM, "submission");
         else if (queue_room(q, u, &e) != 0) {

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define FIXTURE __attribute__((unused)) static
-#define ADA 1000 /* user ids; names are theirs by chance */
+#define ADA 1000 /* user ids */
 #define BOB 1001
 
 struct fake_launcher {
@@ -58,17 +58,19 @@ static int fake_start(struct launcher *l, const struct launch *what, struct laun
     return 0;
 }
 
-static int fake_release(struct launcher *l, int64_t x, int64_t attempt, struct err *e)
+static void fake_release(struct launcher *l, int64_t x, int64_t attempt)
 {
-    (void)l, (void)x, (void)attempt, (void)e;
-    return 0;
+    (void)l, (void)x, (void)attempt;
 }
 
-static bool fake_adopt(struct launcher *l, int64_t x, int64_t attempt, const struct launched *p)
+static enum launcher_adoption fake_adopt(struct launcher *l, int64_t x, int64_t attempt,
+                                         const struct launched *p, struct err *e)
 {
-    (void)x, (void)attempt, (void)p;
-    return container_of(l, struct fake_launcher, base)->adopts;
+    (void)x, (void)attempt, (void)p, (void)e;
+    return container_of(l, struct fake_launcher, base)->adopts ? ADOPTION_DONE : ADOPTION_GONE;
 }
+
+static void fake_settle(struct launcher *l) { (void)l; }
 
 static void fake_stop(struct launcher *l, int64_t x, int64_t attempt, bool hard)
 {
@@ -82,8 +84,8 @@ static void fake_close(struct launcher *l, void (*on_closed)(void *ctx), void *c
     on_closed(ctx);
 }
 
-static const struct launcher_ops fake_ops = { fake_start, fake_release, fake_adopt, fake_stop,
-                                              fake_close };
+static const struct launcher_ops fake_ops = { fake_start,  fake_release, fake_adopt,
+                                              fake_settle, fake_stop,    fake_close };
 
 /* ---- opening and closing --------------------------------------------------------------------- */
 static void count_event(void *ctx, const char *event, int64_t experiment, const char *json)
@@ -113,6 +115,7 @@ FIXTURE void bench_open(struct bench *b, int64_t max_running)
                                          .worker_program = "none",
                                          .worker_socket = "none",
                                          .max_running = max_running,
+                                         .start_timeout_s = 600,
                                          .backoff_first_ms = 1,
                                          .queued_per_user_max = 100 };
     (void)uv_sem_init(&b->held, 0);
@@ -243,7 +246,7 @@ FIXTURE void bench_send(struct bench *b, struct queue_actor who, const char *key
     cr_assert_eq(spec_parse_text(text, strlen(text), &spec, faults, &e), 0, "%s", e.text);
     const struct queue_submission s = { .actor = who,
                                         .spec = &spec,
-                                        .key = { who.uid, key, NULL, text, strlen(text) },
+                                        .key = { who.user, key, NULL, text, strlen(text) },
                                         .request_id = "test",
                                         .after = after,
                                         .n_after = n_after };
@@ -312,7 +315,7 @@ FIXTURE void bench_worker(struct bench *b, worker_message message, int64_t id, c
 FIXTURE void bench_exit(struct bench *b, int64_t id, int64_t attempt, int signal)
 {
     b->launcher.base.on_exit(b->launcher.base.on_exit_ctx, id, attempt,
-                             (struct launcher_exit){ signal != 0 ? -1 : 0, signal, false });
+                             (struct launcher_exit){ signal != 0 ? -1 : 0, signal, false, 0 });
 }
 
 /* Runs to its end with that status. */

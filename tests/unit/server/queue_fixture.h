@@ -183,9 +183,7 @@ static inline void fixture_submit(const char *fields)
                             "\"out_features\": 10}]}%s}",
                             fields);
     cr_assert_eq(spec_parse_text(text, strlen(text), &spec, &faults, &e), 0, "%s", e.text);
-    const struct queue_submission s = {
-        .actor = { "ada", 1000, false }, .spec = &spec, .body = text, .body_length = strlen(text)
-    };
+    const struct queue_submission s = { .actor = { "ada", 1000, false }, .spec = &spec };
     fx.told = false;
     queue_submit(fx.q, &s, fixture_told, NULL);
     spec_deinit(&spec);

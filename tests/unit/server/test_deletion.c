@@ -1,6 +1,6 @@
 /* Deletion: who may, when, what is left of it, and what a daemon that ends meanwhile leaves to the
  * next one. */
-#include "tests/unit/server/queue_fixture.h"
+#include "tests/unit/server/queue_bench.h"
 
 #include "common/clock.h"
 
@@ -31,7 +31,7 @@ static void fill_folder(const struct bench *b, const char *uid)
 static enum err_code delete_as(struct bench *b, int64_t id, int64_t rev, uid_t uid)
 {
     struct told t = { 0 };
-    queue_delete(b->q, id, rev, bench_actor(uid, "somebody"), tell_done, &t);
+    queue_delete(b->q, id, rev, bench_actor(uid, uid == ADA ? "ada" : "bob"), tell_done, &t);
     bench_settle(b);
     cr_assert_eq(t.calls, 1);
     return t.code;

@@ -1,6 +1,6 @@
 /* Experiments that wait for others: what counts of those that were deleted, verdicts that could not
  * be written at once, and how much memory waiting takes. */
-#include "tests/unit/server/queue_fixture.h"
+#include "tests/unit/server/queue_bench.h"
 
 static enum experiment_state state_of(const struct bench *b, int64_t id)
 {

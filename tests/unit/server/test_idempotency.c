@@ -6,7 +6,7 @@
 static struct told sent(struct bench *b, uid_t uid, const char *key, const char *fields)
 {
     struct told t = { 0 };
-    bench_send(b, bench_actor(uid, "ada"), key, fields, NULL, 0, &t);
+    bench_send(b, bench_actor(uid, uid == ADA ? "ada" : "bob"), key, fields, NULL, 0, &t);
     bench_settle(b);
     cr_assert_eq(t.calls, 1);
     return t;
@@ -15,7 +15,7 @@ static struct told sent(struct bench *b, uid_t uid, const char *key, const char 
 static struct told asked(struct bench *b, uid_t uid, const char *text, const char *body)
 {
     struct told t = { 0 };
-    const struct queue_key key = { uid, text, NULL, body, strlen(body) };
+    const struct queue_key key = { uid == ADA ? "ada" : "bob", text, NULL, body, strlen(body) };
     queue_repeated(b->q, &key, tell_done, &t);
     bench_settle(b);
     cr_assert_eq(t.calls, 1);

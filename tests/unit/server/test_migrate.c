@@ -79,7 +79,7 @@ Test(migrate, keys_belong_to_owners, .timeout = 5)
     cr_assert(sqlite3_exec(db, rows, NULL, NULL, NULL) == SQLITE_OK, "%s", sqlite3_errmsg(db));
     cr_assert(migrate_run(db, "", &e) == 0, "%s", e.text);
     cr_expect_eq(number(db, "SELECT count(*) FROM idempotency"), 1);
-    cr_expect_eq(number(db, "SELECT experiment FROM idempotency WHERE owner_uid=1000 AND key='k'"
+    cr_expect_eq(number(db, "SELECT experiment FROM idempotency WHERE user='ada' AND key='k'"
                             " AND at_ms=5 AND body_sha=x'01'"),
                  1);
     (void)sqlite3_close(db);

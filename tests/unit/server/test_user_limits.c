@@ -1,4 +1,5 @@
 /* The limit of a user: who a user is, what counts, and when it begins to count. */
+#include "server/auth/identity.h"
 #include "tests/unit/server/queue_bench.h"
 
 static struct queue_actor ada(void) { return bench_actor(ADA, "ada"); }
@@ -50,20 +51,20 @@ Test(user_limits, paused_ones_and_retries_count, .timeout = 20)
     bench_close(&b);
 }
 
-/* Goal: a user is a number: a second one of the same name has room of its own, and a new name gives
- * none. */
-Test(user_limits, a_user_is_an_id, .timeout = 20)
+/* Goal: a user is a name, whichever way they come: people known by tokens alone, who have no user
+ * id, have room of their own each, and another id gives nobody more. */
+Test(user_limits, a_user_is_a_name, .timeout = 20)
 {
     static struct bench b;
-    struct told first = { 0 }, other = { 0 }, renamed = { 0 };
+    struct told first = { 0 }, other = { 0 }, again = { 0 };
     bench_open(&b, 0);
     b.q->o.queued_per_user_max = 1;
     bench_send(&b, ada(), NULL, NULL, NULL, 0, &first);
-    bench_send(&b, bench_actor(BOB, "ada"), NULL, NULL, NULL, 0, &other);
-    bench_send(&b, bench_actor(ADA, "ada.lovelace"), NULL, NULL, NULL, 0, &renamed);
+    bench_send(&b, bench_actor(IDENTITY_NO_UID, "bob"), NULL, NULL, NULL, 0, &other);
+    bench_send(&b, bench_actor(IDENTITY_NO_UID, "ada"), NULL, NULL, NULL, 0, &again);
     bench_settle(&b);
     cr_assert(first.code == ERR_OK && first.calls == 1);
     cr_assert(other.code == ERR_OK && other.calls == 1, "%s", other.text);
-    cr_assert_eq(renamed.code, ERR_QUEUE_FULL);
+    cr_assert_eq(again.code, ERR_QUEUE_FULL);
     bench_close(&b);
 }

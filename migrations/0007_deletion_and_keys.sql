@@ -4,16 +4,16 @@ CREATE INDEX experiment_deleted ON experiment(id) WHERE deleted_ms<>0;
 -- Whether what an experiment needs had succeeded when it was deleted; while it is there its own row tells.
 ALTER TABLE dependency ADD COLUMN succeeded INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX dependency_needs ON dependency(needs);
--- Keys belong to a user id; they are looked up by age to be forgotten.
+-- Keys belong to a user; they are looked up by age to be forgotten.
 CREATE TABLE key_of(
-  owner_uid INTEGER NOT NULL,
+  user TEXT NOT NULL,
   key TEXT NOT NULL,
   body_sha BLOB NOT NULL,
   experiment INTEGER NOT NULL,
   at_ms INTEGER NOT NULL,
-  PRIMARY KEY(owner_uid, key)
+  PRIMARY KEY(user, key)
 ) WITHOUT ROWID, STRICT;
-INSERT OR IGNORE INTO key_of SELECT x.owner_uid,i.key,i.body_sha,i.experiment,i.at_ms
+INSERT OR IGNORE INTO key_of SELECT x.user,i.key,i.body_sha,i.experiment,i.at_ms
   FROM idempotency i JOIN experiment x ON x.id=i.experiment;
 DROP TABLE idempotency;
 ALTER TABLE key_of RENAME TO idempotency;
