@@ -79,15 +79,21 @@ static int plan_net(const struct spec *s, const char *data_dir, struct net **out
     size_t classes = 0;
     enum isa isa;
     int rc = plan_data(s, data_dir, &shape, &classes, &data, e);
+    enum kernel_path path;
     if (rc == 0) rc = kernels_choose(&isa, e);
+    if (rc == 0) rc = kernels_choose_path(NULL, &path, e);
     if (rc != 0) return rc;
     const bool spikes = s->dataset.encoder != SPEC_ENCODER_DIRECT;
     const struct net_options o = {
         .input = { (size_t)s->train.batch_size, (size_t)s->time_steps, (size_t)shape.c,
-                   (size_t)shape.h, (size_t)shape.w, !spikes && data.frames == 1,
-                   spikes },
-        .training = true, .shards = (size_t)s->train.shards, .threads = (size_t)s->threads,
-        .exact = s->train.numerics == SPEC_NUMERICS_EXACT, .isa = isa, .seed = s->seed,
+                   (size_t)shape.h, (size_t)shape.w, !spikes && data.frames == 1, spikes },
+        .training = true,
+        .shards = (size_t)s->train.shards,
+        .threads = (size_t)s->threads,
+        .exact = s->train.numerics == SPEC_NUMERICS_EXACT,
+        .isa = isa,
+        .path = path,
+        .seed = s->seed,
         .span_steps = spec_call_steps(&s->train),
     };
     /* What does not fit is shown all the same, unless it was to be made to fit. */

@@ -40,6 +40,7 @@ static void env_make(struct environment *env, const struct launch *what)
     env_inherit(env, "PATH", "/usr/local/bin:/usr/bin:/bin");
     env_inherit(env, "HOME", "/");
     env_inherit(env, "SPIKED_ISA", NULL);
+    env_inherit(env, "SPIKED_PATH", NULL);
     env_inherit(env, "ASAN_OPTIONS", NULL);
     for (const char *const *v = crash_environment; *v != NULL; v++) env_inherit(env, *v, NULL);
     env_add(env, mem_printf("LANG=C.UTF-8"));

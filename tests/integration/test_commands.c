@@ -148,6 +148,12 @@ Test(commands, bench_profiles_layers, .timeout = 60)
     expect(0, "test $(grep -c '\"input_density\": 0\\.[0-9]' $F/event) = 5");
     expect(0, "test $(grep -c '_path\": \"event\"' $F/event) = 4");
     expect(0, "test $(grep -c '_path\": \"event\"' $F/dense) = 0");
+    expect(
+        0,
+        "SPIKED_PATH=bogus build/spiked-worker plan examples/quickstart.json 2>&1 | grep -q bogus");
+    expect(0,
+           "build/spiked-worker bench examples/quickstart.json --random-data --steps 2 --warmup 1 "
+           ">$F/steady && grep -q '\"page_faults_per_step\": 0,' $F/steady");
     expect(0, "grep -q '\"event_share\": 1' $F/event && ! grep -q '\"event_share\": 1' $F/dense");
     expect(0, "rm -r $F");
 }

@@ -30,7 +30,8 @@ const char *isa_name(enum isa isa);
 void kernels_cpu(enum isa isa, char out[KERNELS_CPU_MAX]); /* "avx512" */
 
 /* The form of convolution and linear layers: by shape, input and its density, or forced
- * (SPIKED_PATH, --path). EVENT: spikes are always events. DENSE: they are expanded to floats first.
+ * (SPIKED_PATH, --path). EVENT: spikes are events
+ * wherever a loop for them fits the shape. DENSE: they are expanded to floats first.
  * These have equal bits. WINOGRAD: every gradient of data that Winograd can do, whatever its size;
  * its sums are others. */
 enum kernel_path {

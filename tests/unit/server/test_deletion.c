@@ -52,8 +52,8 @@ static bool wait_gone(struct bench *b, int64_t id)
 }
 
 #define ROWS(id) "SELECT count(*) FROM experiment WHERE id=" #id
-#define AUDIT                                                                               \
-    "SELECT count(*) FROM audit WHERE experiment=1 AND event='delete' AND actor='somebody'" \
+#define AUDIT                                                                          \
+    "SELECT count(*) FROM audit WHERE experiment=1 AND event='delete' AND actor='ada'" \
     " AND state='succeeded'"
 
 /* Goal: the revision is honoured, others may not, the audit says who did it; folder and rows go,
