@@ -3,6 +3,7 @@
 
 #include "common/mem.h"
 #include "server/store/points_blob.h"
+#include "server/store/points_gather.h"
 #include "server/store/stmt.h"
 
 #include <errno.h>
@@ -19,6 +20,7 @@ struct ingest {
     uint64_t until_step;
     const char *records_path;
     int records_fd;
+    struct points_gather gathered;
     struct metrics_result *out;
 };
 
@@ -29,7 +31,7 @@ void metrics_result_deinit(struct metrics_result *r)
     *r = (struct metrics_result){ 0 };
 }
 
-/* ---- series and chunks ----------------------------------------------------------------------- */
+/* ---- series and chunks ---------------------------------------------------------------------- */
 struct series_row {
     int64_t id, n;
     double last, min, max; /* NaN = none */
@@ -145,7 +147,7 @@ static int append_points(sqlite3 *db, int64_t experiment, const char *name,
     return rc != 0 ? rc : save_series(db, &row, e);
 }
 
-/* ---- frames ---------------------------------------------------------------------------------- */
+/* ---- frames --------------------------------------------------------------------------------- */
 static bool add_point(cJSON *list, const struct point *p)
 {
     cJSON *three = cJSON_CreateArray();
@@ -162,6 +164,24 @@ static bool add_point(cJSON *list, const struct point *p)
            cJSON_AddItemToArray(three, value);
 }
 
+/* Rows once a series, however many frames the message had. */
+static int write_gathered(struct ingest *in, struct err *e)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < in->gathered.n; i++) {
+        const struct gathered *s = &in->gathered.series[i];
+        cJSON *list = cJSON_GetObjectItemCaseSensitive(in->out->points, s->name);
+        if (list == NULL) list = cJSON_AddArrayToObject(in->out->points, s->name);
+        for (size_t k = 0; list != NULL && k < s->n; k++)
+            if (!add_point(list, &s->points[k])) list = NULL;
+        if (list == NULL) return err_set(e, ERR_NOMEM, "points");
+        rc = append_points(in->db, in->experiment, s->name, s->points, s->n, e);
+        in->out->n_points += s->n;
+    }
+    gather_deinit(&in->gathered);
+    return rc;
+}
+
 static int one_series(void *ctx, const char *name, const struct point *points, size_t n,
                       struct err *e)
 {
@@ -169,12 +189,8 @@ static int one_series(void *ctx, const char *name, const struct point *points, s
     size_t keep = n;
     while (in->until_step > 0 && keep > 0 && points[keep - 1].step > in->until_step) keep--;
     if (keep == 0) return 0;
-    cJSON *list = cJSON_GetObjectItemCaseSensitive(in->out->points, name);
-    if (list == NULL) list = cJSON_AddArrayToObject(in->out->points, name);
-    for (size_t i = 0; list != NULL && i < keep; i++)
-        if (!add_point(list, &points[i])) list = NULL;
-    if (list == NULL) return err_set(e, ERR_NOMEM, "points");
-    return append_points(in->db, in->experiment, name, points, keep, e);
+    if (in->gathered.n == GATHER_SERIES_MAX && write_gathered(in, e) != 0) return (int)e->code;
+    return gather_points(&in->gathered, name, points, keep, e);
 }
 
 /* Appends the bytes and syncs them before the index row is committed. */
@@ -301,12 +317,19 @@ int metrics_ingest(sqlite3 *db, int64_t experiment, int64_t attempt, uint64_t un
                    const unsigned char *body, size_t length, const char *records_path,
                    struct metrics_result *out, struct err *e)
 {
-    struct ingest in = { db, experiment, until_step, records_path, -1, out };
+    struct ingest in = { .db = db,
+                         .experiment = experiment,
+                         .until_step = until_step,
+                         .records_path = records_path,
+                         .records_fd = -1,
+                         .out = out };
     out->points = cJSON_CreateObject();
     out->records = cJSON_CreateArray();
     if (out->points == NULL || out->records == NULL) return err_set(e, ERR_NOMEM, "frames");
     int rc = metrics_acked(db, experiment, attempt, &out->acked_frame, e);
     if (rc == 0) rc = all_frames(&in, body, length, e);
+    if (rc == 0) rc = write_gathered(&in, e);
+    gather_deinit(&in.gathered);
     if (rc == 0)
         rc = stmt_once(db,
                        "INSERT INTO ack(experiment,attempt,frame) VALUES(?1,?2,?3)"
@@ -320,7 +343,7 @@ int metrics_ingest(sqlite3 *db, int64_t experiment, int64_t attempt, uint64_t un
     return rc;
 }
 
-/* ---- cutting --------------------------------------------------------------------------------- */
+/* ---- cutting -------------------------------------------------------------------------------- */
 /* Points of one chunk up to `step` stay; also rebuilds the summary on the way. */
 static int cut_chunk(sqlite3 *db, int64_t id, const unsigned char *points, size_t n, uint64_t step,
                      struct series_row *row, struct err *e)

@@ -12,6 +12,7 @@
 struct metrics_result {
     uint64_t acked_frame;
     cJSON *points;  /* {"train/loss": [[step, time_ms, value], ...]} of newly accepted frames */
+    size_t n_points;
     cJSON *records; /* [{"layer","kind","index","step","epoch"}], of a profile "profile" too */
 };
 void metrics_result_deinit(struct metrics_result *r);
