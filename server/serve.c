@@ -2,6 +2,7 @@
 #include "server/serve.h"
 
 #include "build_id.h"
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "server/api/api.h"
@@ -30,6 +31,7 @@ struct daemon {
     struct serve_tls *tls; /* NULL: plain http */
     struct api api;
     uv_signal_t term, intr;
+    struct loop_lag lag;
     char *hosts;
     char own_hosts[4][256];
     bool stopping;
@@ -46,6 +48,7 @@ static void hub_closed(void *ctx)
     uv_close((uv_handle_t *)&d->term, NULL);
     uv_close((uv_handle_t *)&d->intr, NULL);
     serve_tls_close(d->tls);
+    loop_lag_close(&d->lag);
 }
 
 static void http_closed(void *ctx)
@@ -210,11 +213,16 @@ int serve(const struct serve_options *o, struct err *e)
     raise_files_max();
     (void)uv_loop_init(&d->loop);
     d->o = o;
-    d->api = (struct api){ .loop = &d->loop, .data_dir = o->data_dir, .port = o->port };
+    d->api = (struct api){ .loop = &d->loop,
+                           .data_dir = o->data_dir,
+                           .port = o->port,
+                           .lag = &d->lag,
+                           .started_ms = clock_wall_ms() };
     (void)gethostname(d->api.host, sizeof d->api.host - 1);
     int rc = open_all(d, e);
     if (rc != 0) return rc; /* the process ends: the kernel takes sockets and files back */
     watch_signals(d);
+    loop_lag_start(&d->lag, &d->loop);
     log_info("server", "spiked %s (%s) serves %s%s, state %s, %lld slots", SPIKED_VERSION,
              SPIKED_BUILD, o->port != 0 ? "http://" : "", o->port != 0 ? o->listen : o->socket,
              o->state_dir, (long long)o->max_running);

@@ -58,6 +58,7 @@ const struct http_route api_routes[] = {
     ROUTE(OPEN, NONE, "GET", V1 "/version", api_version),
     ROUTE(OPEN, NONE, "GET", "/healthz", api_healthz),
     ROUTE(OPEN, NONE, "GET", "/readyz", api_readyz),
+    ROUTE(READ, NONE, "GET", "/metrics", api_prometheus),
     ROUTE(READ, NONE, "GET", "/", api_page),
     ASSET("/app.js"),
     ASSET("/app.css"),

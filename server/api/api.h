@@ -5,6 +5,7 @@
 #include "server/auth/accounts.h"
 #include "server/auth/audit_log.h"
 #include "server/http/http.h"
+#include "server/meter/loop_lag.h"
 #include "server/queue/queue.h"
 #include "server/stream/sse_hub.h"
 
@@ -16,6 +17,8 @@ struct api {
     struct accounts *accounts;
     struct audit_log *audit; /* NULL when its store is closed */
     const char *data_dir;
+    const struct loop_lag *lag;
+    int64_t started_ms; /* wall clock */
     char host[256]; /* of this machine, for the page that says how to reach it */
     int port;
     size_t work_under_way;

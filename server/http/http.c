@@ -83,13 +83,15 @@ int http_create(struct http **out, uv_loop_t *loop, const struct http_options *o
 {
     struct http *h = mem_calloc(1, sizeof *h);
     if (h == NULL) return err_set(e, ERR_NOMEM, "http");
-    h->submissions = mem_calloc(1, sizeof *h->submissions);
-    if (h->submissions == NULL) {
-        mem_free(h);
-        return err_set(e, ERR_NOMEM, "http");
-    }
     h->loop = loop;
     h->o = *o;
+    h->submissions = mem_calloc(1, sizeof *h->submissions);
+    if (h->submissions == NULL) (void)err_set(e, ERR_NOMEM, "http");
+    if (h->submissions == NULL || http_stats_init(h, e) != 0) {
+        mem_free(h->submissions);
+        mem_free(h);
+        return (int)e->code;
+    }
     const struct http_limits *l = &o->limits;
     h->submissions->per_s = l->submissions_per_s > 0 ? (double)l->submissions_per_s : 100;
     h->submissions->burst = l->submissions_burst > 0 ? (double)l->submissions_burst : 1000;
@@ -211,6 +213,7 @@ static void finish_close(struct http *h)
     void (*on_closed)(void *) = h->on_closed;
     void *ctx = h->closed_ctx;
     mem_free(h->submissions);
+    mem_free(h->stats);
     mem_free(h);
     on_closed(ctx);
 }

@@ -47,6 +47,7 @@ struct request {
     int64_t audit;      /* its row that waits for the answer; 0 = none */
     char object[96];    /* what it is about, "experiment/12"; "" = not known yet */
     char id[HTTP_REQUEST_ID_MAX];
+    int64_t began_ns; /* monotonic */
     unsigned char *body;
     size_t length, capacity;
     bool too_large;

@@ -4,6 +4,7 @@
 
 #include "common/list.h"
 #include "server/http/http.h"
+#include "server/http/http_stats.h"
 #include "server/http/rate_limit.h"
 
 #define LISTENERS_MAX 4
@@ -65,6 +66,7 @@ struct http {
     bool refusing; /* no handler is called any more */
     size_t suspended;
     uint64_t requests;
+    struct http_route_stats *stats; /* [o.n_routes + 1] */
     int handles_left;
     int64_t drain_until_ms;
     void (*on_closed)(void *ctx);

@@ -171,6 +171,7 @@ static struct request *begin(struct listener *l, struct MHD_Connection *c, const
     r->http = l->http;
     r->connection = c;
     r->on_worker_socket = l->worker;
+    r->began_ns = clock_mono_ns();
     (void)snprintf(r->method, sizeof r->method, "%s", method);
     (void)snprintf(r->id, sizeof r->id, "r-%" PRIu64, ++l->http->requests);
     r->path = mem_strdup(url);
@@ -244,6 +245,7 @@ static enum MHD_Result queue_answer(struct request *r)
     r->queued = true;
     connection_enter(connection_of(r->connection), r->stream ? PHASE_STREAM : PHASE_ANSWER,
                      r->answer_bytes);
+    http_stats_count(r);
     return MHD_queue_response(r->connection, r->status, r->response);
 }
 

@@ -92,6 +92,7 @@ static void frames_done(struct store_job *job, const struct err *e)
     struct entry *entry = queue_entry(f->q, f->experiment);
     if (e->code == ERR_OK && entry != NULL) {
         crash_point(CRASH_POINTS_AFTER_COMMIT);
+        f->q->points += f->result.n_points;
         keep_headlines(entry, f->result.points);
         publish_frames(f->q, f->experiment, &f->result);
         char text[100];

@@ -90,6 +90,14 @@ static void list_queued(struct queue *q, struct entry *e, bool queued)
                   (long long)e->x.id, fault.text);
 }
 
+static void count_state(struct queue *q, struct entry *e)
+{
+    if (e->is_counted) q->states[e->counted]--;
+    e->is_counted = !e->deleted;
+    e->counted = e->x.state;
+    if (e->is_counted) q->states[e->counted]++;
+}
+
 void queue_place(struct queue *q, struct entry *e)
 {
     const enum experiment_state s = e->x.state;
@@ -107,6 +115,7 @@ void queue_place(struct queue *q, struct entry *e)
     e->counts_kept = kept;
     e->counts_running = running;
     e->counts_waiting = waiting;
+    count_state(q, e);
     list_timed(q, e, running || (s == STATE_BACKOFF && !e->deleted) || e->process.pid != 0);
     list_queued(q, e, s == STATE_QUEUED && !e->deleted);
 }
@@ -167,6 +176,21 @@ void queue_each(const struct queue *q, bool (*fn)(void *ctx, const struct experi
         const struct entry *e = container_of(it, struct entry, link);
         if (!e->deleted && !fn(ctx, &e->x)) return;
     }
+}
+
+struct queue_stats queue_stats_of(struct queue *q)
+{
+    return (struct queue_stats){ .states = q->states,
+                                 .wait_s = &q->wait_s,
+                                 .claim_s = &q->claim_s,
+                                 .points = q->points,
+                                 .slots = q->o.max_running,
+                                 .slots_busy = q->running,
+                                 .reads = q->reads,
+                                 .main = store_stats_of(q->main),
+                                 .metrics = store_stats_of(q->metrics),
+                                 .main_path = store_path(q->main),
+                                 .metrics_path = store_path(q->metrics) };
 }
 
 /* ---- publishing ------------------------------------------------------------------------------ */
@@ -432,6 +456,8 @@ int queue_open(struct queue **out, uv_loop_t *loop, const struct queue_options *
     list_init(&q->graves);
     list_init(&q->timed);
     order_init(&q->order);
+    q->wait_s = (struct histogram){ histogram_long_bounds, histogram_long_count, { 0 }, 0 };
+    q->claim_s = (struct histogram){ histogram_tiny_bounds, histogram_tiny_count, { 0 }, 0 };
     int rc = copy_options(q, options, e);
     if (rc == 0 && mkdir(q->files_dir, 0700) != 0 && errno != EEXIST)
         rc = err_errno(e, errno, "%.150s", q->files_dir);

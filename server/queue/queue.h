@@ -12,6 +12,7 @@
 #include "common/spec.h"
 #include "common/states.h"
 #include "common/uid.h"
+#include "server/store/store.h"
 
 #include <sys/types.h>
 #include <uv.h>
@@ -172,6 +173,18 @@ int64_t queue_position(const struct queue *q, int64_t id);
 /* The answer of GET /experiments/{id}/queue: why it waits, in words; caller owns. NULL: out of
  * memory. */
 cJSON *queue_explain(struct queue *q, int64_t id);
+/* What GET /metrics tells of it. Borrowed until control returns to the loop. */
+struct queue_stats {
+    const int64_t *states;           /* experiments by state: [STATE_COUNT] */
+    const struct histogram *wait_s;  /* from queued to claimed, first attempts */
+    const struct histogram *claim_s; /* of the loop: choosing the next and handing it over */
+    uint64_t points;                 /* taken from workers */
+    int64_t slots, slots_busy;
+    size_t reads;                     /* under way in the pool */
+    struct store_stats main, metrics; /* spiked.db, metrics.db */
+    const char *main_path, *metrics_path;
+};
+struct queue_stats queue_stats_of(struct queue *q);
 /* false = refuse work and say why (readyz). */
 bool queue_ready(const struct queue *q, struct err *e);
 

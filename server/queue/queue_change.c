@@ -321,6 +321,8 @@ static void take_effect(struct change *c)
         e->killed = false;
         e->kill_reason = REASON_NONE;
         e->process = (struct launched){ 0 };
+        if (e->x.attempt == 1) /* later ones were queued when the first was */
+            histogram_add(&c->q->wait_s, (double)(clock_wall_ms() - e->x.queued_ms) / 1000.0);
     }
     if (c->event == EVENT_HELLO && e->run_began_ms == 0) /* the first one of the attempt */
         e->run_began_ms = e->progress_ms = clock_mono_ms();

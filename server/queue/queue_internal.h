@@ -40,6 +40,8 @@ struct entry {
     size_t n_named;           /* experiments that name this one as needed, blocked or not */
     struct list timed;        /* of queue.timed while something may happen by itself */
     bool counts_running, counts_waiting, counts_kept, is_timed; /* as queue_place left them */
+    bool is_counted;
+    enum experiment_state counted;
     int64_t faults, crashes;  /* attempts lost so far, and those that crashed */
     int64_t backoff_until_ms; /* monotonic: the wall clock may jump meanwhile */
     uint8_t secret_hash[DIGEST_BYTES]; /* of the current attempt */
@@ -120,6 +122,9 @@ struct queue {
     struct order order;  /* the queued ones */
     int64_t running;     /* active ones */
     int64_t claiming;    /* claims that are being written */
+    int64_t states[STATE_COUNT]; /* entries by state, without deleted ones */
+    struct histogram wait_s, claim_s;
+    uint64_t points;     /* taken from workers */
     int64_t shares_ms;   /* when the shares of users were computed */
     struct entry **by_id; /* index = id */
     size_t by_id_size;

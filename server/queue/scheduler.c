@@ -49,12 +49,14 @@ void scheduler_run(struct queue *q)
     if (clock_mono_ms() < q->claim_after_ms) return;
     scheduler_refresh(q);
     while (queue_starts(q) && q->running + q->claiming < q->o.max_running) {
+        const int64_t began_ns = clock_mono_ns();
         struct order_item *item = order_next(&q->order, clock_wall_ms(), q->o.running_per_user_max,
                                              may_start, NULL);
         if (item == NULL) return;
         struct change *c = change_new(q, container_of(item, struct entry, item), EVENT_CLAIM);
         if (c == NULL) return;
         change_submit(c);
+        histogram_add(&q->claim_s, (double)(clock_mono_ns() - began_ns) * 1e-9);
     }
 }
 

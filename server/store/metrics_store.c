@@ -31,7 +31,7 @@ void metrics_result_deinit(struct metrics_result *r)
     *r = (struct metrics_result){ 0 };
 }
 
-/* ---- series and chunks ---------------------------------------------------------------------- */
+/* ---- series and chunks ----------------------------------------------------------------------- */
 struct series_row {
     int64_t id, n;
     double last, min, max; /* NaN = none */
@@ -147,7 +147,7 @@ static int append_points(sqlite3 *db, int64_t experiment, const char *name,
     return rc != 0 ? rc : save_series(db, &row, e);
 }
 
-/* ---- frames --------------------------------------------------------------------------------- */
+/* ---- frames ---------------------------------------------------------------------------------- */
 static bool add_point(cJSON *list, const struct point *p)
 {
     cJSON *three = cJSON_CreateArray();
@@ -343,7 +343,7 @@ int metrics_ingest(sqlite3 *db, int64_t experiment, int64_t attempt, uint64_t un
     return rc;
 }
 
-/* ---- cutting -------------------------------------------------------------------------------- */
+/* ---- cutting --------------------------------------------------------------------------------- */
 /* Points of one chunk up to `step` stay; also rebuilds the summary on the way. */
 static int cut_chunk(sqlite3 *db, int64_t id, const unsigned char *points, size_t n, uint64_t step,
                      struct series_row *row, struct err *e)

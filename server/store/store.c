@@ -20,8 +20,9 @@ struct store {
     uv_mutex_t lock;
     uv_cond_t wake;
     uv_async_t finished;
-    struct list waiting, done; /* under lock */
+    struct list waiting, done; /* under lock, like the next two */
     size_t n_waiting;
+    struct store_stats stats; /* but for waiting */
     size_t under_way; /* loop thread: submitted, not yet delivered */
     bool closing;
     int64_t checkpoint_ms;
@@ -130,12 +131,15 @@ static void write_jobs(void *arg)
         list_init(&group);
         take_waiting(s, &group);
         if (list_empty(&group)) return; /* closing, and nothing is left */
+        const int64_t began_ns = clock_mono_ns();
         run_group(s, &group);
         uv_mutex_lock(&s->lock);
+        histogram_add(&s->stats.batch_s, (double)(clock_mono_ns() - began_ns) * 1e-9);
         while (!list_empty(&group)) {
             struct list *first = group.next;
             list_remove(first);
             list_append(&s->done, first);
+            s->stats.jobs++;
         }
         uv_mutex_unlock(&s->lock);
         (void)uv_async_send(&s->finished);
@@ -177,6 +181,15 @@ bool store_idle(const struct store *s) { return s->under_way == 0; }
 sqlite3 *store_db_at_start(struct store *s) { return s->db; }
 const char *store_path(const struct store *s) { return s->path; }
 
+struct store_stats store_stats_of(struct store *s)
+{
+    uv_mutex_lock(&s->lock);
+    struct store_stats stats = s->stats;
+    stats.waiting = s->n_waiting;
+    uv_mutex_unlock(&s->lock);
+    return stats;
+}
+
 static int configure(sqlite3 *db, bool full, struct err *e)
 {
     int rc = stmt_exec(
@@ -198,6 +211,8 @@ int store_open(struct store **out, uv_loop_t *loop, const char *path, const char
     int rc = 0;
     list_init(&s->waiting);
     list_init(&s->done);
+    s->stats.batch_s.bounds = histogram_short_bounds;
+    s->stats.batch_s.n_bounds = histogram_short_count;
     s->path = mem_strdup(path);
     if (s->path == NULL) rc = err_set(e, ERR_NOMEM, "store");
     if (rc == 0 && sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |

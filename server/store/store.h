@@ -6,6 +6,7 @@
 
 #include "common/err.h"
 #include "common/list.h"
+#include "server/meter/histogram.h"
 
 #include <sqlite3.h>
 #include <stdbool.h>
@@ -36,6 +37,13 @@ void store_close(struct store *s, void (*on_closed)(void *ctx), void *ctx);
 /* A fresh read-only connection; any thread; caller closes with sqlite3_close. Errors: ERR_DB. */
 int store_reader(const char *path, sqlite3 **out, struct err *e);
 const char *store_path(const struct store *s);
+/* Since the start. Loop thread. */
+struct store_stats {
+    struct histogram batch_s; /* a transaction of jobs that waited together, commit included */
+    uint64_t jobs;            /* handed to transactions */
+    size_t waiting;           /* jobs of no transaction yet */
+};
+struct store_stats store_stats_of(struct store *s);
 /* ERR_INVALID when path lies on a network file system: WAL needs shared memory. */
 int store_check_file_system(const char *path, struct err *e);
 

@@ -57,6 +57,11 @@ void sse_hub_last_id(const struct sse_hub *h, char out[SSE_ID_MAX])
     (void)snprintf(out, SSE_ID_MAX, "%" PRIu64 "-%" PRIu64, h->epoch, h->ring.next - 1);
 }
 
+struct sse_stats sse_hub_stats(const struct sse_hub *h)
+{
+    return (struct sse_stats){ h->count, h->ring.next - 1, h->ring.bytes };
+}
+
 /* ---- waking ---------------------------------------------------------------------------------- */
 static bool wants(const struct subscriber *s, const struct ring_event *ev)
 {

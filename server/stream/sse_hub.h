@@ -28,6 +28,12 @@ void sse_hub_publish(void *ctx, const char *event, int64_t experiment, const cha
 void sse_hub_last_id(const struct sse_hub *h, char out[SSE_ID_MAX]);
 /* A heartbeat for every stream; the hub itself does that every SSE_HEARTBEAT_S. */
 void sse_hub_beat(struct sse_hub *h);
+struct sse_stats {
+    size_t streams;
+    uint64_t published; /* events since the start */
+    size_t ring_bytes;
+};
+struct sse_stats sse_hub_stats(const struct sse_hub *h);
 /* Answers GET events. topics: "experiments,experiment:12". */
 void sse_hub_subscribe(struct sse_hub *h, struct request *r);
 

@@ -70,6 +70,7 @@ static const struct recipe {
     { "GET " V1 "/version", V1 "/version", NULL, 200 },
     { "GET /healthz", "/healthz", NULL, 200 },
     { "GET /readyz", "/readyz", NULL, 200 },
+    { "GET /metrics", "/metrics", NULL, 200 },
     { "GET /", "/", NULL, 200 },
     { "GET /app.js", "/app.js", NULL, 200 },
     { "GET /app.css", "/app.css", NULL, 200 },
