@@ -14,6 +14,7 @@ struct listing {
     bool ascending;
     int64_t after; /* 0 = from the beginning */
     int64_t limit, total;
+    bool total_known;               /* without a walk: nothing but states is asked for */
     const struct experiment **page; /* [limit], of those behind the cursor */
     size_t n_page;
     bool more;
@@ -41,24 +42,31 @@ static bool fits(const struct listing *l, const struct experiment *x)
 }
 
 /* Newest first. A page in ascending order is the last `limit` seen with id > after, turned
-
- * round. */
+ * round. A page of the newest ends the walk when the total is known: it costs its own length. */
 static bool take(void *ctx, const struct experiment *x)
 {
     struct listing *l = ctx;
     if (!fits(l, x)) return true;
-    l->total++;
+    if (!l->total_known) l->total++;
     if (l->after != 0 && (l->ascending ? x->id <= l->after : x->id >= l->after)) return true;
     if (l->n_page < (size_t)l->limit) {
         l->page[l->n_page++] = x;
     } else {
         l->more = true;
-        if (l->ascending) {
-            memmove(l->page, l->page + 1, (l->n_page - 1) * sizeof l->page[0]);
-            l->page[l->n_page - 1] = x;
-        }
+        if (!l->ascending) return !l->total_known;
+        memmove(l->page, l->page + 1, (l->n_page - 1) * sizeof l->page[0]);
+        l->page[l->n_page - 1] = x;
     }
     return true;
+}
+
+static void know_total(struct queue *q, struct listing *l)
+{
+    l->total_known = l->user == NULL && l->tag == NULL && l->text == NULL;
+    if (!l->total_known) return;
+    const struct queue_stats stats = queue_stats_of(q);
+    for (int i = 0; i < STATE_COUNT; i++)
+        if (l->states == 0 || (l->states & (1U << i)) != 0) l->total += stats.states[i];
 }
 
 static bool read_states(struct request *r, uint32_t *out)
@@ -125,7 +133,8 @@ void api_list(struct request *r)
     if (!read_query(r, &l)) return;
     char event_id[SSE_ID_MAX];
     sse_hub_last_id(a->hub, event_id);
-    queue_each(a->queue, take, &l);
+    know_total(a->queue, &l);
+    queue_each_below(a->queue, l.total_known && !l.ascending ? l.after : 0, take, &l);
     cJSON *o = page_object(a->queue, &l);
     respond_json(r, 200, o);
     cJSON_Delete(o);

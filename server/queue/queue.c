@@ -178,6 +178,16 @@ void queue_each(const struct queue *q, bool (*fn)(void *ctx, const struct experi
     }
 }
 
+void queue_each_below(const struct queue *q, int64_t id,
+                      bool (*fn)(void *ctx, const struct experiment *x), void *ctx)
+{
+    size_t i = id > 0 && (size_t)id < q->by_id_size ? (size_t)id : q->by_id_size;
+    while (i-- > 1) {
+        const struct entry *e = q->by_id[i];
+        if (e != NULL && !e->deleted && !fn(ctx, &e->x)) return;
+    }
+}
+
 struct queue_stats queue_stats_of(struct queue *q)
 {
     return (struct queue_stats){ .states = q->states,

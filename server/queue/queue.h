@@ -157,6 +157,9 @@ const struct experiment *queue_find_uid(const struct queue *q, const char *uid);
 /* Newest id first; calls fn until it returns false. */
 void queue_each(const struct queue *q, bool (*fn)(void *ctx, const struct experiment *x),
                 void *ctx);
+/* The same, of ids below `id` only: what lies above is not walked over. 0 = all. */
+void queue_each_below(const struct queue *q, int64_t id,
+                      bool (*fn)(void *ctx, const struct experiment *x), void *ctx);
 /* The answer of GET /queue; caller owns. NULL: out of memory. */
 cJSON *queue_object(struct queue *q);
 /* Paused: nothing starts. Draining: nothing is let in either, and the daemon is not ready. */
