@@ -43,7 +43,7 @@ worker_obj = $(call obj,$(worker_src)) $(isa_obj)
 server_obj = $(call obj,$(server_src)) $(BUILD)/obj/gen/migrations.o $(BUILD)/obj/gen/web_files.o
 
 MAKEFLAGS += --no-builtin-rules
-.PHONY: FORCE all help run test check prove bench bench-peer instructions bench-thesis bench-presets install format tidy fuzz clean setup units stories web fuzz-build chaos
+.PHONY: FORCE all help run test check prove bench bench-peer instructions bench-thesis bench-presets install format tidy fuzz clean setup units stories web fuzz-build chaos load soak
 all: $(BUILD)/spiked $(BUILD)/spiked-worker ## build the daemon, the worker and the page
 
 help: ## list the targets
@@ -207,6 +207,22 @@ $(BUILD)/chaos/judge: $(call obj,$(wildcard tests/chaos/judge*.c)) $(common_obj)
 $(patsubst %,$(BUILD)/tests/integration/test_%,chaos crashes judge): $(call obj,$(wildcard tests/chaos/chaos*.c))
 chaos: $(BUILD)/tests/integration/test_chaos $(chaos_programs) $(BUILD)/spiked-worker ## 200 rounds of the fault campaign: CHAOS_ROUNDS=200 CHAOS_SEED=1
 	@CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),200) CHAOS_SEED=$(or $(CHAOS_SEED),1) $< --filter='chaos/*' -j1
+
+# The load table and the soak (tests/load): the daemon with a worker that only talks.
+load_bin = $(patsubst tests/load/%.c,$(BUILD)/load/%,$(wildcard tests/load/test_*.c))
+load_obj = $(call obj,$(filter-out tests/load/test_%.c tests/load/fake_worker.c,$(wildcard tests/load/*.c)))
+stories: $(load_bin) $(BUILD)/load/fake-worker
+$(BUILD)/load/test_%: $(BUILD)/obj/tests/load/test_%.o $(load_obj) $(common_obj) $(support_obj)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS)
+$(BUILD)/load/fake-worker: $(BUILD)/obj/tests/load/fake_worker.o $(common_obj)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(COMMON_LIBS)
+load: all $(load_bin) $(BUILD)/load/fake-worker ## the load table: LOAD_SECONDS=60 LOAD_ROWS=rest,points
+	@sh deploy/setup.sh load
+	@LOAD_FULL=1 LOAD_SECONDS='$(LOAD_SECONDS)' LOAD_ROWS='$(LOAD_ROWS)' $(BUILD)/load/test_load -j1
+soak: all $(load_bin) $(BUILD)/load/fake-worker ## churn and watchers for SOAK_SECONDS (3600): memory, files, logs stay
+	@SOAK_SECONDS='$(or $(SOAK_SECONDS),3600)' $(BUILD)/load/test_soak -j1
 
 bench_obj = $(call obj,$(filter-out bench/bench_%.c,$(wildcard bench/*.c)))
 $(BUILD)/bench_%: $(BUILD)/obj/bench/bench_%.o $(bench_obj) $(worker_lib_obj) $(common_obj)

@@ -71,6 +71,14 @@ story_group() {
     done
 }
 
+# The load table with less of everything, the soak for some seconds: what is lost, doubled or broken, and
+# speeds that any machine has. `make load` and `make soak` are the real ones.
+load_group() {
+    local log
+    criterion build/load
+    for log in "$logs"/load_test_load.log "$logs"/load_test_soak.log; do grep -aE '^\||^soak: memory' "$log" | sed 's/^/    /'; done
+}
+
 # Families of a run that passed less or were refused more than tests/golden/expected.txt says.
 golden_short() {
     awk -v mode="$1" '
@@ -199,7 +207,7 @@ run_group() {
 }
 
 case ${1:-all} in
-all) groups='build:12 tidy:1 unit:4 mutation:1 golden:2 instructions:1 bits:1 story:6 peer:1 browser:5 sanitizer:5 fuzz:3' ;;
+all) groups='build:12 tidy:1 unit:4 mutation:1 golden:2 instructions:1 bits:1 story:6 load:2 peer:1 browser:5 sanitizer:5 fuzz:3' ;;
 check) groups='build:13 tidy:1 unit:4' ;;
 prove) groups='build:13 prove:75' ;;
 *) groups=$(for g in "$@"; do printf '%s:- ' "$g"; done) ;;
