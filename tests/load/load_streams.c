@@ -54,8 +54,9 @@ void rows_of_streams(struct load *l)
     load_row(l, "memory of a watcher", each_kib, "KiB", LOAD_AT_MOST, 40, 400, "%s",
              u.streams < (size_t)l->streams ? "(not root: one user's streams only)" : "");
     load_row(l, "state events lost", (double)lost, "", LOAD_AT_MOST, 0, 0,
-             "%" PRId64 " delivered; breaks resumed exactly: %s", r.events,
-             r.resumed_wrong == 0 ? "yes" : "NO");
+             "%" PRId64
+             " delivered; breaks resumed exactly: %s, not let in again for 20 s: %" PRId64,
+             r.events, r.resumed_wrong == 0 ? "yes" : "NO", r.kept_out);
     cr_assert(lost == 0 && r.gaps == 0 && r.resets == 0 && r.ended == 0 && r.resumed_wrong == 0,
               "lost %" PRId64 ", gaps %" PRId64 ", resets %" PRId64 ", ended %" PRId64
               ", resumed wrong %" PRId64,

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #define FIRST_UID 61001
+#define COME_AGAIN_MS 20000 /* by then the daemon knows who left, whatever else it does */
 
 /* ---- a child: some streams of one user ------------------------------------------------------ */
 struct stream {
@@ -70,22 +71,40 @@ static void read_some(int epoll, int ms, int64_t *ended)
     }
 }
 
-/* From the middle of what was seen: exactly what came after, in order. */
-static bool resumes_exactly(const struct stream *seen, int port)
+/* One try to come again after `from`; the status of the answer, *again has what came. */
+static int come_again(const struct stream *seen, uint64_t from, int port, struct stream *again)
 {
     char id[60];
     int64_t ended = 0;
-    const uint64_t from = seen->last - (uint64_t)seen->events / 2;
-    struct stream again = { .last = from };
+    *again = (struct stream){ .last = from };
     (void)snprintf(id, sizeof id, "%" PRIu64 "-%" PRIu64, seen->epoch, from);
-    if (!sse_open(&again.r, port, "experiments", id, take_event, &again)) return false;
+    if (!sse_open(&again->r, port, "experiments", id, take_event, again)) return 0;
     const int epoll = epoll_create1(EPOLL_CLOEXEC);
-    struct epoll_event ev = { .events = EPOLLIN, .data.ptr = &again };
-    (void)epoll_ctl(epoll, EPOLL_CTL_ADD, again.r.fd, &ev);
-    for (int i = 0; i < 100 && again.last < seen->last && ended == 0; i++)
+    struct epoll_event ev = { .events = EPOLLIN, .data.ptr = again };
+    (void)epoll_ctl(epoll, EPOLL_CTL_ADD, again->r.fd, &ev);
+    for (int i = 0; i < 100 && again->last < seen->last && again->r.status < 400; i++)
         read_some(epoll, 50, &ended);
+    const int status = again->r.status;
     (void)close(epoll);
-    sse_close(&again.r);
+    sse_close(&again->r);
+    return status;
+}
+
+/* Every stream is taken, or every one of this user: the one that was left, too, until the daemon
+ * has seen its end. A browser tries again. */
+static bool is_full(int status) { return status == 429 || status == 503; }
+
+/* From the middle of what was seen: exactly what came after, in order. */
+static bool resumes_exactly(const struct stream *seen, int port, int64_t *kept_out)
+{
+    const uint64_t from = seen->last - (uint64_t)seen->events / 2;
+    struct stream again;
+    const int64_t until_ms = clock_mono_ms() + COME_AGAIN_MS;
+    int status;
+    while (is_full(status = come_again(seen, from, port, &again)) && clock_mono_ms() < until_ms)
+        sleep_ms(250);
+    *kept_out += is_full(status);
+    if (is_full(status)) return true; /* said so, and nothing wrong was told */
     return again.last == seen->last && again.gaps == 0 && again.resets == 0 &&
            again.events == (int64_t)(seen->last - from);
 }
@@ -114,9 +133,10 @@ static void be_a_user(const struct load *l, const struct watchers *u, size_t n, 
         rep.disorder += all[i].disorder;
         rep.resets += all[i].resets;
     }
+    for (size_t i = 0; i < n; i++) sse_close(&all[i].r); /* the break */
     for (size_t i = 0; i < 2 && i < n; i++)
         if (!u->mixed && all[i].events > 1)
-            rep.resumed_wrong += !resumes_exactly(&all[i], l->s.port);
+            rep.resumed_wrong += !resumes_exactly(&all[i], l->s.port, &rep.kept_out);
     rep.p99_ms = samples_at(&ms, 0.99);
     if (write(out, &rep, sizeof rep) != (ssize_t)sizeof rep) _exit(5);
     _exit(0);
@@ -160,6 +180,7 @@ struct watchers_report watchers_end(struct watchers *u)
         sum.resets += r.resets;
         sum.ended += r.ended;
         sum.resumed_wrong += r.resumed_wrong;
+        sum.kept_out += r.kept_out;
         if (r.p99_ms > sum.p99_ms) sum.p99_ms = r.p99_ms;
     }
     return sum;

@@ -19,7 +19,8 @@ struct watchers_report {
     int64_t gaps;     /* numbers left out between two state events */
     int64_t disorder; /* numbers that came twice or too late */
     int64_t resets, ended, resumed_wrong;
-    double p99_ms; /* of names "at NS" */
+    int64_t kept_out; /* 429 or 503 for 20 s after a break: all streams were taken */
+    double p99_ms;    /* of names "at NS" */
 };
 /* Returns when the daemon has answered all. */
 void watchers_open(struct load *l, struct watchers *u, size_t streams);
