@@ -203,7 +203,7 @@ static struct user *meet(struct accounts *a, const struct identity *who)
 
 void accounts_by_peer(struct accounts *a, struct identity *who)
 {
-    if (who->uid == IDENTITY_NO_UID) return;
+    if (who->uid == IDENTITY_NO_UID || who->user[0] == '\0') return;
     who->role = identity_role_of(who->uid, a->admin_uid);
     if (who->role == ROLE_NOBODY) return; /* system users, whatever name they have */
     const struct user *u = meet(a, who);

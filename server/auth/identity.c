@@ -141,7 +141,10 @@ struct identity identity_of(int fd)
         if (getpeername(fd, (struct sockaddr *)&peer, &peer_size) != 0) return who;
         if (!is_loopback(&peer) || !is_loopback(&ours)) return who;
         who.via = VIA_LOOPBACK;
-        if (!peer_uid(&peer, &ours, &who.uid)) return who;
+        uid_t
+            uid; /* what is not believed must reach nobody: that of a closed socket reads as root */
+        if (!peer_uid(&peer, &ours, &uid)) return who;
+        who.uid = uid;
     }
     who.role = identity_role_of(who.uid, geteuid());
     name_user(&who);

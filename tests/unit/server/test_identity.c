@@ -60,12 +60,14 @@ Test(identity, loopback_connections)
     (void)close(p.server);
 }
 
-/* Goal: a closed peer, whose socket would read as uid 0, is nobody. */
+/* Goal: a closed peer, whose socket would read as uid 0, is nobody, and has no id that could be
+ * taken for root's later. */
 Test(identity, a_closed_peer_is_nobody)
 {
     const struct pair p = connect_loopback();
     (void)close(p.client);
     (void)usleep(20000);
-    cr_assert_eq(identity_of(p.server).role, ROLE_NOBODY);
+    const struct identity who = identity_of(p.server);
+    cr_assert(who.role == ROLE_NOBODY && who.uid == IDENTITY_NO_UID, "uid %u", (unsigned)who.uid);
     (void)close(p.server);
 }
