@@ -130,6 +130,8 @@ static void make_leaf(const char *state_dir, const char *rest, char out[64])
     cr_assert(mkdir(path, 0700) == 0);
 }
 
+static void launcher_closed(void *ctx) { (void)ctx; }
+
 /* Goal: two daemons may share a folder. A start removes the empty leaves of its own daemon, those
  * of experiments that ended while it was away, and nobody else's. */
 Test(cgroup, empty_leaves_of_this_daemon_are_removed, .timeout = 5)
@@ -147,6 +149,9 @@ Test(cgroup, empty_leaves_of_this_daemon_are_removed, .timeout = 5)
     cr_expect_not(is_there(left));
     cr_expect(is_there(foreign));
     cr_expect(is_there(leaf_name), "this one is in use");
+    l->ops->close(l, launcher_closed, NULL);
+    (void)uv_run(&loop, UV_RUN_DEFAULT);
+    cr_assert_eq(uv_loop_close(&loop), 0);
     remove_folder();
 }
 
