@@ -4,17 +4,5 @@ CREATE INDEX experiment_deleted ON experiment(id) WHERE deleted_ms<>0;
 -- Whether what an experiment needs had succeeded when it was deleted; while it is there its own row tells.
 ALTER TABLE dependency ADD COLUMN succeeded INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX dependency_needs ON dependency(needs);
--- Keys belong to a user; they are looked up by age to be forgotten.
-CREATE TABLE key_of(
-  user TEXT NOT NULL,
-  key TEXT NOT NULL,
-  body_sha BLOB NOT NULL,
-  experiment INTEGER NOT NULL,
-  at_ms INTEGER NOT NULL,
-  PRIMARY KEY(user, key)
-) WITHOUT ROWID, STRICT;
-INSERT OR IGNORE INTO key_of SELECT x.user,i.key,i.body_sha,i.experiment,i.at_ms
-  FROM idempotency i JOIN experiment x ON x.id=i.experiment;
-DROP TABLE idempotency;
-ALTER TABLE key_of RENAME TO idempotency;
+-- Keys are looked up by age to be forgotten.
 CREATE INDEX idempotency_age ON idempotency(at_ms);

@@ -64,23 +64,3 @@ Test(migrate, newest_is_kept_and_newer_refused, .timeout = 5)
     cr_assert(strstr(e.text, "99") != NULL, "%s", e.text);
     (void)sqlite3_close(db);
 }
-
-/* Goal: a key that was used before an upgrade is known after it, to the owner of what it made. */
-Test(migrate, keys_belong_to_owners, .timeout = 5)
-{
-    sqlite3 *db = with_first_migration();
-    struct err e = { 0 };
-    const char *rows =
-        "INSERT INTO experiment(uid,name,user,owner_uid,tags,dataset,time_steps,priority,"
-        "max_attempts,spec,result_hash,state,desired,reason,message,created_ms,queued_ms)"
-        " VALUES('u','n','ada',1000,'','glyphs',4,0,3,'{}','h','queued','run','none','',1,1);"
-        "INSERT INTO idempotency(user,key,body_sha,experiment,at_ms) VALUES('ada','k',x'01',1,5),"
-        "('bob','gone',x'01',7,5)";
-    cr_assert(sqlite3_exec(db, rows, NULL, NULL, NULL) == SQLITE_OK, "%s", sqlite3_errmsg(db));
-    cr_assert(migrate_run(db, "", &e) == 0, "%s", e.text);
-    cr_expect_eq(number(db, "SELECT count(*) FROM idempotency"), 1);
-    cr_expect_eq(number(db, "SELECT experiment FROM idempotency WHERE user='ada' AND key='k'"
-                            " AND at_ms=5 AND body_sha=x'01'"),
-                 1);
-    (void)sqlite3_close(db);
-}
