@@ -6,8 +6,6 @@
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <errno.h>
-#include <ifaddrs.h>
-#include <net/if.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -213,23 +211,6 @@ Test(sessions, a_page_has_a_session, .timeout = 30)
     service_end(&s);
 }
 
-/* An address of this machine that is not loopback; false: it has none. */
-static bool own_address(char out[INET_ADDRSTRLEN])
-{
-    struct ifaddrs *all = NULL;
-    bool found = false;
-    if (getifaddrs(&all) != 0) return false;
-    for (struct ifaddrs *i = all; i != NULL && !found; i = i->ifa_next) {
-        if (i->ifa_addr == NULL || i->ifa_addr->sa_family != AF_INET ||
-            (i->ifa_flags & IFF_LOOPBACK) != 0 || (i->ifa_flags & IFF_UP) == 0)
-            continue;
-        const struct sockaddr_in *a = (const void *)i->ifa_addr;
-        found = inet_ntop(AF_INET, &a->sin_addr, out, INET_ADDRSTRLEN) != NULL;
-    }
-    freeifaddrs(all);
-    return found;
-}
-
 /* Starts on all addresses; base is that of address, over https with a certificate of its own. */
 static void start_https(struct service *s, const char *address, char texts[4][160])
 {
@@ -257,7 +238,7 @@ static void start_https(struct service *s, const char *address, char texts[4][16
 Test(sessions, https_takes_cookies_of_other_addresses, .timeout = 30)
 {
     char address[INET_ADDRSTRLEN], texts[4][160], socket[200], ada[80], cookie[80], own[100];
-    if (!own_address(address)) cr_skip_test("this machine has no address but loopback");
+    if (!service_own_address(address)) cr_skip_test("this machine has no address but loopback");
     struct service s = { 0 };
     start_https(&s, address, texts);
     struct service here = s;
@@ -286,7 +267,7 @@ Test(sessions, https_takes_cookies_of_other_addresses, .timeout = 30)
 Test(sessions, plain_http_takes_tokens_alone, .timeout = 30)
 {
     char address[INET_ADDRSTRLEN], listen[40], ada[80], cookie[80];
-    if (!own_address(address)) cr_skip_test("this machine has no address but loopback");
+    if (!service_own_address(address)) cr_skip_test("this machine has no address but loopback");
     struct service s = { .extra = { "--insecure-http", "--hosts", address, "--listen", listen } };
     service_prepare(&s);
     (void)snprintf(listen, sizeof listen, "0.0.0.0:%d", s.port);

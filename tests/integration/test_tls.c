@@ -5,8 +5,6 @@
 
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
-#include <ifaddrs.h>
-#include <net/if.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
@@ -39,23 +37,6 @@ static void put_in_place(const struct service *s, const char *cert, const char *
                                key);
     cr_assert_eq(shell(command), 0);
     mem_free(command);
-}
-
-/* An address of this machine beside loopback; false: there is none. */
-static bool own_address(char out[INET_ADDRSTRLEN])
-{
-    struct ifaddrs *all = NULL;
-    bool found = false;
-    if (getifaddrs(&all) != 0) return false;
-    for (struct ifaddrs *i = all; i != NULL && !found; i = i->ifa_next) {
-        if (i->ifa_addr == NULL || i->ifa_addr->sa_family != AF_INET ||
-            (i->ifa_flags & IFF_LOOPBACK) != 0)
-            continue;
-        found = inet_ntop(AF_INET, &((struct sockaddr_in *)(void *)i->ifa_addr)->sin_addr, out,
-                          INET_ADDRSTRLEN) != NULL;
-    }
-    freeifaddrs(all);
-    return found;
 }
 
 /* A status by the certificate in file: 0 when it does not fit, or nothing answers. */
@@ -137,7 +118,7 @@ Test(tls, beyond_this_machine_https_is_kept, .timeout = 30)
 {
     struct service s = { 0 };
     char pem[160], key[160], address[INET_ADDRSTRLEN] = "127.0.0.1", listen_on[40];
-    const bool outside = own_address(address);
+    const bool outside = service_own_address(address);
     service_prepare(&s);
     make_certificate(&s, "one", address);
     (void)snprintf(pem, sizeof pem, "%s/one.pem", s.folder);

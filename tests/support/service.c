@@ -9,7 +9,9 @@
 #include <curl/curl.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <ifaddrs.h>
 #include <limits.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
@@ -190,6 +192,22 @@ pid_t service_worker(const struct service *s)
     pid_t worker = 0;
     (void)each_process(s, &worker);
     return worker;
+}
+
+bool service_own_address(char out[INET_ADDRSTRLEN])
+{
+    struct ifaddrs *all = NULL;
+    bool found = false;
+    if (getifaddrs(&all) != 0) return false;
+    for (struct ifaddrs *i = all; i != NULL && !found; i = i->ifa_next) {
+        if (i->ifa_addr == NULL || i->ifa_addr->sa_family != AF_INET ||
+            (i->ifa_flags & IFF_LOOPBACK) != 0 || (i->ifa_flags & IFF_UP) == 0)
+            continue;
+        const struct sockaddr_in *a = (const void *)i->ifa_addr;
+        found = inet_ntop(AF_INET, &a->sin_addr, out, INET_ADDRSTRLEN) != NULL;
+    }
+    freeifaddrs(all);
+    return found;
 }
 
 static void remove_folder(const char *folder)

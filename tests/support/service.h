@@ -5,6 +5,7 @@
 
 #include "common/json.h"
 
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -36,6 +37,8 @@ void service_kill(struct service *s);       /* SIGKILL: no chance to tidy up */
 pid_t service_worker(const struct service *s);
 /* Processes that carry the folder's name in their environment or arguments. */
 int service_processes(const struct service *s);
+/* An address of this machine that is not loopback; false: it has none. */
+bool service_own_address(char out[INET_ADDRSTRLEN]);
 
 /* ---- HTTP ------------------------------------------------------------------------------------ */
 struct answer {
