@@ -4,7 +4,9 @@
 #ifndef TESTS_QUEUE_BENCH_H
 #define TESTS_QUEUE_BENCH_H
 
+#include "common/clock.h"
 #include "common/mem.h"
+#include "server/launcher/process_id.h"
 #include "server/queue/queue_internal.h"
 #include "tests/support/service.h"
 
@@ -17,12 +19,14 @@
 #define FIXTURE __attribute__((unused)) static
 #define ADA 1000 /* user ids */
 #define BOB 1001
+#define FIRST_PID 1000
 
 struct fake_launcher {
     struct launcher base;
-    int64_t started, killed, pid; /* pid: of the last process */
-    bool adopts;                  /* what an earlier daemon started still lives */
-    char secret[SECRET_HEX_MAX];  /* of the last process */
+    int64_t started, released, killed, asked; /* asked: whether an earlier process lives */
+    enum launcher_adoption adoption;          /* the answer to that */
+    char boot_id[40];                         /* of the processes it makes */
+    char secret[SECRET_HEX_MAX];              /* of the last of them */
 };
 struct bench {
     uv_loop_t loop;
@@ -48,26 +52,27 @@ static int fake_start(struct launcher *l, const struct launch *what, struct laun
     struct fake_launcher *f = container_of(l, struct fake_launcher, base);
     (void)e;
     f->started++;
-    f->pid = 1000 + f->started;
     (void)snprintf(f->secret, sizeof f->secret, "%s", what->secret);
-    *out = (struct launched){ .pid = f->pid, .start_ticks = 1 };
-    FILE *boot = fopen("/proc/sys/kernel/random/boot_id", "r");
-    cr_assert(boot != NULL && fgets(out->boot_id, sizeof out->boot_id, boot) != NULL);
-    out->boot_id[strcspn(out->boot_id, "\n")] = '\0';
-    (void)fclose(boot);
+    *out = (struct launched){ .pid = FIRST_PID + f->started, .start_ticks = 1 };
+    (void)snprintf(out->boot_id, sizeof out->boot_id, "%s", f->boot_id);
     return 0;
 }
 
 static void fake_release(struct launcher *l, int64_t x, int64_t attempt)
 {
-    (void)l, (void)x, (void)attempt;
+    (void)x, (void)attempt;
+    container_of(l, struct fake_launcher, base)->released++;
 }
 
 static enum launcher_adoption fake_adopt(struct launcher *l, int64_t x, int64_t attempt,
                                          const struct launched *p, struct err *e)
 {
-    (void)x, (void)attempt, (void)p, (void)e;
-    return container_of(l, struct fake_launcher, base)->adopts ? ADOPTION_DONE : ADOPTION_GONE;
+    struct fake_launcher *f = container_of(l, struct fake_launcher, base);
+    (void)x, (void)attempt;
+    cr_assert(p->pid > FIRST_PID && p->start_ticks == 1);
+    f->asked++;
+    if (f->adoption == ADOPTION_UNKNOWN) (void)err_set(e, ERR_IO, "no descriptor is free");
+    return f->adoption;
 }
 
 static void fake_settle(struct launcher *l) { (void)l; }
@@ -106,7 +111,10 @@ FIXTURE void bench_reopen(struct bench *b)
 
 FIXTURE void bench_open(struct bench *b, int64_t max_running)
 {
-    *b = (struct bench){ .folder = "/tmp/spiked-queue-XXXXXX", .launcher.base.ops = &fake_ops };
+    *b = (struct bench){ .folder = "/tmp/spiked-queue-XXXXXX",
+                         .launcher.base.ops = &fake_ops,
+                         .launcher.adoption = ADOPTION_GONE };
+    process_boot_id(b->launcher.boot_id);
     cr_assert(mkdtemp(b->folder) != NULL);
     (void)snprintf(b->files, sizeof b->files, "%s/files", b->folder);
     b->options = (struct queue_options){ .state_dir = b->folder,
@@ -144,6 +152,14 @@ FIXTURE void bench_close(struct bench *b)
 }
 
 /* ---- time ------------------------------------------------------------------------------------ */
+static int64_t bench_mono_ms = 1000000, bench_wall_ms = 1790000000000;
+
+static int64_t bench_mono(void) { return bench_mono_ms; }
+static int64_t bench_wall(void) { return bench_wall_ms; }
+
+/* From now on time goes on by bench_pass alone. */
+FIXTURE void bench_take_clock(void) { clock_override(bench_mono, bench_wall); }
+
 /* Until nothing is being written. */
 FIXTURE void bench_settle(struct bench *b)
 {
@@ -152,6 +168,16 @@ FIXTURE void bench_settle(struct bench *b)
         if (!store_idle(b->q->main) || !store_idle(b->q->metrics) || b->q->reads > 0) quiet = 0;
         usleep(500);
     }
+}
+
+/* Time goes on for everybody, and the queue looks at what it means. */
+FIXTURE void bench_pass(struct bench *b, int64_t ms)
+{
+    bench_mono_ms += ms;
+    bench_wall_ms += ms;
+    b->q->ticked_ms = 0; /* the loop was not late: it is the clock that is not real */
+    scheduler_tick(b->q);
+    bench_settle(b);
 }
 
 FIXTURE bool bench_wait(struct bench *b, int64_t id, enum experiment_state state)

@@ -100,7 +100,7 @@ Test(deletion, waits_for_the_last_worker, .timeout = 30)
     turn_for(&b, 700);
     cr_assert(folder_there(&b, uid) && queue_entry(b.q, id) != NULL);
     bench_stop(&b);
-    b.launcher.adopts = true;
+    b.launcher.adoption = ADOPTION_DONE;
     bench_reopen(&b);
     cr_assert(queue_find(b.q, id) == NULL, "it is back");
     turn_for(&b, 700);
