@@ -423,6 +423,25 @@ Test(spec_shapes, faults_outside_do_not_hide_or_make_others, .timeout = 5)
             "not_allowed", "");
 }
 
+/* The first n layers of a network on images of 1 x 28 x 28 have these shapes and parameters; frees
+ * the text. */
+static void have_shapes(char *text, const struct spec_shape *want, const int64_t *parameters,
+                        size_t n)
+{
+    struct spec *s = good(text);
+    struct spec_shape shapes[8], in = { 1, 28, 28 };
+    spec_shapes(s, in, 10, shapes, &faults);
+    cr_assert_eq(faults.total, 0);
+    for (size_t i = 0; i < n; i++) {
+        cr_expect_arr_eq(&shapes[i], &want[i], sizeof want[i], "layer %zu: %d x %d x %d", i,
+                         (int)shapes[i].c, (int)shapes[i].h, (int)shapes[i].w);
+        cr_expect_eq(spec_layer_parameters(&s->layers[i], in, 4), parameters[i], "layer %zu", i);
+        in = shapes[i];
+    }
+    drop(s);
+    mem_free(text);
+}
+
 /* Goal: shapes and learned numbers of a small network, by hand. */
 Test(spec_shapes, sizes_by_hand, .timeout = 5)
 {
@@ -433,18 +452,7 @@ Test(spec_shapes, sizes_by_hand, .timeout = 5)
     static const struct spec_shape want[] = { { 6, 14, 12 }, { 6, 14, 12 }, { 6, 14, 12 },
                                               { 6, 7, 6 },   { 252, 1, 1 }, { 10, 1, 1 } };
     static const int64_t parameters[] = { 6 * 15 + 6, 12, 4 * 5, 0, 0, 2530 };
-    struct spec *s = good(text);
-    struct spec_shape shapes[6], in = { 1, 28, 28 };
-    spec_shapes(s, in, 10, shapes, &faults);
-    cr_assert_eq(faults.total, 0);
-    for (size_t i = 0; i < 6; i++) {
-        cr_expect_arr_eq(&shapes[i], &want[i], sizeof want[i], "layer %zu: %d x %d x %d", i,
-                         (int)shapes[i].c, (int)shapes[i].h, (int)shapes[i].w);
-        cr_expect_eq(spec_layer_parameters(&s->layers[i], in, 4), parameters[i], "layer %zu", i);
-        in = shapes[i];
-    }
-    drop(s);
-    mem_free(text);
+    have_shapes(text, want, parameters, 6);
 }
 
 /* Goal: shapes and learned numbers of normalisations, upsampling and dilated maxima, by hand. */
@@ -457,17 +465,7 @@ Test(spec_shapes, later_layers_by_hand, .timeout = 5)
     static const struct spec_shape want[] = { { 1, 28, 56 }, { 1, 28, 56 }, { 1, 28, 56 },
                                               { 1, 28, 56 }, { 1, 6, 13 } };
     static const int64_t parameters[] = { 0, 2, 2, 2 + 4, 0 };
-    struct spec *s = good(text);
-    struct spec_shape shapes[7], in = { 1, 28, 28 };
-    spec_shapes(s, in, 10, shapes, &faults);
-    cr_assert_eq(faults.total, 0);
-    for (size_t i = 0; i < 5; i++) {
-        cr_expect_arr_eq(&shapes[i], &want[i], sizeof want[i], "layer %zu: %d x %d x %d", i,
-                         (int)shapes[i].c, (int)shapes[i].h, (int)shapes[i].w);
-        cr_expect_eq(spec_layer_parameters(&s->layers[i], in, 4), parameters[i], "layer %zu", i);
-    }
-    drop(s);
-    mem_free(text);
+    have_shapes(text, want, parameters, 5);
     refused(with_layers("{\"type\":\"group_norm\",\"groups\":2}" TAIL),
             "/network/layers/0/groups", "bad_shape", "must divide the 1 channels (1), got 2");
     refused(with_layers("{\"type\":\"max_pool2d\",\"kernel_size\":3,\"dilation\":14}" TAIL),
@@ -488,18 +486,7 @@ Test(spec_shapes, later_convolutions_by_hand, .timeout = 5)
                              TAIL);
     static const struct spec_shape want[] = { { 2, 56, 57 }, { 4, 1, 55 }, { 6, 1, 26 } };
     static const int64_t parameters[] = { 12 + 2, 4 * 2 * 168 + 4 + 4, 6 * 2 * 5 };
-    struct spec *s = good(text);
-    struct spec_shape shapes[5], in = { 1, 28, 28 };
-    spec_shapes(s, in, 10, shapes, &faults);
-    cr_assert_eq(faults.total, 0);
-    for (size_t i = 0; i < 3; i++) {
-        cr_expect_arr_eq(&shapes[i], &want[i], sizeof want[i], "layer %zu: %d x %d x %d", i,
-                         (int)shapes[i].c, (int)shapes[i].h, (int)shapes[i].w);
-        cr_expect_eq(spec_layer_parameters(&s->layers[i], in, 4), parameters[i], "layer %zu", i);
-        in = shapes[i];
-    }
-    drop(s);
-    mem_free(text);
+    have_shapes(text, want, parameters, 3);
 #define UP "{\"type\":\"conv_transpose2d\",\"out_channels\":1,\"kernel_size\":3,"
     refused(with_layers(UP "\"padding\":3}" TAIL), "/network/layers/0/padding", "bad_shape",
             "must be at most dilation * (kernel_size - 1), 2, got 3");

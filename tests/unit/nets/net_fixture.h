@@ -6,6 +6,7 @@
 #include "worker/nets/net.h"
 
 #include <criterion/criterion.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -199,6 +200,33 @@ static inline void same_outputs(struct net *a, struct net *b)
     const struct tensor_desc *da, *db;
     const void *x = net_output(a, &da), *y = net_output(b, &db);
     cr_assert_eq(memcmp(x, y, tensor_bytes(da)), 0, "outputs differ");
+}
+
+/* Net a takes one frame for all 4 time-steps, b each of them: the same outputs within `limit` and
+ * the same gradients, of n samples of 2 x 12 x 12. */
+static inline void fixture_repeats(struct net *a, struct net *b, size_t n, float limit)
+{
+    const struct tensor_desc *da, *db, *d;
+    fixture_input(a, 0);
+    void *xa = net_input_data(a, &da), *xb = net_input_data(b, &db);
+    for (size_t i = 0; i < n * 4 * 288; i++) {
+        const size_t k = i / 1152, t = i / 288 % 4, c = i / 144 % 2, y = i / 12 % 12, x = i % 12;
+        tensor_set(db, xb, k, t, c, y, x, tensor_get(da, xa, k, 0, c, y, x));
+    }
+    const struct net_step step = fixture_step(n);
+    net_forward(a, &step);
+    net_forward(b, &step);
+    const float *ya = net_output(a, &d), *yb = net_output(b, &d);
+    for (size_t i = 0; i < d->elements; i++) cr_assert_float_eq(ya[i], yb[i], limit);
+    fixture_upstream(a, 0, n);
+    fixture_upstream(b, 0, n);
+    net_backward(a, &step);
+    net_backward(b, &step);
+    size_t floats;
+    const float *ga = net_gradients(a, &floats), *gb = net_gradients(b, &floats);
+    float largest = 0.0f;
+    for (size_t i = 0; i < floats; i++) largest = fmaxf(largest, fabsf(gb[i]));
+    for (size_t i = 0; i < floats; i++) cr_assert_float_eq(ga[i], gb[i], 1e-5f * (1.0f + largest));
 }
 
 #endif

@@ -371,27 +371,7 @@ Test(graph, repeat_agrees_with_its_twin, .timeout = 30)
     once.input.repeat = true;
     struct net *a = graph(&once), *b = graph(&each);
     cr_expect(a->nodes[2].out.kind == TENSOR_REPEAT);
-    const struct tensor_desc *da, *db, *d;
-    fixture_input(a, 0);
-    void *xa = net_input_data(a, &da), *xb = net_input_data(b, &db);
-    for (size_t i = 0; i < 3 * 4 * 288; i++) {
-        const size_t k = i / 1152, t = i / 288 % 4, c = i / 144 % 2, y = i / 12 % 12, x = i % 12;
-        tensor_set(db, xb, k, t, c, y, x, tensor_get(da, xa, k, 0, c, y, x));
-    }
-    const struct net_step step = fixture_step(3);
-    net_forward(a, &step);
-    net_forward(b, &step);
-    const float *ya = net_output(a, &d), *yb = net_output(b, &d);
-    for (size_t i = 0; i < d->elements; i++) cr_assert_float_eq(ya[i], yb[i], 1e-5f);
-    fixture_upstream(a, 0, 3);
-    fixture_upstream(b, 0, 3);
-    net_backward(a, &step);
-    net_backward(b, &step);
-    size_t floats;
-    const float *ga = net_gradients(a, &floats), *gb = net_gradients(b, &floats);
-    float largest = 0.0f;
-    for (size_t i = 0; i < floats; i++) largest = fmaxf(largest, fabsf(gb[i]));
-    for (size_t i = 0; i < floats; i++) cr_assert_float_eq(ga[i], gb[i], 1e-5f * (1.0f + largest));
+    fixture_repeats(a, b, 3, 1e-5f);
     net_destroy(a);
     net_destroy(b);
 }

@@ -177,27 +177,7 @@ Test(net, repeat_agrees_with_its_twin, .timeout = 30)
     struct net_options once = fixture_options(4, 4), each = once;
     once.input.repeat = true;
     struct net *a = fixture_net(&s, &once), *b = fixture_net(&s, &each);
-    const struct tensor_desc *da, *db, *d;
-    fixture_input(a, 0);
-    void *xa = net_input_data(a, &da), *xb = net_input_data(b, &db);
-    for (size_t i = 0; i < 4 * 4 * 288; i++) {
-        const size_t n = i / 1152, t = i / 288 % 4, c = i / 144 % 2, y = i / 12 % 12, x = i % 12;
-        tensor_set(db, xb, n, t, c, y, x, tensor_get(da, xa, n, 0, c, y, x));
-    }
-    const struct net_step step = fixture_step(4);
-    net_forward(a, &step);
-    net_forward(b, &step);
-    const float *ya = net_output(a, &d), *yb = net_output(b, &d);
-    for (size_t i = 0; i < d->elements; i++) cr_assert_float_eq(ya[i], yb[i], 1e-6f);
-    fixture_upstream(a, 0, 4);
-    fixture_upstream(b, 0, 4);
-    net_backward(a, &step);
-    net_backward(b, &step);
-    size_t floats;
-    const float *ga = net_gradients(a, &floats), *gb = net_gradients(b, &floats);
-    float largest = 0.0f;
-    for (size_t i = 0; i < floats; i++) largest = fmaxf(largest, fabsf(gb[i]));
-    for (size_t i = 0; i < floats; i++) cr_assert_float_eq(ga[i], gb[i], 1e-5f * (1.0f + largest));
+    fixture_repeats(a, b, 4, 1e-6f);
     for (size_t i = 0; i < net_param_count(a); i++) {
         if (net_param(a, i)->role != NET_BUFFER) continue;
         float va[64], vb[64];
