@@ -2,7 +2,10 @@
 import { h, replace, setText } from "./dom.js";
 import { artifactUrl, read, readText, seriesPath } from "./api.js";
 import { openEvents } from "./events.js";
+import { hashPath } from "./address.js";
 import { LineChart, PALETTE } from "./chart.js";
+import { chartAxis } from "./chart_axis.js";
+import { ChartSettings } from "./chart_settings.js";
 import { ProfileView } from "./profile_view.js";
 import { KINDS, RecordsView } from "./records_view.js";
 import { SeriesStore } from "./series_store.js";
@@ -33,16 +36,17 @@ function layerLines(store, suffix) {
 
 const fixedLines = (list) => () => list.map(([name, label, color, points]) => ({ name, label, color, points }));
 
-function makeCharts(store) {
+function makeCharts(store, frame) {
+  const chart = (title, lines, options) => new LineChart(title, store, lines, frame, options);
   return {
-    loss: new LineChart("Loss", store, fixedLines([["train/loss", "training", "--line-1", false],
-      ["val/loss", "validation", "--line-2", true], ["test/loss", "test", "--line-3", true]]), { min: 0 }),
-    accuracy: new LineChart("Accuracy", store, fixedLines([["train/accuracy", "training", "--line-1", false],
+    loss: chart("Loss", fixedLines([["train/loss", "training", "--line-1", false],
+      ["val/loss", "validation", "--line-2", true], ["test/loss", "test", "--line-3", true]]), { min: 0, log: true }),
+    accuracy: chart("Accuracy", fixedLines([["train/accuracy", "training", "--line-1", false],
       ["val/accuracy", "validation", "--line-2", true], ["test/accuracy", "test", "--line-3", true]]), { min: 0, max: 1 }),
-    rate: new LineChart("Firing rate", store, () => layerLines(store, "/firing_rate"),
+    rate: chart("Firing rate", () => layerLines(store, "/firing_rate"),
       { min: 0, max: 1, unit: "spikes per neuron and time-step, by layer" }),
-    tau: new LineChart("Membrane time constant", store, () => layerLines(store, "/tau"), { unit: "time-steps, by layer" }),
-    grad: new LineChart("Gradient norm", store, () => layerLines(store, "/grad_norm"), { min: 0, unit: "by layer" }),
+    tau: chart("Membrane time constant", () => layerLines(store, "/tau"), { unit: "time-steps, by layer", log: true }),
+    grad: chart("Gradient norm", () => layerLines(store, "/grad_norm"), { min: 0, unit: "by layer", log: true }),
   };
 }
 
@@ -66,13 +70,19 @@ export async function experimentPage(ctx, id) {
   const first = await read(`/experiments/${encodeURIComponent(id)}`);
   if (!ctx.alive()) return () => {};
   let x = first.data;
-  let tab = location.hash.split("/")[3] || "";
+  let tab = hashPath()[2] || "";
   let drawTimer = 0;
   let close = () => {};
   let logTimer = 0;
   const store = new SeriesStore();
   store.nameOf = layerNames(x.spec);
-  const charts = makeCharts(store);
+  const settings = new ChartSettings(() => draw());
+  const charts = makeCharts(store, {
+    settings,
+    axis: () => chartAxis(settings.axis, store, x.progress.steps_total / x.progress.epochs),
+    fetch: async (name, { from, to, points }) =>
+      (await read(`/experiments/${x.id}/metrics/${seriesPath(name)}?from=${from}&to=${to}&max_points=${points}`)).data,
+  });
   const views = new Map(); // kind -> RecordsView
   const profile = new ProfileView();
 
@@ -88,7 +98,7 @@ export async function experimentPage(ctx, id) {
     h("span", { class: "quiet" }, "firing rate, share of neurons that fire at a time-step")), rates);
   const spikes = h("div", { class: "grid" });
   const other = h("div");
-  const overview = h("div", {}, h("div", { class: "grid" }, charts.loss.node, charts.accuracy.node, charts.rate.node, rateCard),
+  const overview = h("div", {}, settings.node, h("div", { class: "grid" }, charts.loss.node, charts.accuracy.node, charts.rate.node, rateCard),
     spikes, h("div", { class: "grid" }, charts.tau.node, charts.grad.node), profile.node);
   const tabs = h("nav", { class: "tabs", "aria-label": "Parts of the experiment" }, TABS.map(([name, label]) =>
     h("a", { href: `#/experiments/${x.id}${name ? `/${name}` : ""}`, "aria-current": name === tab ? "page" : null }, label)));
@@ -119,6 +129,7 @@ export async function experimentPage(ctx, id) {
     charts.grad.node.hidden = layerLines(store, "/grad_norm").length === 0;
     replace(rates, ratesTable(store));
   }
+  const forgetCloser = () => { for (const chart of Object.values(charts)) chart.forget(); };
   const drawSoon = () => { if (!drawTimer) drawTimer = setTimeout(draw, DRAW_MS); };
 
   function grow(layer, kind, records) {
@@ -138,7 +149,7 @@ export async function experimentPage(ctx, id) {
     if (name === "experiment.points") { for (const [series, rows] of Object.entries(data.series)) store.add(series, rows); drawSoon(); }
     if (name === "experiment.record") grow(data.layer, data.kind, data.index + 1);
     if (name === "experiment.profile") profile.show(data.profile);
-    if (name === "points.cut") { store.cut(data.step); drawSoon(); }
+    if (name === "points.cut") { store.cut(data.step); forgetCloser(); drawSoon(); }
     if (name === "experiment.deleted") location.hash = "#/";
   }
 
@@ -153,6 +164,7 @@ export async function experimentPage(ctx, id) {
     const latest = measured ? (await read(`/experiments/${x.id}/profile`)).data : null;
     if (!ctx.alive()) return;
     store.clear();
+    forgetCloser();
     for (const { data: body } of bodies) store.load(body);
     showHead();
     for (const m of monitors.items) grow(m.layer, m.kind, m.records);

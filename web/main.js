@@ -1,5 +1,6 @@
 // main: which page stands at which address, and the state of the connection.
 import { h, replace, setText } from "./dom.js";
+import { hashPath } from "./address.js";
 import { read } from "./api.js";
 import { listPage } from "./list_page.js";
 import { experimentPage } from "./experiment_page.js";
@@ -35,7 +36,7 @@ async function showSlots() {
 async function route() {
   leave();
   leave = () => {};
-  const [page, id] = location.hash.replace(/^#\/?/, "").split("/");
+  const [page, id] = hashPath();
   const name = page === "experiments" && id ? "experiment" : page === "new" ? "new" : "list";
   for (const a of document.querySelectorAll("[data-nav]")) {
     if (a.dataset.nav === name) a.setAttribute("aria-current", "page");

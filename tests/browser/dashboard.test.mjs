@@ -7,6 +7,7 @@ import { Service, openBrowser, openPage, smallSpec } from "./service.mjs";
 const SHOTS = "build/screenshots";
 let service;
 let browser;
+let trained; // an experiment that has ended, with more points than a line of a chart
 
 before(async () => {
   mkdirSync(SHOTS, { recursive: true });
@@ -37,7 +38,55 @@ test("a running experiment opens without a login and its chart moves within 10 s
   const raster = page.locator("[data-kind=raster] canvas");
   await raster.waitFor({ timeout: 20000 });
   await untilState(page, "succeeded", 60000);
+  trained = id;
   assert.deepEqual(page.faults, []);
+  await page.context().close();
+});
+
+test("charts are looked at closely, smoothed and read as tables, and the address says how", async () => {
+  const id = trained ?? await service.submit(smallSpec(40));
+  while (await service.state(id) !== "succeeded") await new Promise((done) => setTimeout(done, 200));
+  const page = await openPage(browser, `${service.base}/#/experiments/${id}`);
+  const chart = page.locator("[data-title=Loss]");
+  await chart.locator("canvas").waitFor();
+  const { items } = await (await fetch(`${service.base}/api/v1/experiments/${id}/metrics`)).json();
+  const loss = items.find((s) => s.name === "train/loss");
+  assert.ok(loss.n > 1000, "more points than a line has");
+  const words = await chart.locator("canvas").getAttribute("aria-label");
+  const shown = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 });
+  for (const v of [loss.last, loss.min, loss.max]) assert.ok(words.includes(shown.format(v)), `${v} is not in: ${words}`);
+
+  const finer = page.waitForResponse((r) => /train\/loss\?from=\d+&to=\d+/.test(r.url()));
+  const box = await chart.locator(".u-over").boundingBox();
+  await page.mouse.move(box.x + 0.5 * box.width, box.y + 50);
+  await page.mouse.down();
+  await page.mouse.move(box.x + 0.6 * box.width, box.y + 60, { steps: 4 });
+  await page.mouse.up();
+  const body = await (await finer).json();
+  assert.equal(body.buckets, null, "every point of what is looked at");
+  const [, from, to] = page.url().match(/steps=(\d+)-(\d+)/).map(Number);
+  assert.ok(from > 0.45 * loss.last_step && to < 0.65 * loss.last_step && to > from, `${from} to ${to}`);
+
+  const before = await pixels(chart.locator("canvas"));
+  await page.getByLabel("smoothing").fill("0.9");
+  assert.notEqual(await pixels(chart.locator("canvas")), before);
+  await page.getByLabel("logarithmic").check();
+  await page.locator(".chart-settings select").selectOption("epoch");
+  await chart.getByRole("button", { name: "Table" }).click();
+  const rows = await chart.locator(".scroll tbody tr").evaluateAll((all) => all.map((tr) => tr.cells[0].innerText.replaceAll(",", "")));
+  assert.equal(Number(rows[0]), to);
+  assert.ok(rows.every((step) => step >= from && step <= to));
+  const exact = body.points.find(([step]) => step === to);
+  assert.equal(await chart.locator(".scroll tbody tr").first().locator("td").nth(2).innerText(), shown.format(exact[2]));
+
+  const copy = await openPage(browser, page.url());
+  await copy.locator("[data-title=Loss] canvas").waitFor();
+  assert.equal(await copy.getByLabel("smoothing").inputValue(), "0.9");
+  assert.ok(await copy.getByLabel("logarithmic").isChecked());
+  await copy.getByRole("button", { name: /show all/ }).click();
+  assert.doesNotMatch(copy.url(), /steps=/);
+  assert.deepEqual([...page.faults, ...copy.faults], []);
+  await copy.context().close();
   await page.context().close();
 });
 
