@@ -228,6 +228,7 @@ static void too_slow(struct connection *c)
     log_debug("server.http", "too slow: %s", waits[c->phase]);
     if (c->phase == PHASE_WORK) request_expire(c->request);
     else (void)shutdown(c->fd, SHUT_RDWR); /* MHD sees the end and closes */
+    body_streams_cut(c->http, c);
 }
 
 void connections_tick(struct http *h)

@@ -97,6 +97,7 @@ int http_create(struct http **out, uv_loop_t *loop, const struct http_options *o
     h->submissions->burst = l->submissions_burst > 0 ? (double)l->submissions_burst : 1000;
     list_init(&h->connections);
     list_init(&h->peers);
+    list_init(&h->bodies);
     list_init(&h->orphans);
     list_init(&h->done);
     (void)uv_prepare_init(loop, &h->prepare);
@@ -244,6 +245,7 @@ static void expire_all(struct http *h)
 {
     list_for_each_safe(it, &h->connections)
         request_expire(container_of(it, struct connection, link)->request);
+    body_streams_cut(h, NULL);
 }
 
 /* MHD must not be stopped over a connection that sleeps: what still works by then is answered in

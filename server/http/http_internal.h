@@ -50,7 +50,7 @@ struct connection {
 struct http {
     uv_loop_t *loop;
     struct http_options o;
-    struct list connections, peers;
+    struct list connections, peers, bodies; /* bodies: answers that are read while they are sent */
     unsigned requests_open, refused_open;
     struct list orphans; /* requests that are over while their work still runs */
     struct list done;    /* orphans whose work has ended: freed in the next turn */
@@ -86,6 +86,10 @@ void request_resume(struct request *r);
 /* Answers 503 in the place of work that does not end; what it answers later is dropped. */
 void request_expire(struct request *r);
 void requests_free_done(struct http *h);
+
+/* Breaks off answers that wait for a read: of c, or all (NULL); what is read meanwhile is thrown
+ * away (body_stream.c). */
+void body_streams_cut(struct http *h, const struct connection *c);
 
 /* ---- connections.c --------------------------------------------------------------------------- */
 /* MHD_OPTION_NOTIFY_CONNECTION; ctx is the listener. */

@@ -198,7 +198,7 @@ void deletion_tick(struct queue *q)
     const int64_t mono = clock_mono_ms();
     list_for_each_safe(it, &q->graves) {
         struct entry *e = container_of(it, struct entry, grave);
-        if (q->closing || q->purges >= PURGES_MAX) return;
+        if (q->closing || q->held || q->purges >= PURGES_MAX) return;
         if (e->purging || e->process.pid != 0 || e->writing || !list_empty(&e->changes) ||
             mono < e->purge_again_ms)
             continue;

@@ -96,9 +96,10 @@ static void frames_done(struct store_job *job, const struct err *e)
         keep_headlines(entry, f->result.points);
         publish_frames(f->q, f->experiment, &f->result);
         char text[100];
-        (void)snprintf(text, sizeof text, "{\"acked_frame\":%llu,\"durable_frame\":%llu}",
-                       (unsigned long long)f->result.acked_frame,
-                       (unsigned long long)(job->durable ? f->result.acked_frame : 0));
+        (void)snprintf(
+            text, sizeof text, "{\"acked_frame\":%llu,\"durable_frame\":%llu}",
+            (unsigned long long)f->result.acked_frame,
+            (unsigned long long)(job->durable && !f->q->held ? f->result.acked_frame : 0));
         f->done(f->ctx, text, e);
     } else {
         struct err fault = *e;

@@ -5,15 +5,14 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "server/store/state_lock.h"
 #include "server/store/stmt.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -168,6 +167,8 @@ const struct experiment *queue_find_uid(const struct queue *q, const char *uid)
 }
 
 struct store *queue_store(struct queue *q) { return q->main; }
+struct store *queue_metrics_store(struct queue *q) { return q->metrics; }
+void queue_hold(struct queue *q, bool on) { q->held = on; }
 
 void queue_each(const struct queue *q, bool (*fn)(void *ctx, const struct experiment *x), void *ctx)
 {
@@ -385,17 +386,6 @@ void queue_patch(struct queue *q, int64_t id, const struct queue_patch *patch,
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
-static int lock_state_dir(struct queue *q, struct err *e)
-{
-    char path[PATH_MAX];
-    (void)snprintf(path, sizeof path, "%s/lock", q->state_dir);
-    q->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (q->lock_fd < 0) return err_errno(e, errno, "%.150s", path);
-    if (flock(q->lock_fd, LOCK_EX | LOCK_NB) == 0) return 0;
-    return err_set(e, ERR_UNAVAILABLE, "another daemon uses the state directory %.150s",
-                   q->state_dir);
-}
-
 static int copy_options(struct queue *q, const struct queue_options *o, struct err *e)
 {
     q->o = *o;
@@ -471,7 +461,7 @@ int queue_open(struct queue **out, uv_loop_t *loop, const struct queue_options *
     int rc = copy_options(q, options, e);
     if (rc == 0 && mkdir(q->files_dir, 0700) != 0 && errno != EEXIST)
         rc = err_errno(e, errno, "%.150s", q->files_dir);
-    if (rc == 0) rc = lock_state_dir(q, e);
+    if (rc == 0) rc = state_lock(q->state_dir, &q->lock_fd, e);
     if (rc == 0) rc = open_stores(q, e);
     if (rc == 0) rc = recovery_load(q, e);
     if (rc == 0) rc = deletion_load(q, e);

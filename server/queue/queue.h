@@ -98,6 +98,10 @@ void queue_close(struct queue *q, void (*on_quiet)(void *ctx), void (*on_closed)
 /* spiked.db, for what else is kept there; until on_quiet. */
 struct store;
 struct store *queue_store(struct queue *q);
+struct store *queue_metrics_store(struct queue *q); /* metrics.db */
+/* While on, nothing that a copy of the databases speaks of goes: workers keep their spools, and
+ * what deleted experiments left stays. */
+void queue_hold(struct queue *q, bool on);
 
 /* ---- people ---------------------------------------------------------------------------------- */
 struct queue_actor {

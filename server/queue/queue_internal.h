@@ -133,6 +133,7 @@ struct queue {
     int64_t opened_ms, claim_after_ms, ticked_ms;
     int64_t keys_expire_ms; /* monotonic: when expired keys are removed next */
     bool closing; /* the daemon ends */
+    bool held;    /* queue_hold */
     bool switched[QUEUE_SWITCHES];
     size_t reads;
     bool writing_signs;

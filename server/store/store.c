@@ -54,9 +54,12 @@ static void take_waiting(struct store *s, struct list *group)
     while (list_empty(&s->waiting) && !s->closing) uv_cond_wait(&s->wake, &s->lock);
     for (size_t n = 0; n < GROUP_MAX && !list_empty(&s->waiting); n++) {
         struct list *first = s->waiting.next;
+        const bool alone = container_of(first, struct store_job, link)->alone;
+        if (alone && n > 0) break;
         list_remove(first);
         list_append(group, first);
         s->n_waiting--;
+        if (alone) break;
     }
     uv_mutex_unlock(&s->lock);
 }
@@ -109,6 +112,11 @@ static int run_jobs(struct store *s, struct list *group, struct err *e)
 static void run_group(struct store *s, struct list *group)
 {
     struct err e = { 0 };
+    struct store_job *first = container_of(group->next, struct store_job, link);
+    if (first->alone) {
+        (void)first->run(first, s->db, &first->err);
+        return;
+    }
     int rc = stmt_exec(s->db, "BEGIN IMMEDIATE", &e);
     if (rc == 0) rc = run_jobs(s, group, &e);
     if (rc == 0) rc = stmt_exec(s->db, "COMMIT", &e);
@@ -168,7 +176,7 @@ void store_submit(struct store *s, struct store_job *job)
 {
     s->under_way++;
     uv_mutex_lock(&s->lock);
-    const bool full = s->n_waiting >= STORE_JOBS_MAX || s->closing;
+    const bool full = (s->n_waiting >= STORE_JOBS_MAX && !job->alone) || s->closing;
     list_append(full ? &s->done : &s->waiting, &job->link);
     if (full) (void)err_set(&job->err, ERR_UNAVAILABLE, "too many writes are waiting");
     else s->n_waiting++;

@@ -22,6 +22,7 @@ struct store_job {
     void (*done)(struct store_job *job, const struct err *e);
     struct err err;
     bool durable; /* a checkpoint synced everything up to and including this job */
+    bool alone;   /* run between two transactions, with none open; never too many of these */
 };
 struct store;
 /* full: synchronous=FULL. Errors: ERR_DB, ERR_IO, ERR_CONFLICT (newer schema), ERR_NOMEM. */

@@ -25,9 +25,10 @@ worker/layers worker/(nets|data|train|monitor|report|export)
 worker/nets worker/(data|train|monitor|report|export)
 worker/data worker/(layers|nets|train|monitor|report|export)
 server/meter server/(store|queue|api|stream|http|auth|launcher)
-server/store server/(queue|api|stream|http|auth|launcher)
+server/store server/(backup|queue|api|stream|http|auth|launcher)
+server/backup server/(queue|api|stream|http|auth|launcher)
 server/launcher server/(store|queue|api|stream|http|auth)
-server/queue server/(api|stream|http|auth)
+server/queue server/(backup|api|stream|http|auth)
 server/auth server/(api|stream|queue|launcher|http)
 RULES
 

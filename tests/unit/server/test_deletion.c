@@ -3,6 +3,7 @@
 #include "tests/unit/server/queue_bench.h"
 
 #include "common/clock.h"
+#include "common/wire.h"
 
 #include <sys/stat.h>
 
@@ -135,5 +136,62 @@ Test(deletion, the_next_daemon_goes_on, .timeout = 30)
     cr_assert(queue_find(b.q, id) == NULL, "it is back");
     cr_assert(wait_gone(&b, id));
     cr_assert(!folder_there(&b, uid) && bench_count(&b, ROWS(1)) == 0);
+    bench_close(&b);
+}
+
+/* ---- queue_hold ------------------------------------------------------------------------------ */
+struct frames_told {
+    bool told;
+    int64_t acked, durable;
+};
+
+static void frames_answer(void *ctx, const char *json, const struct err *e)
+{
+    struct frames_told *t = ctx;
+    struct err none = { 0 };
+    cJSON *o = NULL;
+    cr_assert(e->code == ERR_OK && json_parse(json, strlen(json), &o, &none) == 0, "%s", e->text);
+    *t = (struct frames_told){ true, json_get_int(o, "acked_frame", -1),
+                               json_get_int(o, "durable_frame", -1) };
+    cJSON_Delete(o);
+}
+
+/* The answer to one frame, which comes a second after the one before: it is synced at once. */
+static struct frames_told send_frame(struct bench *b, int64_t id, uint64_t frame)
+{
+    const struct point p = { frame, 1000, 0.5 };
+    const struct wire_series series = { "train/loss", &p, 1 };
+    struct wire_buf body = { 0 };
+    struct frames_told t = { 0 };
+    struct err e = { 0 };
+    turn_for(b, 1050);
+    cr_assert_eq(wire_put_points(&body, frame, &series, 1, &e), 0);
+    queue_worker_frames(b->q, (struct queue_credentials){ id, 1, b->launcher.secret }, 0, 0,
+                        body.data, body.length, frames_answer, &t);
+    while (!t.told) (void)uv_run(&b->loop, UV_RUN_ONCE);
+    wire_buf_deinit(&body);
+    return t;
+}
+
+/* Goal: while a backup is made no worker hears that it may forget frames, and nothing that a
+ * deleted experiment left goes; both come after it. */
+Test(deletion, nothing_goes_while_it_is_held, .timeout = 30)
+{
+    static struct bench b;
+    bench_open(&b, 1);
+    const int64_t id = bench_submit(&b, NULL, 0);
+    bench_run(&b, id, "succeeded");
+    queue_hold(b.q, true);
+    cr_assert_eq(delete_as(&b, id, 0, ADA), ERR_OK);
+    const int64_t next = bench_submit(&b, NULL, 0);
+    cr_assert(bench_wait(&b, next, STATE_STARTING));
+    bench_settle(&b);
+    bench_worker(&b, queue_worker_hello, next, HELLO);
+    const struct frames_told held = send_frame(&b, next, 1);
+    cr_expect(held.acked == 1 && held.durable == 0, "%lld", (long long)held.durable);
+    cr_expect(queue_entry(b.q, id) != NULL);
+    queue_hold(b.q, false);
+    cr_expect_eq(send_frame(&b, next, 2).durable, 2);
+    cr_assert(wait_gone(&b, id));
     bench_close(&b);
 }
