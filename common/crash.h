@@ -29,6 +29,9 @@
     X(CRASH_FAULT_AFTER_COMMIT, "fault.after_commit")                                              \
     X(CRASH_FINISH_BEFORE_COMMIT, "finish.before_commit")                                          \
     X(CRASH_FINISH_AFTER_COMMIT, "finish.after_commit")                                            \
+    X(CRASH_BACKUP_SLICE, "backup.slice")   /* a part of a database is copied */                   \
+    X(CRASH_BACKUP_COPIED, "backup.copied") /* both copies are checked, nothing was sent */        \
+    X(CRASH_BACKUP_BEFORE_RENAME, "backup.before_rename") /* spiked backup: the file is whole */   \
     /* Worker. */                                                                                  \
     X(CRASH_ATTEMPT_LINKED, "attempt.linked")   /* has the earlier checkpoint, not said hello */   \
     X(CRASH_SPOOL_NOT_SENT, "spool.not_sent")   /* points are in the spool alone */                \

@@ -48,6 +48,7 @@ enum experiment_desired { DESIRED_RUN, DESIRED_PAUSE, DESIRED_CANCEL, DESIRED_CO
     X(REASON_TIME_LIMIT, "time_limit", "time_limit_s was used up")                                \
     X(REASON_HOST_REBOOT, "host_reboot", "the machine was restarted")                             \
     X(REASON_DAEMON_RESTART, "daemon_restart", "the daemon ended before the worker began")        \
+    X(REASON_RESTORED, "restored", "it was active when the backup was made that this comes from") \
     X(REASON_DIVERGED, "diverged", "a loss, gradient or weight was not finite")                   \
     X(REASON_INVALID_DATA, "invalid_data", "a data file is missing, truncated or corrupt")        \
     X(REASON_INVALID_SPEC, "invalid_spec", "the spec does not fit its data or this build")        \

@@ -6,6 +6,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "server/api/api.h"
+#include "server/backup/backup_folder.h"
 #include "server/launcher/launcher.h"
 #include "server/serve_tls.h"
 
@@ -61,6 +62,7 @@ static void queue_quiet(void *ctx)
 {
     struct daemon *d = ctx;
     d->api.stopping = true;
+    api_backup_stop(&d->api);
     accounts_stop(d->api.accounts);
     http_refuse(d->http);
 }
@@ -201,6 +203,7 @@ static int open_all(struct daemon *d, struct err *e)
     if (rc != 0) return rc;
     d->api.queue = d->queue;
     d->api.hub = d->hub;
+    backup_folder_remove(d->o->state_dir);
     return listen_all(d, e);
 }
 
@@ -215,6 +218,8 @@ int serve(const struct serve_options *o, struct err *e)
     d->o = o;
     d->api = (struct api){ .loop = &d->loop,
                            .data_dir = o->data_dir,
+                           .state_dir = o->state_dir,
+                           .files_dir = o->files_dir,
                            .port = o->port,
                            .lag = &d->lag,
                            .started_ms = clock_wall_ms() };

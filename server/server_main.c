@@ -2,6 +2,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/spec.h"
+#include "server/backup_command.h"
 #include "server/permission_docs.h"
 #include "server/serve.h"
 #include "server/serve_tls.h"
@@ -20,6 +21,9 @@ static int usage(void)
         "spiked %s: training service for deep spiking neural networks\n\n"
         "  spiked serve [OPTIONS]          the daemon\n"
         "  spiked token create|list|revoke tokens of people, through the daemon's socket\n"
+        "  spiked backup FILE              one file that holds everything, also while it is used\n"
+        "  spiked restore FILE --state-dir NEW\n"
+        "                                  a state directory from that file\n"
         "  spiked check-config [OPTIONS]   read the options of serve and say what is wrong\n"
         "  spiked spec-docs                the reference of the experiment spec, as Markdown\n"
         "  spiked life-cycle               the states of an experiment, as Markdown\n"
@@ -97,6 +101,8 @@ static const struct {
 } commands[] = { { "serve", run_serve },
                  { "check-config", run_check },
                  { "token", token_command },
+                 { "backup", backup_command },
+                 { "restore", restore_command },
                  { "spec-docs", run_docs },
                  { "life-cycle", run_life_cycle },
                  { "failures", run_failures },

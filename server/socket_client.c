@@ -13,12 +13,13 @@
 #include <unistd.h>
 
 #define PATIENCE_S 30
+#define HEAD_MAX 16384
 #define ANSWER_MAX ((size_t)8 << 20)
 
-static int open_socket(const char *path, int *out, struct err *e)
+static int open_socket(const char *path, int patience_s, int *out, struct err *e)
 {
     struct sockaddr_un a = { .sun_family = AF_UNIX };
-    const struct timeval patience = { .tv_sec = PATIENCE_S };
+    const struct timeval patience = { .tv_sec = patience_s };
     if (strlen(path) >= sizeof a.sun_path)
         return err_set(e, ERR_INVALID, "socket path %.120s is longer than %zu bytes", path,
                        sizeof a.sun_path - 1);
@@ -45,6 +46,18 @@ static int send_all(int fd, const char *text, struct err *e)
         at += (size_t)sent;
     }
     return 0;
+}
+
+static int send_request(int fd, const char *version, const char *method, const char *path,
+                        const char *body, struct err *e)
+{
+    char *request = mem_printf("%s %s %s\r\nHost: localhost\r\nConnection: close\r\n"
+                               "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+                               method, path, version, body != NULL ? strlen(body) : 0,
+                               body != NULL ? body : "");
+    const int rc = request != NULL ? send_all(fd, request, e) : err_set(e, ERR_NOMEM, "request");
+    mem_free(request);
+    return rc;
 }
 
 /* Until the daemon closes: the request asked for that. Caller frees. NULL: see e. */
@@ -78,7 +91,7 @@ static char *read_all(int fd, struct err *e)
 
 static int take_answer(const char *text, cJSON **json, struct err *e)
 {
-    const long status = strncmp(text, "HTTP/1.1 ", 9) == 0 ? strtol(text + 9, NULL, 10) : 0;
+    const long status = strncmp(text, "HTTP/1.", 7) == 0 ? strtol(text + 9, NULL, 10) : 0;
     const char *body = strstr(text, "\r\n\r\n");
     if (status == 0 || body == NULL) return err_set(e, ERR_INVALID, "that is no HTTP answer");
     body += 4;
@@ -100,16 +113,49 @@ int socket_client_call(const char *socket_path, const char *method, const char *
 {
     int fd = -1;
     *json = NULL;
-    if (open_socket(socket_path, &fd, e) != 0) return (int)e->code;
-    char *request = mem_printf("%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
-                               "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
-                               method, path, body != NULL ? strlen(body) : 0,
-                               body != NULL ? body : "");
-    int rc = request != NULL ? send_all(fd, request, e) : err_set(e, ERR_NOMEM, "request");
+    if (open_socket(socket_path, PATIENCE_S, &fd, e) != 0) return (int)e->code;
+    const int rc = send_request(fd, "HTTP/1.1", method, path, body, e);
     char *answer = rc == 0 ? read_all(fd, e) : NULL;
     if (answer != NULL) (void)take_answer(answer, json, e);
     mem_free(answer);
-    mem_free(request);
     (void)close(fd);
+    return (int)e->code;
+}
+
+/* Byte by byte: what follows the head is not ours to read. */
+static int read_head(int fd, char *head, size_t size, struct err *e)
+{
+    size_t n = 0;
+    while (n < 4 || memcmp(head + n - 4, "\r\n\r\n", 4) != 0) {
+        const ssize_t got = n + 1 < size ? recv(fd, head + n, 1, 0) : 0;
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return err_errno(e, errno, "waiting for the answer");
+        if (got == 0) return err_set(e, ERR_INVALID, "that is no HTTP answer");
+        n++;
+    }
+    head[n] = '\0';
+    return 0;
+}
+
+/* HTTP/1.0: the answer comes without chunks. */
+int socket_client_open(const char *socket_path, const char *method, const char *path,
+                       const char *body, int patience_s, int *fd, struct err *e)
+{
+    char head[HEAD_MAX];
+    *fd = -1;
+    if (open_socket(socket_path, patience_s, fd, e) != 0) return (int)e->code;
+    int rc = send_request(*fd, "HTTP/1.0", method, path, body, e);
+    if (rc == 0) rc = read_head(*fd, head, sizeof head, e);
+    if (rc == 0 && strtol(head + strcspn(head, " "), NULL, 10) < 400) return 0;
+    char *rest = rc == 0 ? read_all(*fd, e) : NULL;
+    char *whole = rest != NULL ? mem_printf("%s%s", head, rest) : NULL;
+    cJSON *json = NULL;
+    if (whole != NULL) (void)take_answer(whole, &json, e);
+    else if (e->code == ERR_OK) (void)err_set(e, ERR_NOMEM, "answer");
+    cJSON_Delete(json);
+    mem_free(rest);
+    mem_free(whole);
+    (void)close(*fd);
+    *fd = -1;
     return (int)e->code;
 }

@@ -11,4 +11,9 @@
 int socket_client_call(const char *socket_path, const char *method, const char *path,
                        const char *body, cJSON **json, struct err *e);
 
+/* The same, for an answer that is read as it comes: *fd stands behind its head, and ends with it.
+ * patience_s: for each read. An answer of 400 and up is an error as above. Caller closes *fd. */
+int socket_client_open(const char *socket_path, const char *method, const char *path,
+                       const char *body, int patience_s, int *fd, struct err *e);
+
 #endif

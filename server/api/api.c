@@ -44,6 +44,7 @@ const struct http_route api_routes[] = {
     ROUTE(ADMIN, QUEUE, "POST", V1 "/queue/resume", api_queue_resume),
     ROUTE(ADMIN, DAEMON, "POST", V1 "/admin/drain", api_drain),
     ROUTE(ADMIN, DAEMON, "POST", V1 "/admin/undrain", api_undrain),
+    ROUTE(ADMIN, DAEMON, "POST", V1 "/admin/backup", api_backup),
     ROUTE(READ, NONE, "GET", V1 "/events", api_events),
     ROUTE(SELF, TOKEN, "POST", V1 "/tokens", api_token_create),
     ROUTE(SELF, NONE, "GET", V1 "/tokens", api_tokens),

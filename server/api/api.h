@@ -9,6 +9,8 @@
 #include "server/queue/queue.h"
 #include "server/stream/sse_hub.h"
 
+struct backup;
+
 /* What the handlers need; http_options.app points to it. */
 struct api {
     uv_loop_t *loop;
@@ -16,7 +18,8 @@ struct api {
     struct sse_hub *hub;
     struct accounts *accounts;
     struct audit_log *audit; /* NULL when its store is closed */
-    const char *data_dir;
+    struct backup *backup;   /* the one under way; NULL = none */
+    const char *data_dir, *state_dir, *files_dir;
     const struct loop_lag *lag;
     int64_t started_ms; /* wall clock */
     char host[256]; /* of this machine, for the page that says how to reach it */
@@ -29,6 +32,8 @@ extern const size_t api_routes_count;
 
 /* http_options.admit: identity, permission, and the audit of what will change something. */
 int api_admit(struct request *r, struct err *e);
+/* The daemon ends: a backup that still copies databases does, too. May be repeated. */
+void api_backup_stop(struct api *a);
 /* http_options.answered: the status of what was audited. */
 void api_answered(struct request *r);
 /* http_options.refused: a browser gets a page that explains, everybody else a problem. */

@@ -111,6 +111,7 @@ void api_schema(struct request *r), api_datasets(struct request *r);
 void api_queue(struct request *r), api_events(struct request *r);
 void api_queue_pause(struct request *r), api_queue_resume(struct request *r);
 void api_drain(struct request *r), api_undrain(struct request *r);
+void api_backup(struct request *r);     /* backup.c */
 void api_prometheus(struct request *r); /* prometheus.c */
 void api_healthz(struct request *r), api_readyz(struct request *r);
 void api_page(struct request *r), api_page_file(struct request *r);              /* page.c */

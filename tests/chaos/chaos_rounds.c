@@ -129,13 +129,33 @@ static void feed_for(struct chaos *c, int ms)
     }
 }
 
+/* By the command of the same build, which has the same crash point armed. */
+static void make_backup(const struct chaos *c)
+{
+    char file[160], state[160];
+    (void)snprintf(file, sizeof file, "%s/backup.tar", c->s.folder);
+    (void)snprintf(state, sizeof state, "%s/state", c->s.folder);
+    (void)unlink(file);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        (void)putenv((char *)(uintptr_t)c->log_env);
+        (void)putenv((char *)(uintptr_t)c->crash_env);
+        (void)dup2(open("/dev/null", O_WRONLY), STDERR_FILENO);
+        (void)execl(PROGRAM, PROGRAM, "backup", file, "--state-dir", state, (char *)NULL);
+        _exit(127);
+    }
+    (void)waitpid(pid, NULL, 0);
+}
+
 /* What makes a daemon or worker come to its crash point. */
 static void provoke(struct chaos *c, int point)
 {
     const bool action = point == CRASH_ACTION_BEFORE_COMMIT || point == CRASH_ACTION_AFTER_COMMIT;
     const bool fault = point == CRASH_FAULT_BEFORE_COMMIT || point == CRASH_FAULT_AFTER_COMMIT;
     const bool submit = point == CRASH_SUBMIT_BEFORE_COMMIT || point == CRASH_SUBMIT_AFTER_COMMIT;
+    const bool backup = point >= CRASH_BACKUP_SLICE && point <= CRASH_BACKUP_BEFORE_RENAME;
     client_feed(&c->client, LIVE + 1);
+    if (backup) make_backup(c);
     if (submit) client_submit(&c->client);
     if (action || below(c, 20) == 0) client_meddle(&c->client);
     if (fault) kill_worker(c);
@@ -145,7 +165,8 @@ static void provoke(struct chaos *c, int point)
 static unsigned which_time(struct chaos *c, int point)
 {
     return point == CRASH_MIGRATION_BEFORE_COMMIT || point == CRASH_MIGRATION_AFTER_COMMIT ||
-                   point == CRASH_ATTEMPT_LINKED || point == CRASH_FINISH_NOT_SENT
+                   point == CRASH_ATTEMPT_LINKED || point == CRASH_FINISH_NOT_SENT ||
+                   point == CRASH_BACKUP_BEFORE_RENAME
                ? 1
                : 1 + below(c, 3);
 }

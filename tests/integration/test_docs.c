@@ -129,38 +129,66 @@ Test(docs, the_readme_works, .timeout = 120)
     service_end(&s);
 }
 
+/* Runs the shell lines of docs/operations.md from one chapter to another, with the folder of s for
+ * its own; how many. Lines that begin with `skipped` are not run. */
+static int run_chapters(const struct service *s, const char *from, const char *to,
+                        const char *skipped)
+{
+    static const char *const names[][2] = { { "--state-dir state", "@/state" },
+                                            { "state/api.sock", "@/state/api.sock" },
+                                            { "/tmp/spiked-2026", "@/spiked-2026" },
+                                            { "restored-state", "@/restored-state" } };
+    char *text = file_text("docs/operations.md"), *rest = strstr(text, from);
+    cr_assert(rest != NULL, "%s is missing", from);
+    int lines = 0;
+    bool inside = false;
+    for (char *line; (line = strsep(&rest, "\n")) != NULL && strcmp(line, to) != 0;) {
+        if (strncmp(line, "```", 3) == 0) inside = strcmp(line, "```sh") == 0;
+        else if (inside && strncmp(line, skipped, strlen(skipped)) != 0) {
+            char *command = mem_strdup(line);
+            for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+                char *with = i == 0 ? mem_printf("--state-dir %s", names[i][1])
+                                    : mem_strdup(names[i][1]);
+                char *more = replaced(command, names[i][0], with);
+                mem_free(command);
+                mem_free(with);
+                command = more;
+            }
+            char *whole = replaced(command, "@/", "@FOLDER@/");
+            char *ready = replaced(whole, "@FOLDER@", s->folder);
+            run_line(s, ready);
+            mem_free(ready);
+            mem_free(whole);
+            mem_free(command);
+            lines++;
+        }
+    }
+    mem_free(text);
+    return lines;
+}
+
 /* Goal: every shell line of the chapter on people in docs/operations.md works, in its order. */
 Test(docs, the_chapter_on_people_works, .timeout = 30)
 {
     struct service s = { 0 };
-    char state[200];
     service_start(&s);
-    (void)snprintf(state, sizeof state, "%s/state", s.folder);
-    char *text = file_text("docs/operations.md");
-    char *rest = strstr(text, "## People and tokens");
-    cr_assert(rest != NULL);
-    int lines = 0;
-    bool inside = false;
-    for (char *line; (line = strsep(&rest, "\n")) != NULL && strcmp(line, "## Limits") != 0;) {
-        if (strncmp(line, "```", 3) == 0) inside = strcmp(line, "```sh") == 0;
-        else if (inside) {
-            char *a = replaced(line, "--state-dir state", "--state-dir @STATE@");
-            char *b = replaced(a, "state/api.sock", "@STATE@/api.sock");
-            char *command = replaced(b, "@STATE@", state);
-            run_line(&s, command);
-            mem_free(command);
-            mem_free(b);
-            mem_free(a);
-            lines++;
-        }
-    }
+    const int lines = run_chapters(&s, "## People and tokens", "## Limits", "#");
     cr_assert_eq(lines, 8, "%d lines were found", lines);
-    mem_free(text);
     struct answer users = http_get(&s, "/api/v1/users");
     cr_assert(strstr(users.body, "\"name\":\"ada\"") != NULL &&
                   strstr(users.body, "\"disabled\":true") != NULL,
               "%s", users.body);
     answer_free(&users);
+    service_end(&s);
+}
+
+/* Goal: so do those on backup and restore, but for the daemon of the restored directory. */
+Test(docs, the_chapters_on_backup_work, .timeout = 30)
+{
+    struct service s = { 0 };
+    service_start(&s);
+    const int lines = run_chapters(&s, "## Backup", "## Deletion", "build/spiked serve");
+    cr_assert_eq(lines, 2, "%d lines were found", lines);
     service_end(&s);
 }
 

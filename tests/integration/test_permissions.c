@@ -56,6 +56,7 @@ static const struct recipe {
     { "POST " V1 "/queue/resume", V1 "/queue/resume", "{\"colour\": 1}", 400 },
     { "POST " V1 "/admin/drain", V1 "/admin/drain", "{\"colour\": 1}", 400 },
     { "POST " V1 "/admin/undrain", V1 "/admin/undrain", "{\"colour\": 1}", 400 },
+    { "POST " V1 "/admin/backup", V1 "/admin/backup", "{\"colour\": 1}", 400 },
     { "GET " V1 "/events", V1 "/events?topics=colours", NULL, 400 },
     { "POST " V1 "/tokens", V1 "/tokens", "{\"colour\": 1}", 400 },
     { "GET " V1 "/tokens", V1 "/tokens", NULL, 200 },
