@@ -2,6 +2,7 @@
 import { h, replace, setText } from "./dom.js";
 import { hashPath } from "./address.js";
 import { read } from "./api.js";
+import { setKeys } from "./keys.js";
 import { listPage } from "./list_page.js";
 import { experimentPage } from "./experiment_page.js";
 import { newPage } from "./new_page.js";
@@ -22,6 +23,7 @@ function context() {
       setText(link, up ? "live" : "reconnecting");
     },
     slots: showSlots,
+    keys: (keys) => { if (mine === visit) setKeys(keys); },
   };
 }
 
@@ -36,6 +38,7 @@ async function showSlots() {
 async function route() {
   leave();
   leave = () => {};
+  setKeys({});
   const [page, id] = hashPath();
   const name = page === "experiments" && id ? "experiment" : page === "new" ? "new" : "list";
   for (const a of document.querySelectorAll("[data-nav]")) {

@@ -164,7 +164,7 @@ test("the list shows new experiments and their states without a reload", async (
   await row.waitFor({ state: "detached" });
   await page.getByRole("button", { name: "All" }).click();
   await page.getByLabel("Search").fill("comes by");
-  await page.waitForFunction(() => document.querySelectorAll("tbody tr").length === 1);
+  await page.waitForFunction(() => document.querySelectorAll("tbody tr[data-id]").length === 1);
   assert.deepEqual(page.faults, []);
   await page.context().close();
 });
