@@ -32,6 +32,9 @@
     X(CRASH_BACKUP_SLICE, "backup.slice")   /* a part of a database is copied */                   \
     X(CRASH_BACKUP_COPIED, "backup.copied") /* both copies are checked, nothing was sent */        \
     X(CRASH_BACKUP_BEFORE_RENAME, "backup.before_rename") /* spiked backup: the file is whole */   \
+    X(CRASH_PURGE_FOLDER_GONE,                                                                     \
+      "purge.folder_gone") /* of a deleted experiment; its rows are there */                       \
+    X(CRASH_PURGE_POINTS_GONE, "purge.points_gone") /* and these, too, but for its own */          \
     /* Worker. */                                                                                  \
     X(CRASH_ATTEMPT_LINKED, "attempt.linked")   /* has the earlier checkpoint, not said hello */   \
     X(CRASH_SPOOL_NOT_SENT, "spool.not_sent")   /* points are in the spool alone */                \

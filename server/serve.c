@@ -145,6 +145,8 @@ static int open_queue(struct daemon *d, struct err *e)
                                      .running_per_user_max = d->o->running_per_user_max,
                                      .queued_per_user_max = d->o->queued_per_user_max,
                                      .start_timeout_s = d->o->start_timeout_s,
+                                     .keep_deleted_s = 86400 * d->o->keep_deleted_days,
+                                     .keep_ended_s = 86400 * d->o->keep_ended_days,
                                      .backoff_first_ms = d->o->backoff_first_ms,
                                      .stop_workers = d->o->workers == 1 };
     const struct queue_observer observer = { d->hub, sse_hub_publish };

@@ -98,6 +98,7 @@ static enum ownership find_owner(struct request *r, const char **owner)
     if (r->route->access == ACCESS_READ) return OWNER_NONE; /* the same for everybody's */
     if (r->route->object == OBJECT_EXPERIMENT && r->params[0] != NULL) {
         const struct experiment *x = api_find_experiment(r);
+        if (x == NULL) x = api_find_deleted(r);
         if (x == NULL) return OWNER_NONE;
         (void)snprintf(r->object, sizeof r->object, "%s/%lld", kind, (long long)x->id);
         *owner = x->user;

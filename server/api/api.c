@@ -22,6 +22,7 @@ const struct http_route api_routes[] = {
     ROUTE(READ, EXPERIMENT, "GET", X, api_get),
     ROUTE(CHANGE, EXPERIMENT, "PATCH", X, api_patch),
     ROUTE(CHANGE, EXPERIMENT, "DELETE", X, api_delete),
+    ROUTE(CHANGE, EXPERIMENT, "POST", X "/restore", api_restore),
     ROUTE(CHANGE, EXPERIMENT, "POST", X "/cancel", api_cancel),
     ROUTE(CHANGE, EXPERIMENT, "POST", X "/pause", api_pause),
     ROUTE(CHANGE, EXPERIMENT, "POST", X "/resume", api_resume),
@@ -45,6 +46,7 @@ const struct http_route api_routes[] = {
     ROUTE(ADMIN, DAEMON, "POST", V1 "/admin/drain", api_drain),
     ROUTE(ADMIN, DAEMON, "POST", V1 "/admin/undrain", api_undrain),
     ROUTE(ADMIN, DAEMON, "POST", V1 "/admin/backup", api_backup),
+    ROUTE(ADMIN, DAEMON, "POST", V1 "/admin/gc", api_gc),
     ROUTE(READ, NONE, "GET", V1 "/events", api_events),
     ROUTE(SELF, TOKEN, "POST", V1 "/tokens", api_token_create),
     ROUTE(SELF, NONE, "GET", V1 "/tokens", api_tokens),
@@ -105,6 +107,12 @@ const struct experiment *api_find_experiment(const struct request *r)
     const int64_t id = api_param_id(r);
     if (id != 0) return queue_find(api_of(r)->queue, id);
     return uid_valid(r->params[0]) ? queue_find_uid(api_of(r)->queue, r->params[0]) : NULL;
+}
+
+const struct experiment *api_find_deleted(const struct request *r)
+{
+    const int64_t id = api_param_id(r);
+    return id != 0 ? queue_find_deleted(api_of(r)->queue, id) : NULL;
 }
 
 const struct experiment *api_experiment(struct request *r)

@@ -15,7 +15,9 @@ void api_problem(struct request *r, enum err_code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /* The experiment named by the first {}: number or uid. NULL = there is none. */
 const struct experiment *api_find_experiment(const struct request *r);
-/* The same; NULL after the problem was answered. */
+/* The same, by its number, of those that are deleted and can be taken back. */
+const struct experiment *api_find_deleted(const struct request *r);
+/* As api_find_experiment; NULL after the problem was answered. */
 const struct experiment *api_experiment(struct request *r);
 /* Body as a JSON object (an empty body is an empty object); NULL after the problem was answered.
  * Caller owns. */
@@ -54,6 +56,8 @@ int submission_read(struct submission *s, cJSON *json, const struct queue *q,
 void submission_deinit(struct submission *s); /* safe on a zeroed one and when repeated */
 /* ?dry_run=true|false; false after a problem was answered. */
 bool api_dry_run(struct request *r, bool *dry);
+/* A true|false of the query, false when it is not there; false after a problem was answered. */
+bool api_query_bool(struct request *r, const char *name, bool *out);
 /* Calls go_on(r), at once or later, unless the request has an Idempotency-Key that was used before:
  * then it is answered. */
 void api_once(struct request *r, void (*go_on)(struct request *r));
@@ -100,6 +104,7 @@ void api_list(struct request *r);                                               
 void api_get(struct request *r), api_queue_place(struct request *r);             /* experiments.c */
 void api_patch(struct request *r), api_cancel(struct request *r), api_pause(struct request *r);
 void api_resume(struct request *r), api_retry(struct request *r), api_delete(struct request *r);
+void api_restore(struct request *r);
 void api_attempts(struct request *r), api_series(struct request *r);             /* metrics.c */
 void api_points(struct request *r), api_monitors(struct request *r);
 void api_records(struct request *r), api_record(struct request *r);
@@ -111,6 +116,7 @@ void api_schema(struct request *r), api_datasets(struct request *r);
 void api_queue(struct request *r), api_events(struct request *r);
 void api_queue_pause(struct request *r), api_queue_resume(struct request *r);
 void api_drain(struct request *r), api_undrain(struct request *r);
+void api_gc(struct request *r);         /* gc.c */
 void api_backup(struct request *r);     /* backup.c */
 void api_prometheus(struct request *r); /* prometheus.c */
 void api_healthz(struct request *r), api_readyz(struct request *r);

@@ -109,14 +109,18 @@ static void store(struct request *r, const struct submission *b)
     request_suspend(r);
 }
 
+bool api_query_bool(struct request *r, const char *name, bool *out)
+{
+    const char *text = request_query(r, name);
+    *out = text != NULL && strcmp(text, "true") == 0;
+    if (text == NULL || *out || strcmp(text, "false") == 0) return true;
+    api_problem(r, ERR_INVALID, "%s must be true or false, got '%.40s'", name, text);
+    return false;
+}
+
 bool api_dry_run(struct request *r, bool *dry)
 {
-    const char *text = request_query(r, "dry_run");
-    *dry = text != NULL && strcmp(text, "true") == 0;
-    if (!api_query_known(r, "dry_run")) return false;
-    if (text == NULL || *dry || strcmp(text, "false") == 0) return true;
-    api_problem(r, ERR_INVALID, "dry_run must be true or false, got '%.40s'", text);
-    return false;
+    return api_query_known(r, "dry_run") && api_query_bool(r, "dry_run", dry);
 }
 
 void api_begin(struct request *r, cJSON *json, bool dry)

@@ -263,11 +263,25 @@ static bool read_if_match(struct request *r, int64_t *rev)
 
 void api_delete(struct request *r)
 {
-    const struct experiment *x = api_experiment(r);
+    bool purge;
     int64_t rev;
     double none;
+    if (!api_query_known(r, "purge") || !api_query_bool(r, "purge", &purge)) return;
+    const struct experiment *x = purge ? api_find_deleted(r) : NULL;
+    if (x == NULL) x = api_experiment(r);
     if (x == NULL || !read_if_match(r, &rev) || !read_grace(r, false, &none)) return;
-    queue_delete(api_of(r)->queue, x->id, rev, api_actor(r), acted, r);
+    queue_remove_experiment(api_of(r)->queue, x->id, purge ? REMOVAL_PURGE : REMOVAL_DELETE, rev,
+                            api_actor(r), acted, r);
+    request_suspend(r);
+}
+
+void api_restore(struct request *r)
+{
+    const struct experiment *x = api_find_deleted(r);
+    double none;
+    if (x == NULL) x = api_experiment(r); /* which the queue then says is not deleted */
+    if (x == NULL || !read_grace(r, false, &none)) return;
+    queue_remove_experiment(api_of(r)->queue, x->id, REMOVAL_UNDO, 0, api_actor(r), acted, r);
     request_suspend(r);
 }
 

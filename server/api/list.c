@@ -11,7 +11,7 @@
 struct listing {
     uint32_t states; /* bit 1 << state; 0 = all */
     const char *user, *tag, *text;
-    bool ascending;
+    bool ascending, deleted;
     int64_t after; /* 0 = from the beginning */
     int64_t limit, total;
     bool total_known;               /* without a walk: nothing but states is asked for */
@@ -62,7 +62,7 @@ static bool take(void *ctx, const struct experiment *x)
 
 static void know_total(struct queue *q, struct listing *l)
 {
-    l->total_known = l->user == NULL && l->tag == NULL && l->text == NULL;
+    l->total_known = !l->deleted && l->user == NULL && l->tag == NULL && l->text == NULL;
     if (!l->total_known) return;
     const struct queue_stats stats = queue_stats_of(q);
     for (int i = 0; i < STATE_COUNT; i++)
@@ -90,7 +90,7 @@ static bool read_states(struct request *r, uint32_t *out)
 
 static bool read_query(struct request *r, struct listing *l)
 {
-    if (!api_query_known(r, "state|user|tag|q|sort|limit|cursor")) return false;
+    if (!api_query_known(r, "state|user|tag|q|deleted|sort|limit|cursor")) return false;
     const char *sort = request_query(r, "sort");
     if (sort != NULL && strcmp(sort, "id") != 0 && strcmp(sort, "-id") != 0) {
         api_problem(r, ERR_INVALID, "sort must be id or -id, got '%.40s'", sort);
@@ -100,7 +100,7 @@ static bool read_query(struct request *r, struct listing *l)
     l->user = request_query(r, "user");
     l->tag = request_query(r, "tag");
     l->text = request_query(r, "q");
-    return read_states(r, &l->states) &&
+    return read_states(r, &l->states) && api_query_bool(r, "deleted", &l->deleted) &&
            request_query_int(r, "limit", 50, 1, LIMIT_MAX, &l->limit) &&
            request_query_int(r, "cursor", 0, 1, INT64_MAX, &l->after);
 }
@@ -134,7 +134,8 @@ void api_list(struct request *r)
     char event_id[SSE_ID_MAX];
     sse_hub_last_id(a->hub, event_id);
     know_total(a->queue, &l);
-    queue_each_below(a->queue, l.total_known && !l.ascending ? l.after : 0, take, &l);
+    if (l.deleted) queue_each_deleted(a->queue, take, &l);
+    else queue_each_below(a->queue, l.total_known && !l.ascending ? l.after : 0, take, &l);
     cJSON *o = page_object(a->queue, &l);
     respond_json(r, 200, o);
     cJSON_Delete(o);

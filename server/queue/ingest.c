@@ -139,15 +139,15 @@ struct cut_job {
     struct queue *q;
     int64_t experiment;
     uint64_t step;
-    bool all;
+    bool all, more; /* more: of all, which goes in slices */
     void (*then)(void *ctx, const struct err *e);
     void *ctx;
 };
 
 static int run_cut(struct store_job *job, sqlite3 *db, struct err *e)
 {
-    const struct cut_job *c = container_of(job, struct cut_job, job);
-    if (c->all) return metrics_delete(db, c->experiment, e);
+    struct cut_job *c = container_of(job, struct cut_job, job);
+    if (c->all) return metrics_delete(db, c->experiment, &c->more, e);
     const int rc = metrics_cut(db, c->experiment, c->step, e);
     crash_point(CRASH_HELLO_CUT_BEFORE_COMMIT);
     return rc;
@@ -162,6 +162,11 @@ static void cut_done(struct store_job *job, const struct err *e)
         (void)snprintf(text, sizeof text, "{\"id\":%lld,\"step\":%llu}", (long long)c->experiment,
                        (unsigned long long)c->step);
         c->q->observer.publish(c->q->observer.ctx, "points.cut", c->experiment, text);
+    }
+    if (e->code == ERR_OK && c->more && !c->q->closing) {
+        c->job = (struct store_job){ .run = run_cut, .done = cut_done };
+        store_submit(c->q->metrics, &c->job); /* what waits meanwhile comes first */
+        return;
     }
     if (e->code != ERR_OK)
         log_error("server.queue", "cut of experiment %lld: %s", (long long)c->experiment, e->text);

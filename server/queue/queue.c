@@ -166,6 +166,21 @@ const struct experiment *queue_find_uid(const struct queue *q, const char *uid)
     return NULL;
 }
 
+const struct experiment *queue_find_deleted(const struct queue *q, int64_t id)
+{
+    const struct entry *e = queue_entry(q, id);
+    return e != NULL && e->deleted && !e->purged ? &e->x : NULL;
+}
+
+void queue_each_deleted(const struct queue *q, bool (*fn)(void *ctx, const struct experiment *x),
+                        void *ctx)
+{
+    for (size_t i = q->by_id_size; !list_empty(&q->trash) && i-- > 1;) {
+        const struct experiment *x = queue_find_deleted(q, (int64_t)i);
+        if (x != NULL && !fn(ctx, x)) return;
+    }
+}
+
 struct store *queue_store(struct queue *q) { return q->main; }
 struct store *queue_metrics_store(struct queue *q) { return q->metrics; }
 void queue_hold(struct queue *q, bool on) { q->held = on; }
@@ -271,7 +286,8 @@ cJSON *experiment_object(const struct queue *q, const struct experiment *x)
                     json_add_time(o, "created_at", x->created_ms) &&
                     json_add_time(o, "queued_at", x->queued_ms) &&
                     json_add_time(o, "started_at", x->started_ms) &&
-                    json_add_time(o, "ended_at", x->ended_ms) && add_progress(o, x) &&
+                    json_add_time(o, "ended_at", x->ended_ms) &&
+                    json_add_time(o, "deleted_at", x->deleted_ms) && add_progress(o, x) &&
                     add_headlines(o, x) &&
                     cJSON_AddStringToObject(o, "dataset", x->dataset) != NULL &&
                     json_add_int(o, "time_steps", x->time_steps) &&
@@ -302,7 +318,7 @@ static struct change *person_change(struct queue *q, int64_t id, enum experiment
 {
     struct entry *e = queue_entry(q, id);
     struct err fault = { 0 };
-    if (e == NULL || e->deleted) {
+    if (e == NULL || e->purged) {
         (void)err_set(&fault, ERR_NOT_FOUND, "there is no experiment %lld", (long long)id);
     } else if (!may_act(e, &actor)) {
         (void)err_set(&fault, ERR_FORBIDDEN, "experiment %lld belongs to %s", (long long)id,
@@ -338,12 +354,12 @@ void queue_act(struct queue *q, int64_t id, enum queue_action action, struct que
     change_submit(c);
 }
 
-void queue_delete(struct queue *q, int64_t id, int64_t if_rev, struct queue_actor actor,
-                  queue_done_fn done, void *ctx)
+void queue_remove_experiment(struct queue *q, int64_t id, enum queue_removal what, int64_t if_rev,
+                             struct queue_actor actor, queue_done_fn done, void *ctx)
 {
     struct change *c = person_change(q, id, EVENT_PATCH, actor, done, ctx);
     if (c == NULL) return;
-    c->remove = true;
+    c->removal = what;
     c->patch.if_rev = if_rev;
     change_submit(c);
 }
@@ -453,6 +469,7 @@ int queue_open(struct queue **out, uv_loop_t *loop, const struct queue_options *
     q->opened_ms = clock_mono_ms();
     list_init(&q->entries);
     list_init(&q->unwritten);
+    list_init(&q->trash);
     list_init(&q->graves);
     list_init(&q->timed);
     order_init(&q->order);

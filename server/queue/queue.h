@@ -55,7 +55,7 @@ struct experiment {
     struct dependency *after; /* what it waits for; owned by its entry, the list never changes */
     size_t n_after;
     int64_t rev;          /* raised by every committed change; the ETag */
-    int64_t created_ms, queued_ms, started_ms, ended_ms; /* 0 = not yet */
+    int64_t created_ms, queued_ms, started_ms, ended_ms, deleted_ms; /* 0 = not yet */
     /* From hello and renew, not stored: */
     int64_t step, steps_total, epoch, epochs;
     double samples_per_s;
@@ -78,6 +78,8 @@ struct queue_options {
     int64_t start_timeout_s;      /* from the claim to the worker's hello */
     int64_t backoff_first_ms;     /* after the first fault; doubles with each further one */
     int64_t queued_per_user_max;  /* one more is refused with ERR_QUEUE_FULL */
+    int64_t keep_deleted_s;       /* then they are purged */
+    int64_t keep_ended_s;         /* then they are deleted; 0 = for ever */
     bool stop_workers; /* --workers stop: queue_close pauses workers instead of leaving them */
 };
 
@@ -150,14 +152,21 @@ struct queue_patch {
 };
 void queue_patch(struct queue *q, int64_t id, const struct queue_patch *patch,
                  struct queue_actor actor, queue_done_fn done, void *ctx);
-/* Only what has ended. if_rev as in queue_patch. Files and rows go after the commit, and not while
- * its last worker lives. Errors: those of queue_act, ERR_PRECONDITION. */
-void queue_delete(struct queue *q, int64_t id, int64_t if_rev, struct queue_actor actor,
-                  queue_done_fn done, void *ctx);
+/* Only what has ended. if_rev as in queue_patch. Gone for everybody, until it is taken back
+ * (REMOVAL_UNDO) or purged: at once, or when it was deleted keep_deleted_s ago. Files and rows go
+ * after the commit of that, and not while its last worker lives. Errors: those of queue_act,
+ * ERR_PRECONDITION. */
+enum queue_removal { REMOVAL_NONE, REMOVAL_DELETE, REMOVAL_PURGE, REMOVAL_UNDO };
+void queue_remove_experiment(struct queue *q, int64_t id, enum queue_removal what, int64_t if_rev,
+                             struct queue_actor actor, queue_done_fn done, void *ctx);
 
 /* Reads of memory: borrowed until control returns to the loop. NULL when there is none. */
 const struct experiment *queue_find(const struct queue *q, int64_t id);
 const struct experiment *queue_find_uid(const struct queue *q, const char *uid);
+/* Those that are deleted and can be taken back. */
+const struct experiment *queue_find_deleted(const struct queue *q, int64_t id);
+void queue_each_deleted(const struct queue *q, bool (*fn)(void *ctx, const struct experiment *x),
+                        void *ctx);
 /* Newest id first; calls fn until it returns false. */
 void queue_each(const struct queue *q, bool (*fn)(void *ctx, const struct experiment *x),
                 void *ctx);

@@ -208,11 +208,7 @@ static int judge_fence(const struct change *c, struct err *e)
 static int judge(struct change *c, struct err *e)
 {
     const struct experiment *x = &c->entry->x;
-    if (c->entry->deleted)
-        return err_set(e, ERR_NOT_FOUND, "experiment %lld is gone", (long long)x->id);
-    if (c->remove && !state_is_final(x->state))
-        return err_set(e, ERR_BAD_STATE, "experiment %lld is %s: cancel it first", (long long)x->id,
-                       state_name(x->state));
+    if (deletion_judge(c, e) != 0) return (int)e->code;
     if (c->patch.if_rev != 0 && c->patch.if_rev != x->rev)
         return err_set(e, ERR_PRECONDITION, "experiment %lld has revision r%lld, not r%lld",
                        (long long)x->id, (long long)x->rev, (long long)c->patch.if_rev);
@@ -228,6 +224,7 @@ static int judge(struct change *c, struct err *e)
     c->next.rev++;
     c->next_faults = c->entry->faults;
     c->next_crashes = c->entry->crashes;
+    if (c->removal != REMOVAL_NONE) deletion_next(c);
     if (c->event == EVENT_PATCH) patch_next(c);
     else if (!reason_stays(c)) judge_reason(c);
     if (c->event == EVENT_CLAIM) claim_next(c);
@@ -261,7 +258,7 @@ static int write_change(struct store_job *job, sqlite3 *db, struct err *e)
 {
     const struct change *c = container_of(job, struct change, job);
     const struct experiment *n = &c->next;
-    if (c->remove) return deletion_write(c, db, e);
+    if (c->removal != REMOVAL_NONE) return deletion_write(c, db, e);
     char tags[SPEC_TAGS_MAX * 68] = "";
     for (size_t i = 0; i < n->n_tags; i++) {
         const size_t at = strlen(tags);
@@ -414,8 +411,8 @@ static void change_done(struct store_job *job, const struct err *e)
                   (long long)entry->x.id, e->text);
         if (c->event == EVENT_CLAIM) q->claim_after_ms = clock_mono_ms() + CLAIM_PAUSE_MS;
         tell(c, e);
-    } else if (c->remove) {
-        deletion_committed(q, entry);
+    } else if (c->removal != REMOVAL_NONE) {
+        deletion_committed(q, c);
         tell(c, e);
     } else {
         const bool was_blocked = entry->x.state == STATE_BLOCKED;

@@ -49,12 +49,15 @@ struct entry {
     bool unwatched; /* nobody can say yet whether `process` lives: asked at every tick */
     bool writing;
     bool killed;              /* SIGKILL was sent for the present attempt */
-    bool deleted;             /* gone for everybody; of queue.graves until nothing is left */
+    bool deleted; /* gone for everybody: of queue.trash until it is taken back or purged */
+    bool purged;  /* for good: of queue.graves until nothing is left */
     bool purging;             /* its folder, points and rows are being removed */
     int64_t purge_again_ms;   /* monotonic: not before */
     struct list grave;
     enum experiment_reason kill_reason;
     char kill_words[120];
+    int64_t files_bytes, files_ms, files_rev; /* of its folder; when that was added up (monotonic),
+                                                 and at which revision */
     int64_t lease_until_ms, grace_until_ms; /* monotonic; 0 = none */
     int64_t graces;                         /* grace times begun so far */
     double pause_grace_s;                   /* of a pause that waits for the worker's hello */
@@ -91,7 +94,7 @@ struct change {
     struct queue_patch patch; /* EVENT_PATCH; texts owned by this change */
     char patch_name[SPEC_NAME_MAX], patch_tags[SPEC_TAGS_MAX][64];
     int64_t patch_priority, patch_time_limit_s;
-    bool remove; /* EVENT_PATCH that deletes */
+    enum queue_removal removal; /* EVENT_PATCH that deletes, or undoes that */
     /* Judged: */
     struct experiment next;
     int64_t next_faults, next_crashes, next_delay_ms; /* backoff; 0 = none */
@@ -115,7 +118,9 @@ struct queue {
     struct list entries; /* newest first */
     struct list timed;   /* active, in backoff, or with a last worker that is still there: what a
                           * tick looks at */
-    struct list graves;  /* deleted, and something of them is left */
+    struct list trash;   /* deleted, the first one first */
+    struct list graves;  /* purged, and something of them is left */
+    int64_t retire_ms;   /* monotonic: when old ones are looked for next */
     size_t purges;
     atomic_bool purges_end; /* read by the pool: the daemon ends */
     struct list unwritten; /* changes that wait for again_ms */
@@ -208,7 +213,10 @@ const struct entry *idempotency_entry(const struct queue *q, int64_t experiment,
 void idempotency_tick(struct queue *q); /* forgets what has expired */
 /* ---- deletion (deletion.c) ------------------------------------------------------------------- */
 int deletion_write(const struct change *c, sqlite3 *db, struct err *e); /* writer thread */
-void deletion_committed(struct queue *q, struct entry *e);
+/* Whether it is possible as e stands. Errors: ERR_NOT_FOUND, ERR_BAD_STATE. */
+int deletion_judge(const struct change *c, struct err *e);
+void deletion_next(struct change *c); /* what it becomes */
+void deletion_committed(struct queue *q, const struct change *c);
 int deletion_load(struct queue *q, struct err *e); /* at start, after the experiments */
 void deletion_tick(struct queue *q);
 /* ---- weights of another experiment (fork.c), writer thread ------------------------------------

@@ -2,7 +2,9 @@
  * own. Answers on the loop. See queue.h. */
 #include "server/queue/queue_internal.h"
 
+#include "common/clock.h"
 #include "common/mem.h"
+#include "server/queue/folder_size.h"
 #include "server/store/metrics_store.h"
 #include "server/store/stmt.h"
 
@@ -11,6 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define SIZE_FRESH_MS 10000
+
 struct read_job {
     uv_work_t work;
     struct queue *q;
@@ -18,8 +22,11 @@ struct read_job {
     int64_t experiment, index, max_points;
     uint64_t from, to;
     bool csv, binary;
+    int64_t files_bytes; /* QUEUE_READ_DETAIL: -1 = to be added up */
+    int64_t rev;
+    bool fresh; /* it need not be */
     char *name, *layer, *record_kind, *main_path, *metrics_path;
-    char records[PATH_MAX];
+    char records[PATH_MAX], folder[PATH_MAX];
     void *data;
     size_t length;
     const char *content_type;
@@ -47,7 +54,8 @@ static int read_detail(struct read_job *r, sqlite3 *db, struct err *e)
     bool ok = stmt_step(&s, e) == 1 && o != NULL &&
               cJSON_AddRawToObject(o, "spec", stmt_text(&s, 0)) != NULL &&
               cJSON_AddStringToObject(o, "result_hash", stmt_text(&s, 1)) != NULL &&
-              cJSON_AddStringToObject(o, "notes", stmt_text(&s, 3)) != NULL;
+              cJSON_AddStringToObject(o, "notes", stmt_text(&s, 3)) != NULL &&
+              json_add_int(o, "files_bytes", r->files_bytes);
     const char *summary = ok ? stmt_text(&s, 2) : "";
     cJSON *parsed = NULL;
     if (ok && summary[0] != '\0') (void)json_parse(summary, strlen(summary), &parsed, e);
@@ -212,10 +220,21 @@ static void read_in_pool(uv_work_t *w)
     sqlite3 *db = NULL;
     r->content_type = "application/json";
     if (store_reader(main ? r->main_path : r->metrics_path, &db, &r->err) != 0) return;
+    if (r->kind == QUEUE_READ_DETAIL && r->files_bytes < 0) r->files_bytes = folder_size(r->folder);
     if (r->kind == QUEUE_READ_DETAIL) (void)read_detail(r, db, &r->err);
     else if (r->kind == QUEUE_READ_ATTEMPTS) (void)read_attempts(r, db, &r->err);
     else (void)read_metrics(r, db, &r->err);
     (void)sqlite3_close(db);
+}
+
+/* What is asked for again soon is not added up again. */
+static void keep_size(const struct read_job *r)
+{
+    struct entry *e = r->kind == QUEUE_READ_DETAIL ? queue_entry(r->q, r->experiment) : NULL;
+    if (e == NULL || r->files_bytes < 0 || r->fresh) return;
+    e->files_bytes = r->files_bytes;
+    e->files_ms = clock_mono_ms();
+    e->files_rev = r->rev;
 }
 
 static void read_done(uv_work_t *w, int status)
@@ -223,6 +242,7 @@ static void read_done(uv_work_t *w, int status)
     struct read_job *r = container_of(w, struct read_job, work);
     (void)status;
     r->q->reads--;
+    keep_size(r);
     r->done(r->ctx, r->data, r->length, r->content_type, &r->err);
     mem_free(r->data);
     mem_free(r->name);
@@ -266,6 +286,10 @@ void queue_read(struct queue *q, const struct queue_read *from, queue_read_fn do
                             .metrics_path = copy(store_path(q->metrics)),
                             .done = done,
                             .ctx = ctx };
+    r->rev = e->x.rev;
+    r->fresh = e->files_rev == r->rev && clock_mono_ms() - e->files_ms < SIZE_FRESH_MS;
+    r->files_bytes = r->fresh ? e->files_bytes : -1;
+    (void)entry_dir(q, e, 0, r->folder, sizeof r->folder);
     (void)snprintf(r->records, sizeof r->records, "%s/%s/records.bin", q->files_dir, e->x.uid);
     q->reads++;
     (void)uv_queue_work(q->loop, &r->work, read_in_pool, read_done);

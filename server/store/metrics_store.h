@@ -24,7 +24,10 @@ int metrics_ingest(sqlite3 *db, int64_t experiment, int64_t attempt, uint64_t un
                    struct metrics_result *out, struct err *e);
 /* Deletes points and records after `step` and recomputes the summaries. Errors: ERR_DB. */
 int metrics_cut(sqlite3 *db, int64_t experiment, uint64_t step, struct err *e);
-int metrics_delete(sqlite3 *db, int64_t experiment, struct err *e);
+/* Deletes a slice of what there is of an experiment; *more: there is something left. Errors:
+ * ERR_DB.
+ */
+int metrics_delete(sqlite3 *db, int64_t experiment, bool *more, struct err *e);
 /* Highest frame committed of an attempt; 0 = none. */
 int metrics_acked(sqlite3 *db, int64_t experiment, int64_t attempt, uint64_t *out, struct err *e);
 

@@ -109,7 +109,7 @@ Test(clone, a_fork_begins_with_weights, .timeout = 120)
     cr_assert(first_loss(&s, best) < 0.7 * first_loss(&s, source));
     const int64_t again = cloned(&s, last, "{}");
     char path[64];
-    (void)snprintf(path, sizeof path, EXPERIMENTS "/%lld", (long long)source);
+    (void)snprintf(path, sizeof path, EXPERIMENTS "/%lld?purge=true", (long long)source);
     struct answer a = http_call(&s, "DELETE", path, NULL, NULL);
     cr_assert(a.status == 204, "%s", a.body);
     answer_free(&a);

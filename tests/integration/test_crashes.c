@@ -199,7 +199,7 @@ Test(crashes, a_deletion_is_finished_by_the_next_daemon, .timeout = 120)
     service_stop(&c.s);
     arm(&c, "action.after_commit:1");
     service_restart(&c.s);
-    struct answer a = http_call(&c.s, "DELETE", "/api/v1/experiments/1", NULL, NULL);
+    struct answer a = http_call(&c.s, "DELETE", "/api/v1/experiments/1?purge=true", NULL, NULL);
     cr_assert_eq(a.status, 0);
     answer_free(&a);
     wait_daemon_dead(&c, CRASH_ACTION_AFTER_COMMIT);

@@ -340,7 +340,7 @@ Test(training, labels_change_and_deletion_removes)
                    json_get_string(x, "uid", ""));
     cJSON_Delete(x);
     cr_assert(access(folder, F_OK) == 0, "%s", folder);
-    a = http_call(&s, "DELETE", ONE, NULL, NULL);
+    a = http_call(&s, "DELETE", ONE "?purge=true", NULL, NULL);
     cr_assert(a.status == 204, "%ld %s", a.status, a.body);
     answer_free(&a);
     a = http_get(&s, ONE);

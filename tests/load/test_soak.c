@@ -57,7 +57,7 @@ static size_t next_churn(void *ctx, size_t connection, char *out, size_t room)
     (void)connection;
     if (atomic_load(&c->s->stop)) return 0;
     c->deleting = c->newest - c->next_delete >= KEPT;
-    (void)snprintf(path, sizeof path, "/api/v1/experiments/%" PRId64, c->next_delete);
+    (void)snprintf(path, sizeof path, "/api/v1/experiments/%" PRId64 "?purge=true", c->next_delete);
     if (c->deleting) return swarm_request(out, room, "DELETE", path, "", NULL);
     (void)snprintf(key, sizeof key, "Idempotency-Key: soak-%" PRId64 "\r\n", c->key++);
     return swarm_request(out, room, "POST", "/api/v1/experiments", key, spec);

@@ -29,13 +29,20 @@ static void fill_folder(const struct bench *b, const char *uid)
     cr_assert_eq(symlink(b->folder, path), 0);
 }
 
-static enum err_code delete_as(struct bench *b, int64_t id, int64_t rev, uid_t uid)
+static enum err_code remove_as(struct bench *b, int64_t id, enum queue_removal what, int64_t rev,
+                               uid_t uid)
 {
     struct told t = { 0 };
-    queue_delete(b->q, id, rev, bench_actor(uid, uid == ADA ? "ada" : "bob"), tell_done, &t);
+    queue_remove_experiment(b->q, id, what, rev, bench_actor(uid, uid == ADA ? "ada" : "bob"),
+                            tell_done, &t);
     bench_settle(b);
     cr_assert_eq(t.calls, 1);
     return t.code;
+}
+
+static enum err_code delete_as(struct bench *b, int64_t id, int64_t rev, uid_t uid)
+{
+    return remove_as(b, id, REMOVAL_DELETE, rev, uid);
 }
 
 static void turn_for(struct bench *b, int ms)
@@ -136,6 +143,87 @@ Test(deletion, the_next_daemon_goes_on, .timeout = 30)
     cr_assert(queue_find(b.q, id) == NULL, "it is back");
     cr_assert(wait_gone(&b, id));
     cr_assert(!folder_there(&b, uid) && bench_count(&b, ROWS(1)) == 0);
+    bench_close(&b);
+}
+
+/* ---- taking back ----------------------------------------------------------------------------- */
+#define MONTH_S (30 * 86400)
+
+static void open_with_trash(struct bench *b, char uid[UID_TEXT_MAX], int64_t *id)
+{
+    bench_open(b, 1);
+    bench_stop(b);
+    b->options.keep_deleted_s = MONTH_S;
+    bench_reopen(b);
+    *id = bench_submit(b, NULL, 0);
+    bench_run(b, *id, "succeeded");
+    (void)snprintf(uid, UID_TEXT_MAX, "%s", queue_find(b->q, *id)->uid);
+    fill_folder(b, uid);
+}
+
+/* Goal: what was deleted comes back as it was, by its owner alone, also after a restart; what was
+ * purged does not, nor what was never deleted. */
+Test(deletion, can_be_taken_back_until_it_is_purged, .timeout = 30)
+{
+    static struct bench b;
+    char uid[UID_TEXT_MAX];
+    int64_t id;
+    open_with_trash(&b, uid, &id);
+    cr_expect_eq(remove_as(&b, id, REMOVAL_UNDO, 0, ADA), ERR_BAD_STATE);
+    cr_assert_eq(delete_as(&b, id, 0, ADA), ERR_OK);
+    cr_expect_eq(delete_as(&b, id, 0, ADA), ERR_NOT_FOUND);
+    turn_for(&b, 600);
+    bench_stop(&b);
+    bench_reopen(&b);
+    turn_for(&b, 600);
+    cr_assert(queue_find(b.q, id) == NULL && queue_find_deleted(b.q, id) != NULL);
+    cr_assert(folder_there(&b, uid));
+    cr_expect_eq(remove_as(&b, id, REMOVAL_UNDO, 0, BOB), ERR_FORBIDDEN);
+    const int64_t rev = queue_find_deleted(b.q, id)->rev;
+    cr_assert_eq(remove_as(&b, id, REMOVAL_UNDO, 0, ADA), ERR_OK);
+    const struct experiment *x = queue_find(b.q, id);
+    cr_assert(x != NULL && x->state == STATE_SUCCEEDED && x->deleted_ms == 0 && x->rev == rev + 1);
+    cr_expect(queue_find_deleted(b.q, id) == NULL);
+
+    cr_assert_eq(delete_as(&b, id, x->rev, ADA), ERR_OK, "the revision is not that of the row");
+    cr_assert_eq(remove_as(&b, id, REMOVAL_PURGE, 0, ADA), ERR_OK);
+    cr_expect_eq(remove_as(&b, id, REMOVAL_UNDO, 0, ADA), ERR_NOT_FOUND);
+    cr_assert(wait_gone(&b, id));
+    cr_assert(!folder_there(&b, uid) && bench_count(&b, ROWS(1)) == 0);
+    bench_close(&b);
+}
+
+/* Goal: what was deleted a month ago is purged, what was deleted later is not; what ended too long
+ * ago is deleted by the daemon, as any other. */
+Test(deletion, age_decides, .timeout = 30)
+{
+    static struct bench b;
+    char uid[UID_TEXT_MAX];
+    int64_t old;
+    open_with_trash(&b, uid, &old);
+    const int64_t young = bench_submit(&b, NULL, 0);
+    bench_run(&b, young, "succeeded");
+    const int64_t ended = bench_submit(&b, NULL, 0);
+    bench_run(&b, ended, "succeeded");
+    cr_assert_eq(delete_as(&b, old, 0, ADA), ERR_OK);
+    cr_assert_eq(delete_as(&b, young, 0, ADA), ERR_OK);
+    bench_sql(&b, "UPDATE experiment SET deleted_ms=deleted_ms-86400000*31.0 WHERE id=1");
+    bench_sql(&b, "UPDATE experiment SET ended_ms=ended_ms-86400000*8.0 WHERE id=3");
+    bench_stop(&b);
+    b.options.keep_ended_s = 9 * 86400;
+    bench_reopen(&b);
+    cr_assert(wait_gone(&b, old));
+    turn_for(&b, 400);
+    cr_expect(queue_find_deleted(b.q, young) != NULL);
+    cr_expect(queue_find(b.q, ended) != NULL);
+    bench_stop(&b);
+    b.options.keep_ended_s = 7 * 86400;
+    bench_reopen(&b);
+    for (int i = 0; i < 40 && queue_find(b.q, ended) != NULL; i++) turn_for(&b, 50);
+    cr_expect(queue_find_deleted(b.q, ended) != NULL);
+    cr_expect_eq(bench_count(&b, "SELECT count(*) FROM audit WHERE experiment=3 AND event='delete'"
+                                 " AND actor='daemon'"),
+                 1);
     bench_close(&b);
 }
 

@@ -10,7 +10,7 @@ static enum experiment_state state_of(const struct bench *b, int64_t id)
 static void deleted(struct bench *b, int64_t id)
 {
     struct told t = { 0 };
-    queue_delete(b->q, id, 0, bench_actor(ADA, "ada"), tell_done, &t);
+    queue_remove_experiment(b->q, id, REMOVAL_DELETE, 0, bench_actor(ADA, "ada"), tell_done, &t);
     bench_settle(b);
     cr_assert(t.calls == 1 && t.code == ERR_OK, "%s", t.text);
     for (int i = 0; queue_entry(b->q, id) != NULL && i < 2000; i++) {
@@ -65,7 +65,8 @@ Test(dependencies, a_deletion_crosses_a_submission, .timeout = 30)
     const int64_t other = bench_submit(&b, NULL, 0);
     const struct dependency after[] = { { .experiment = good }, { .experiment = other } };
     bench_hold(&b);
-    queue_delete(b.q, good, 0, bench_actor(ADA, "ada"), tell_done, &gone);
+    queue_remove_experiment(b.q, good, REMOVAL_DELETE, 0, bench_actor(ADA, "ada"), tell_done,
+                            &gone);
     bench_send(&b, bench_actor(ADA, "ada"), NULL, NULL, after, 2, &made);
     bench_release(&b);
     cr_assert(gone.code == ERR_OK && made.code == ERR_OK && gone.calls + made.calls == 2);

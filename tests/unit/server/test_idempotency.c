@@ -44,7 +44,7 @@ Test(idempotency, a_key_belongs_to_a_user_id, .timeout = 20)
     cr_assert_eq(asked(&b, ADA, "", body).code, ERR_INVALID);
     bench_do(&b, 1, QUEUE_CANCEL);
     struct told t = { 0 };
-    queue_delete(b.q, 1, 0, bench_actor(ADA, "ada"), tell_done, &t);
+    queue_remove_experiment(b.q, 1, REMOVAL_DELETE, 0, bench_actor(ADA, "ada"), tell_done, &t);
     bench_settle(&b);
     cr_assert_eq(asked(&b, ADA, "k", body).code, ERR_NOT_FOUND);
     cr_assert_eq(sent(&b, ADA, "k", NULL).code, ERR_NOT_FOUND);

@@ -49,6 +49,26 @@ static void put(struct wire_buf *b, uint64_t frame, const char *name, uint64_t f
     cr_assert_eq(wire_put_points(b, frame, &series, 1, &e), 0, "%s", e.text);
 }
 
+/* How many slices it took. */
+static int delete_all(sqlite3 *db)
+{
+    struct err e = { 0 };
+    bool more = true;
+    int n = 0;
+    for (; more; n++) cr_assert_eq(metrics_delete(db, X, &more, &e), 0, "%s", e.text);
+    return n;
+}
+
+static int64_t rows(sqlite3 *db, const char *sql)
+{
+    struct stmt s;
+    struct err e = { 0 };
+    cr_assert_eq(stmt_prepare(&s, db, sql, &e), 0, "%s", e.text);
+    const int64_t n = stmt_step(&s, &e) == 1 ? stmt_int(&s, 0) : -1;
+    stmt_finish(&s);
+    return n;
+}
+
 static uint64_t ingest(sqlite3 *db, int64_t attempt, uint64_t until, const struct wire_buf *b)
 {
     struct metrics_result r = { 0 };
@@ -225,8 +245,32 @@ Test(metrics_store, records_come_back)
     cr_assert(metrics_read_record(db, X, "2", "raster", -1, records, &got, &e) == 0 &&
               got.step == 20);
     mem_free(got.data);
-    cr_assert_eq(metrics_delete(db, X, &e), 0);
+    (void)delete_all(db);
     cr_assert_eq(metrics_read_record(db, X, "2", "raster", -1, records, &got, &e), ERR_NOT_FOUND);
+    wire_buf_deinit(&b);
+    close_db(db);
+}
+
+/* Goal: an experiment of many points goes in slices that are short transactions, and others keep
+ * theirs. */
+Test(metrics_store, is_deleted_in_slices, .timeout = 10)
+{
+    sqlite3 *db = open_db();
+    struct err e = { 0 };
+    struct wire_buf b = { 0 };
+    put(&b, 1, "train/loss", 1, 3, 1);
+    cr_assert_eq(ingest(db, 1, 0, &b), 1);
+    cr_assert(stmt_exec(db,
+                        "INSERT INTO series SELECT 900,8,name,n,last,last_step,min,min_step,max,"
+                        "max_step FROM series; INSERT INTO chunk(series,seq,step0,step1,points)"
+                        " SELECT series.id,100+i,0,0,x'' FROM series, (WITH RECURSIVE n(i) AS"
+                        " (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<1200) SELECT i FROM n)",
+                        &e) == 0,
+              "%s", e.text);
+    cr_expect_geq(delete_all(db), 5); /* three of chunks, one of each other table that has rows */
+    cr_expect_eq(rows(db, "SELECT count(*) FROM chunk"), 1200);
+    cr_expect_eq(rows(db, "SELECT count(*) FROM series"), 1);
+    cr_expect_eq(rows(db, "SELECT count(*) FROM ack"), 0);
     wire_buf_deinit(&b);
     close_db(db);
 }
