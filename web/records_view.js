@@ -1,16 +1,13 @@
 // records_view: the spikes of an experiment: choose a layer and a moment, see its records.
 import { h, replace, setText } from "./dom.js";
 import { read, segment } from "./api.js";
-import { matrix, raster, traces } from "./spikes.js";
+import { RasterView } from "./raster.js";
+import { matrix, traces } from "./spikes.js";
 import * as format from "./format.js";
 
-const PICTURES = {
-  raster: (r, width) => raster(r, width).node,
-  membrane: traces,
-  psn_weight: matrix,
-};
+const PICTURES = { membrane: traces, psn_weight: matrix };
 const TITLES = { raster: "Spike raster", membrane: "Membrane potential", psn_weight: "PSN weights" };
-export const KINDS = Object.keys(PICTURES); // in the order of the page
+export const KINDS = Object.keys(TITLES); // in the order of the page
 
 /** One kind of record: layer chooser, slider over the records, picture. */
 export class RecordsView {
@@ -21,7 +18,8 @@ export class RecordsView {
     this.layer = null;
     this.index = -1; // -1 = follow the newest
     this.asked = 0;
-    this.pick = h("select", { "aria-label": "Layer", onchange: () => { this.layer = this.pick.value; this.show(); } });
+    this.raster = kind === "raster" ? new RasterView() : null; // keeps what is looked at from record to record
+    this.pick = h("select", { "aria-label": "Layer", onchange: () => { this.layer = this.pick.value; if (this.raster) this.raster.window = null; this.show(); } });
     this.slider = h("input", { type: "range", min: 0, max: 0, value: "0", "aria-label": "Record", oninput: () => this.seek() });
     this.caption = h("span", { class: "quiet" });
     this.box = h("div", { class: "picture" });
@@ -68,9 +66,11 @@ export class RecordsView {
   draw(record) {
     this.record = record;
     const width = Math.max(240, this.box.clientWidth - 2);
-    replace(this.box, PICTURES[this.kind](record, width));
-    const extra = this.kind === "raster"
-      ? `, ${format.percent(raster(record, width).rate)} of neurons and time-steps fire` : "";
+    let extra = "";
+    if (this.raster) {
+      extra = `, ${format.percent(this.raster.show(record, width))} of neurons and time-steps fire`;
+      if (this.box.firstChild !== this.raster.node) replace(this.box, this.raster.node);
+    } else replace(this.box, PICTURES[this.kind](record, width));
     setText(this.caption, `epoch ${record.epoch}, step ${format.count(record.step)}${extra}`);
   }
 }

@@ -1,8 +1,8 @@
-// spikes: pictures of records on canvas: rasters, matrices, membrane traces. Sizes in CSS pixels.
+// spikes: pictures of records on canvas: matrices, membrane traces. Sizes in CSS pixels.
 import { h, cssColor } from "./dom.js";
 import * as format from "./format.js";
 
-function canvasOf(width, height, label) {
+export function canvasOf(width, height, label) {
   const ratio = window.devicePixelRatio || 1;
   const canvas = h("canvas", { role: "img", "aria-label": label });
   canvas.width = Math.round(width * ratio);
@@ -22,42 +22,6 @@ export function bytesOf(base64) {
 
 export function floatsOf(base64) {
   return new Float32Array(bytesOf(base64).buffer);
-}
-
-/** Spikes of one sample: a row a time-step, a column a neuron. Returns {node, rate}. */
-export function raster(record, width) {
-  const [steps, neurons] = record.dims;
-  const bits = bytesOf(record.data);
-  const rowBytes = Math.ceil(neurons / 8);
-  const left = 40;
-  const bottom = 18;
-  const pitch = Math.min(26, (width - left - 4) / neurons);
-  const rowHeight = Math.max(6, Math.min(26, Math.floor(260 / steps)));
-  const { canvas, g } = canvasOf(width, steps * rowHeight + bottom, "spike raster");
-  const ink = cssColor("--ink");
-  const quiet = cssColor("--quiet");
-  let spikes = 0;
-  for (let t = 0; t < steps; t++) {
-    g.fillStyle = cssColor("--grid");
-    g.fillRect(left, t * rowHeight + rowHeight - 1, pitch * neurons, 1);
-    g.fillStyle = ink;
-    for (let n = 0; n < neurons; n++) {
-      if (!(bits[t * rowBytes + (n >> 3)] >> (n & 7) & 1)) continue;
-      spikes++;
-      g.fillRect(left + n * pitch, t * rowHeight + 2, Math.max(0.8, pitch - (pitch > 3 ? 1 : 0)), rowHeight - 4);
-    }
-    if (steps <= 32 || t % 8 === 0) {
-      g.fillStyle = quiet;
-      g.textAlign = "right";
-      g.fillText(`t=${t}`, left - 6, t * rowHeight + rowHeight / 2 + 4);
-    }
-  }
-  g.fillStyle = quiet;
-  g.textAlign = "left";
-  g.fillText(`neuron 0`, left, steps * rowHeight + 14);
-  g.textAlign = "right";
-  g.fillText(`${neurons - 1}`, left + pitch * neurons, steps * rowHeight + 14);
-  return { node: canvas, rate: spikes / (steps * neurons) };
 }
 
 /** -1 ... 1 to a colour between the two ends of the scale; 0 is the background. */

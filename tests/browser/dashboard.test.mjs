@@ -106,6 +106,28 @@ test("the spike raster shows the spikes that were recorded and follows the newes
   const spikes = bits.reduce((n, byte) => n + byte.toString(2).replaceAll("0", "").length, 0);
   const share = (100 * spikes / (last.dims[0] * last.dims[1])).toFixed(2);
   assert.match(await caption.innerText(), new RegExp(`${share.replace(".", "\\.")} %`));
+  const canvas = page.locator("[data-kind=raster] canvas");
+  assert.match(await canvas.getAttribute("aria-label"), new RegExp(`${share.replace(".", "\\.")} % fire`));
+  await canvas.scrollIntoViewIfNeeded();
+  const box = await canvas.boundingBox();
+  await page.mouse.move(box.x + 60, box.y + 60);
+  await page.mouse.down();
+  await page.mouse.move(box.x + 160, box.y + 60, { steps: 3 });
+  await page.mouse.up();
+  await page.getByRole("button", { name: "all neurons" }).waitFor();
+  await page.mouse.move(box.x + 70, box.y + 45);
+  const [, neuron, fired] = (await page.locator(".readout").innerText()).match(/^neuron (\d+): (\d) of 4 time-steps/);
+  const [left, right] = [40, 64]; // margins; the drag went from 20 to 120 pixels into the picture, the pointer is 30 into it
+  const pitch = (box.width - left - right) / last.dims[1];
+  assert.ok(Math.abs(neuron - (20 + 100 * 30 / (box.width - left - right)) / pitch) < 3, `neuron ${neuron}`);
+  const bitsOf = [0, 1, 2, 3].map((t) => bits[t * Math.ceil(last.dims[1] / 8) + (neuron >> 3)] >> (neuron & 7) & 1);
+  assert.equal(Number(fired), bitsOf.reduce((a, b) => a + b));
+  const near = await pixels(canvas);
+  await canvas.focus();
+  await page.keyboard.press("ArrowRight");
+  assert.notEqual(await pixels(canvas), near, "an arrow moves what is seen");
+  await page.keyboard.press("Escape");
+  assert.ok(await page.getByRole("button", { name: "all neurons" }).isHidden());
   await page.locator("[data-kind=raster] select").selectOption("6");
   await page.waitForTimeout(300);
   assert.match(await caption.innerText(), /epoch/);

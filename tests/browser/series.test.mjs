@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { chartAxis, placeOf } from "../../web/chart_axis.js";
+import { readRaster, windowOf } from "../../web/raster.js";
 import { SeriesStore, smooth } from "../../web/series_store.js";
 
 const points = (from, to, value) => Array.from({ length: to - from + 1 }, (_, i) => [from + i, 1000 * (from + i), value(from + i)]);
@@ -56,4 +57,16 @@ test("axes agree in both directions", () => {
   }
   assert.equal(chartAxis("time", new SeriesStore(), 2).label, "step");
   assert.equal(placeOf([1, 3, 5], 4), 2);
+});
+
+test("a raster counts each spike once, for its neuron and for its time-step", () => {
+  const bits = Buffer.from([0b00000101, 0b00000010, 0b00000001, 0b00000000]); // 2 time-steps of 10 neurons, padded to bytes
+  const r = readRaster({ dims: [2, 10], data: bits.toString("base64") });
+  assert.equal(r.spikes, 4);
+  assert.deepEqual([...r.ofStep], [3, 1]);
+  assert.deepEqual([...r.ofNeuron], [2, 0, 1, 0, 0, 0, 0, 0, 0, 1]);
+  assert.equal(r.rate, 0.2);
+  assert.deepEqual(windowOf(90, 200, 100), [0, 100]);
+  assert.deepEqual(windowOf(95, 97, 100), [84, 100]);
+  assert.deepEqual(windowOf(-5, 20, 100), [0, 25]);
 });
