@@ -2,12 +2,15 @@
 #include "server/store/migrate.h"
 
 #include "common/crash.h"
+#include "common/log.h"
+#include "common/mem.h"
 #include "server/store/migrations_data.h"
 #include "server/store/stmt.h"
 
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static bool belongs(const struct migration_text *m, const char *prefix)
 {
@@ -34,19 +37,50 @@ static int apply(sqlite3 *db, const struct migration_text *m, struct err *e)
     return err_wrap(e, "migration %s", m->name);
 }
 
-int migrate_run(sqlite3 *db, const char *prefix, struct err *e)
+static int version_of(sqlite3 *db, int *version, struct err *e)
 {
     struct stmt s;
     int rc = stmt_prepare(&s, db, "PRAGMA user_version", e);
     if (rc != 0) return rc;
-    const int have = stmt_step(&s, e) == 1 ? (int)stmt_int(&s, 0) : 0;
+    *version = stmt_step(&s, e) == 1 ? (int)stmt_int(&s, 0) : 0;
     stmt_finish(&s);
+    return 0;
+}
+
+static int newest_of(const char *prefix)
+{
     int newest = 0;
+    for (size_t i = 0; i < migrations_count; i++)
+        if (belongs(&migrations_all[i], prefix)) newest = migrations_all[i].number;
+    return newest;
+}
+
+int migrate_keep(sqlite3 *db, const char *prefix, const char *path, struct err *e)
+{
+    int have = 0;
+    if (version_of(db, &have, e) != 0) return (int)e->code;
+    if (have == 0 || have >= newest_of(prefix)) return 0;
+    char *copy = mem_printf("%s.v%d", path, have);
+    if (copy == NULL) return err_set(e, ERR_NOMEM, "path");
+    (void)unlink(copy);
+    int rc = stmt_once(db, "VACUUM INTO ?1", e, "t", copy);
+    if (rc != 0) (void)unlink(copy);
+    else
+        log_info("server.store", "%s is migrated from version %d: %s is as it was", path, have,
+                 copy);
+    mem_free(copy);
+    return rc == 0 ? 0 : err_wrap(e, "a copy of %.100s before it is migrated", path);
+}
+
+int migrate_run(sqlite3 *db, const char *prefix, struct err *e)
+{
+    int have = 0;
+    int rc = version_of(db, &have, e);
+    if (rc != 0) return rc;
+    const int newest = newest_of(prefix);
     for (size_t i = 0; rc == 0 && i < migrations_count; i++) {
         const struct migration_text *m = &migrations_all[i];
-        if (!belongs(m, prefix)) continue;
-        newest = m->number;
-        if (m->number > have) rc = apply(db, m, e);
+        if (belongs(m, prefix) && m->number > have) rc = apply(db, m, e);
     }
     if (rc == 0 && have > newest)
         rc = err_set(e, ERR_CONFLICT,

@@ -12,4 +12,9 @@
  * are. */
 int migrate_run(sqlite3 *db, const char *prefix, struct err *e);
 
+/* Before migrate_run: when that will change a database which holds something, a copy of it goes to
+ * PATH.vN, N its version, over an older one. Errors: ERR_DB, ERR_IO: then nothing may be migrated.
+ */
+int migrate_keep(sqlite3 *db, const char *prefix, const char *path, struct err *e);
+
 #endif

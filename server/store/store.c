@@ -227,6 +227,7 @@ int store_open(struct store **out, uv_loop_t *loop, const char *path, const char
                                                      SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
         rc = err_db(e, s->db, path);
     if (rc == 0) rc = configure(s->db, full, e);
+    if (rc == 0 && full) rc = migrate_keep(s->db, migrations_prefix, path, e);
     if (rc == 0) rc = migrate_run(s->db, migrations_prefix, e);
     if (rc != 0) {
         (void)sqlite3_close(s->db);
@@ -256,15 +257,21 @@ static void on_async_closed(uv_handle_t *h)
     on_closed(ctx);
 }
 
+void store_finish(struct store *s)
+{
+    uv_mutex_lock(&s->lock);
+    const bool finished = s->closing;
+    s->closing = true;
+    uv_cond_signal(&s->wake);
+    uv_mutex_unlock(&s->lock);
+    if (!finished) (void)uv_thread_join(&s->thread);
+}
+
 void store_close(struct store *s, void (*on_closed)(void *ctx), void *ctx)
 {
     s->on_closed = on_closed;
     s->closed_ctx = ctx;
-    uv_mutex_lock(&s->lock);
-    s->closing = true;
-    uv_cond_signal(&s->wake);
-    uv_mutex_unlock(&s->lock);
-    (void)uv_thread_join(&s->thread);
+    store_finish(s);
     deliver(s);
     uv_close((uv_handle_t *)&s->finished, on_async_closed);
 }

@@ -25,7 +25,8 @@ struct store_job {
     bool alone;   /* run between two transactions, with none open; never too many of these */
 };
 struct store;
-/* full: synchronous=FULL. Errors: ERR_DB, ERR_IO, ERR_CONFLICT (newer schema), ERR_NOMEM. */
+/* full: synchronous=FULL, and a copy before it is migrated. Errors: ERR_DB, ERR_IO, ERR_CONFLICT
+ * (newer schema), ERR_NOMEM. */
 int store_open(struct store **out, uv_loop_t *loop, const char *path, const char *migrations_prefix,
                bool full, struct err *e);
 void store_submit(struct store *s, struct store_job *job);
@@ -33,6 +34,9 @@ void store_submit(struct store *s, struct store_job *job);
 bool store_idle(const struct store *s);
 /* The writer's connection, only before the first job was submitted (loading at start). */
 sqlite3 *store_db_at_start(struct store *s);
+/* Finishes all jobs and ends the writer thread; those that are submitted later fail. Nothing is
+ * delivered: for a process that ends at once. store_close may follow. */
+void store_finish(struct store *s);
 /* Finishes all jobs, checkpoints, closes; on_closed on the loop. */
 void store_close(struct store *s, void (*on_closed)(void *ctx), void *ctx);
 /* A fresh read-only connection; any thread; caller closes with sqlite3_close. Errors: ERR_DB. */

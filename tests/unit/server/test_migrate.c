@@ -5,7 +5,11 @@
 #include "server/store/stmt.h"
 
 #include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static sqlite3 *with_first_migration(void)
 {
@@ -63,4 +67,34 @@ Test(migrate, newest_is_kept_and_newer_refused, .timeout = 5)
     cr_assert_eq(migrate_run(db, "", &e), ERR_CONFLICT);
     cr_assert(strstr(e.text, "99") != NULL, "%s", e.text);
     (void)sqlite3_close(db);
+}
+
+/* Goal: what a migration will change is kept beside it, once; where no copy can be made nothing is
+ * changed. */
+Test(migrate, a_copy_is_kept_before, .timeout = 10)
+{
+    char folder[] = "/tmp/spiked-migrate-XXXXXX", path[64], copy[80];
+    sqlite3 *db, *kept;
+    struct err e = { 0 };
+    cr_assert(mkdtemp(folder) != NULL);
+    (void)snprintf(path, sizeof path, "%s/spiked.db", folder);
+    (void)snprintf(copy, sizeof copy, "%s.v1", path);
+    cr_assert(sqlite3_open(path, &db) == SQLITE_OK);
+    cr_assert(migrate_keep(db, "", path, &e) == 0 && access(copy, F_OK) != 0, "of nothing");
+    cr_assert(stmt_exec(db, migrations_all[0].sql, &e) == 0, "%s", e.text);
+    cr_assert(stmt_exec(db, "PRAGMA user_version=1; INSERT INTO audit VALUES(1,2,'ada',3,'x','y')",
+                        &e) == 0);
+    cr_assert(mkdir(copy, 0700) == 0);
+    cr_expect_neq(migrate_keep(db, "", path, &e), 0, "a folder is in its place");
+    cr_assert(rmdir(copy) == 0);
+    e = (struct err){ 0 };
+    cr_assert(migrate_keep(db, "", path, &e) == 0 && migrate_run(db, "", &e) == 0, "%s", e.text);
+    cr_assert(sqlite3_open_v2(copy, &kept, SQLITE_OPEN_READONLY, NULL) == SQLITE_OK);
+    cr_expect_eq(number(kept, "PRAGMA user_version"), 1);
+    cr_expect_eq(number(kept, "SELECT count(*) FROM audit WHERE actor='ada'"), 1);
+    (void)sqlite3_close(kept);
+    cr_assert_eq(unlink(copy), 0);
+    cr_assert(migrate_keep(db, "", path, &e) == 0 && access(copy, F_OK) != 0, "it is the newest");
+    (void)sqlite3_close(db);
+    cr_assert(unlink(path) == 0 && rmdir(folder) == 0);
 }
