@@ -89,9 +89,15 @@ instructions: $(BUILD)/spiked-worker ## count instructions anew: bench/instructi
 	@bash bench/instructions.sh update
 	@git --no-pager diff --stat -- bench/instructions.json
 
-install: all ## install below PREFIX (default /usr/local)
-	install -D -m 755 $(BUILD)/spiked $(DESTDIR)$(or $(PREFIX),/usr/local)/bin/spiked
-	install -D -m 755 $(BUILD)/spiked-worker $(DESTDIR)$(or $(PREFIX),/usr/local)/bin/spiked-worker
+install: prefix = $(or $(PREFIX),/usr/local)
+install: all ## install below PREFIX (default /usr/local), with the unit; an existing /etc/spiked/spiked.conf stays
+	install -D -m 755 $(BUILD)/spiked $(DESTDIR)$(prefix)/bin/spiked
+	install -D -m 755 $(BUILD)/spiked-worker $(DESTDIR)$(prefix)/bin/spiked-worker
+	install -D -m 644 docs/operations.md $(DESTDIR)$(prefix)/share/doc/spiked/operations.md
+	install -D -m 644 deploy/systemd/spiked.sysusers $(DESTDIR)$(prefix)/lib/sysusers.d/spiked.conf
+	install -d $(DESTDIR)$(prefix)/lib/systemd/system
+	sed 's|@PREFIX@|$(prefix)|; s|///usr/share|//$(prefix)/share|' deploy/systemd/spiked.service >$(DESTDIR)$(prefix)/lib/systemd/system/spiked.service
+	test -e $(DESTDIR)/etc/spiked/spiked.conf || install -D -m 644 deploy/systemd/spiked.conf $(DESTDIR)/etc/spiked/spiked.conf
 
 format: ## format the lines of C files that differ from the last commit; tables keep their columns
 	@sh deploy/setup.sh format
@@ -204,7 +210,7 @@ $(BUILD)/chaos/faults.so: tests/chaos/faults.c tests/chaos/faults.h
 $(BUILD)/chaos/judge: $(call obj,$(wildcard tests/chaos/judge*.c)) $(common_obj)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ -lcurl $(COMMON_LIBS)
-$(patsubst %,$(BUILD)/tests/integration/test_%,chaos crashes judge): $(call obj,$(wildcard tests/chaos/chaos*.c))
+$(patsubst %,$(BUILD)/tests/integration/test_%,chaos crashes judge systemd): $(call obj,$(wildcard tests/chaos/chaos*.c))
 chaos: $(BUILD)/tests/integration/test_chaos $(chaos_programs) $(BUILD)/spiked-worker ## 200 rounds of the fault campaign: CHAOS_ROUNDS=200 CHAOS_SEED=1
 	@CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),200) CHAOS_SEED=$(or $(CHAOS_SEED),1) $< --filter='chaos/*' -j1
 

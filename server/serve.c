@@ -8,6 +8,7 @@
 #include "server/api/api.h"
 #include "server/backup/backup_folder.h"
 #include "server/launcher/launcher.h"
+#include "server/notify.h"
 #include "server/serve_tls.h"
 
 #include <limits.h>
@@ -21,6 +22,8 @@
 #define POOL_THREADS "8" /* SQLite readers and file reads */
 #define HOSTS_MAX 16
 #define FILES_MAX 8192
+#define OVERDUE_MS 4000       /* from the signal to the end: less than 5 s, whatever hangs */
+#define STOP_WORKERS_MS 10000 /* the most that --workers stop adds to it */
 
 struct daemon {
     const struct serve_options *o;
@@ -33,6 +36,8 @@ struct daemon {
     struct api api;
     uv_signal_t term, intr;
     struct loop_lag lag;
+    struct notify notify;
+    uv_timer_t overdue;
     char *hosts;
     char own_hosts[4][256];
     bool stopping;
@@ -50,6 +55,7 @@ static void hub_closed(void *ctx)
     uv_close((uv_handle_t *)&d->intr, NULL);
     serve_tls_close(d->tls);
     loop_lag_close(&d->lag);
+    notify_close(&d->notify);
 }
 
 static void http_closed(void *ctx)
@@ -72,7 +78,18 @@ static void queue_closed(void *ctx)
     struct daemon *d = ctx;
     audit_close(d->api.audit);
     d->api.audit = NULL;
+    d->queue = NULL;
     http_close(d->http, http_closed, d);
+}
+
+/* Something that was under way does not come to its end: a read from a disk that hangs cannot be
+ * broken off, and its thread would be waited for. All writes are done, or are finished here. */
+static void on_overdue(uv_timer_t *t)
+{
+    struct daemon *d = t->data;
+    if (d->queue != NULL) queue_finish_writes(d->queue);
+    log_warn("server", "stopped while something still read from disk");
+    _exit(0); /* tidy: overdue */
 }
 
 static void on_signal(uv_signal_t *s, int number)
@@ -81,6 +98,9 @@ static void on_signal(uv_signal_t *s, int number)
     if (d->stopping) _exit(128 + number); /* tidy: asked twice */
     d->stopping = true;
     log_info("server", "stopping: signal %d", number);
+    notify_stopping(&d->notify);
+    (void)uv_timer_start(&d->overdue, on_overdue,
+                         OVERDUE_MS + (d->o->workers == 1 ? STOP_WORKERS_MS : 0), 0);
     sse_hub_end(d->hub);
     http_kick(d->http);
     queue_close(d->queue, queue_quiet, queue_closed, d);
@@ -169,8 +189,23 @@ static int open_accounts(struct daemon *d, struct err *e)
     return rc != 0 ? rc : audit_open(&d->api.audit, s, e);
 }
 
+static void tell_status(void *ctx, char *out, size_t size)
+{
+    const struct daemon *d = ctx;
+    if (d->queue == NULL || d->stopping) {
+        (void)snprintf(out, size, "stopping");
+        return;
+    }
+    const struct queue_stats q = queue_stats_of(d->queue);
+    (void)snprintf(out, size, "%lld of %lld slots busy, %lld queued", (long long)q.slots_busy,
+                   (long long)q.slots, (long long)q.states[STATE_QUEUED]);
+}
+
 static void watch_signals(struct daemon *d)
 {
+    (void)uv_timer_init(&d->loop, &d->overdue);
+    d->overdue.data = d;
+    uv_unref((uv_handle_t *)&d->overdue); /* nobody waits for it */
     (void)signal(SIGPIPE, SIG_IGN);
     (void)uv_signal_init(&d->loop, &d->term);
     (void)uv_signal_init(&d->loop, &d->intr);
@@ -230,9 +265,12 @@ int serve(const struct serve_options *o, struct err *e)
     if (rc != 0) return rc; /* the process ends: the kernel takes sockets and files back */
     watch_signals(d);
     loop_lag_start(&d->lag, &d->loop);
+    notify_begin(&d->notify, &d->loop, tell_status, d);
     log_info("server", "spiked %s (%s) serves %s%s, state %s, %lld slots", SPIKED_VERSION,
              SPIKED_BUILD, o->port != 0 ? "http://" : "", o->port != 0 ? o->listen : o->socket,
              o->state_dir, (long long)o->max_running);
+    (void)uv_run(&d->loop, UV_RUN_DEFAULT);
+    uv_close((uv_handle_t *)&d->overdue, NULL);
     (void)uv_run(&d->loop, UV_RUN_DEFAULT);
     (void)uv_loop_close(&d->loop);
     log_info("server", "stopped");

@@ -551,6 +551,12 @@ static void on_stopping(uv_timer_t *t)
     close_all(q);
 }
 
+void queue_finish_writes(struct queue *q)
+{
+    store_finish(q->metrics);
+    store_finish(q->main);
+}
+
 void queue_close(struct queue *q, void (*on_quiet)(void *ctx), void (*on_closed)(void *ctx),
                  void *ctx)
 {

@@ -97,6 +97,10 @@ int queue_open(struct queue **out, uv_loop_t *loop, const struct queue_options *
 void queue_close(struct queue *q, void (*on_quiet)(void *ctx), void (*on_closed)(void *ctx),
                  void *ctx);
 
+/* For a process that ends at once: what was handed over is on disk when it returns; no callback of
+ * it runs. Not after on_closed. */
+void queue_finish_writes(struct queue *q);
+
 /* spiked.db, for what else is kept there; until on_quiet. */
 struct store;
 struct store *queue_store(struct queue *q);
