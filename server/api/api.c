@@ -19,6 +19,7 @@
 const struct http_route api_routes[] = {
     ROUTE(BEGIN, EXPERIMENT, "POST", V1 "/experiments", api_submit),
     ROUTE(READ, NONE, "GET", V1 "/experiments", api_list),
+    ROUTE(BEGIN, EXPERIMENT, "POST", V1 "/experiments/batch", api_batch),
     ROUTE(READ, EXPERIMENT, "GET", X, api_get),
     ROUTE(CHANGE, EXPERIMENT, "PATCH", X, api_patch),
     ROUTE(CHANGE, EXPERIMENT, "DELETE", X, api_delete),
@@ -27,6 +28,7 @@ const struct http_route api_routes[] = {
     ROUTE(CHANGE, EXPERIMENT, "POST", X "/pause", api_pause),
     ROUTE(CHANGE, EXPERIMENT, "POST", X "/resume", api_resume),
     ROUTE(CHANGE, EXPERIMENT, "POST", X "/retry", api_retry),
+    ROUTE(CHANGE, EXPERIMENT, "POST", X "/move", api_move),
     ROUTE(BEGIN, EXPERIMENT, "POST", X "/clone", api_clone),
     ROUTE(READ, EXPERIMENT, "GET", X "/queue", api_queue_place),
     ROUTE(READ, EXPERIMENT, "GET", X "/attempts", api_attempts),

@@ -68,6 +68,34 @@ void api_answer_created(struct request *r, const struct experiment *x);
  */
 void api_begin(struct request *r, cJSON *json, bool dry);
 
+/* ---- which experiments are meant (filter.c) ----------------------------------------------------
+ */
+struct experiment_filter {
+    uint32_t states;               /* bit 1 << state; 0 = all */
+    const char *user, *tag, *text; /* NULL = any; borrowed */
+};
+bool filter_fits(const struct experiment_filter *f, const struct experiment *x);
+/* Whether it asks for nothing but states. */
+bool filter_of_states(const struct experiment_filter *f);
+/* state, user, tag and q of the query; false after a problem was answered. */
+bool filter_read_query(struct request *r, struct experiment_filter *f);
+/* The same of an object of a body at that pointer. */
+void filter_read(const cJSON *json, const char *at, struct experiment_filter *f,
+                 struct json_faults *faults);
+
+/* ---- one action on many (batch.c) --------------------------------------------------------------
+ */
+#define BATCH_MAX 1000
+enum batch_op { BATCH_CANCEL, BATCH_PAUSE, BATCH_RESUME, BATCH_RETRY, BATCH_DELETE, BATCH_OPS };
+/* result: {"op", "done", "refused", "items": [...]}, borrowed; NULL: out of memory. */
+typedef void (*batch_result_fn)(void *ctx, const cJSON *result);
+/* r stays suspended until finished answers it. */
+void batch_begin(struct request *r, enum batch_op op, double grace_s, const int64_t *ids, size_t n,
+                 batch_result_fn finished, void *ctx);
+#define API_GRACE_S 30.0
+/* grace_s of a body; of anything else a fault. */
+void api_grace(const cJSON *item, double *grace_s, struct json_faults *faults);
+
 /* A read that answers later: keeps the event id of the moment before its snapshot. */
 struct api_call {
     struct request *r;
@@ -105,6 +133,8 @@ void api_get(struct request *r), api_queue_place(struct request *r);            
 void api_patch(struct request *r), api_cancel(struct request *r), api_pause(struct request *r);
 void api_resume(struct request *r), api_retry(struct request *r), api_delete(struct request *r);
 void api_restore(struct request *r);
+void api_move(struct request *r);
+void api_batch(struct request *r);                                               /* batch.c */
 void api_attempts(struct request *r), api_series(struct request *r);             /* metrics.c */
 void api_points(struct request *r), api_monitors(struct request *r);
 void api_records(struct request *r), api_record(struct request *r);

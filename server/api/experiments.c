@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GRACE_DEFAULT_S 30.0
 #define GRACE_MAX_S 3600.0
 #define PRIORITY_MAX 100
 #define NOTES_MAX 10000
@@ -135,10 +134,18 @@ static void acted(void *ctx, const struct experiment *x, const struct err *e)
     }
 }
 
+void api_grace(const cJSON *item, double *grace_s, struct json_faults *faults)
+{
+    if (!cJSON_IsNumber(item) || item->valuedouble < 0 || item->valuedouble > GRACE_MAX_S)
+        json_fault_add(faults, "/grace_s", "out_of_range", "must be a number from 0 to %g",
+                       GRACE_MAX_S);
+    else *grace_s = item->valuedouble;
+}
+
 /* Body {} or {"grace_s": 30} where it means something. */
 static bool read_grace(struct request *r, bool allowed, double *grace_s)
 {
-    *grace_s = GRACE_DEFAULT_S;
+    *grace_s = API_GRACE_S;
     cJSON *body = api_body(r);
     if (body == NULL) return false;
     struct json_faults *faults = mem_calloc(1, sizeof *faults);
@@ -149,10 +156,7 @@ static bool read_grace(struct request *r, bool allowed, double *grace_s)
         if (!allowed || strcmp(item->string, "grace_s") != 0)
             json_fault_add(faults, "", "unknown_field", "'%.60s' is not a field of this body",
                            item->string);
-        else if (!cJSON_IsNumber(item) || item->valuedouble < 0 || item->valuedouble > GRACE_MAX_S)
-            json_fault_add(faults, "/grace_s", "out_of_range", "must be a number from 0 to %g",
-                           GRACE_MAX_S);
-        else *grace_s = item->valuedouble;
+        else api_grace(item, grace_s, faults);
     }
     const bool ok = faults != NULL && faults->count == 0;
     if (!ok) {
@@ -179,6 +183,53 @@ void api_cancel(struct request *r) { act(r, QUEUE_CANCEL); }
 void api_pause(struct request *r) { act(r, QUEUE_PAUSE); }
 void api_resume(struct request *r) { act(r, QUEUE_RESUME); }
 void api_retry(struct request *r) { act(r, QUEUE_RETRY); }
+
+/* ---- another place in the queue -------------------------------------------------------------- */
+static void read_place(const cJSON *item, struct queue_move *m, struct json_faults *faults)
+{
+    static const char *const words[] = { "front", "back" };
+    const char *word = cJSON_IsString(item) ? item->valuestring : "";
+    if (strcmp(item->string, "to") == 0) {
+        m->to = strcmp(word, "back") == 0 ? MOVE_BACK : MOVE_FRONT;
+        if (m->to == MOVE_FRONT && strcmp(word, "front") != 0)
+            json_fault_choice(faults, "/to", word, "place", words, 2);
+    } else if (strcmp(item->string, "before") == 0) {
+        const double v = cJSON_IsNumber(item) ? item->valuedouble : 0;
+        m->to = MOVE_BEFORE;
+        if (v < 1 || v > 9e15 || v != floor(v))
+            json_fault_add(faults, "/before", "wrong_type", "must be the number of an experiment");
+        else m->before = (int64_t)v;
+    } else {
+        json_fault_add(faults, "", "unknown_field", "'%.60s': to and before are the fields",
+                       item->string);
+    }
+}
+
+void api_move(struct request *r)
+{
+    const struct experiment *x = api_experiment(r);
+    cJSON *body = x != NULL ? api_body(r) : NULL;
+    if (body == NULL) return;
+    struct json_faults *faults = mem_calloc(1, sizeof *faults);
+    struct queue_move m = { 0 };
+    struct err e = { 0 };
+    const cJSON *item;
+    if (faults == NULL) (void)err_set(&e, ERR_NOMEM, "request");
+    cJSON_ArrayForEach(item, body) {
+        if (faults != NULL) read_place(item, &m, faults);
+    }
+    if (faults != NULL && faults->total == 0 && cJSON_GetArraySize(body) != 1)
+        json_fault_add(faults, "", "missing", "one of to and before must be given");
+    if (faults != NULL && faults->total > 0) (void)err_set(&e, ERR_INVALID, "the body has faults");
+    if (e.code != ERR_OK) {
+        respond_problem(r, &e, faults);
+    } else {
+        queue_move(api_of(r)->queue, x->id, &m, api_actor(r), acted, r);
+        request_suspend(r);
+    }
+    mem_free(faults);
+    cJSON_Delete(body);
+}
 
 /* ---- change labels --------------------------------------------------------------------------- */
 struct labels {

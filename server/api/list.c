@@ -4,13 +4,11 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #define LIMIT_MAX 200
 
 struct listing {
-    uint32_t states; /* bit 1 << state; 0 = all */
-    const char *user, *tag, *text;
+    struct experiment_filter filter;
     bool ascending, deleted;
     int64_t after; /* 0 = from the beginning */
     int64_t limit, total;
@@ -20,33 +18,12 @@ struct listing {
     bool more;
 };
 
-static bool has_tag(const struct experiment *x, const char *tag)
-{
-    for (size_t i = 0; i < x->n_tags; i++)
-        if (strcmp(x->tags[i], tag) == 0) return true;
-    return false;
-}
-
-static bool holds(const struct experiment *x, const char *text)
-{
-    return strcasestr(x->name, text) != NULL || strcasestr(x->dataset, text) != NULL ||
-           strcasestr(x->user, text) != NULL;
-}
-
-static bool fits(const struct listing *l, const struct experiment *x)
-{
-    if (l->states != 0 && (l->states & (1U << x->state)) == 0) return false;
-    if (l->user != NULL && strcmp(l->user, x->user) != 0) return false;
-    if (l->tag != NULL && !has_tag(x, l->tag)) return false;
-    return l->text == NULL || holds(x, l->text);
-}
-
 /* Newest first. A page in ascending order is the last `limit` seen with id > after, turned
  * round. A page of the newest ends the walk when the total is known: it costs its own length. */
 static bool take(void *ctx, const struct experiment *x)
 {
     struct listing *l = ctx;
-    if (!fits(l, x)) return true;
+    if (!filter_fits(&l->filter, x)) return true;
     if (!l->total_known) l->total++;
     if (l->after != 0 && (l->ascending ? x->id <= l->after : x->id >= l->after)) return true;
     if (l->n_page < (size_t)l->limit) {
@@ -62,30 +39,12 @@ static bool take(void *ctx, const struct experiment *x)
 
 static void know_total(struct queue *q, struct listing *l)
 {
-    l->total_known = !l->deleted && l->user == NULL && l->tag == NULL && l->text == NULL;
+    l->total_known = !l->deleted && filter_of_states(&l->filter);
     if (!l->total_known) return;
     const struct queue_stats stats = queue_stats_of(q);
     for (int i = 0; i < STATE_COUNT; i++)
-        if (l->states == 0 || (l->states & (1U << i)) != 0) l->total += stats.states[i];
-}
-
-static bool read_states(struct request *r, uint32_t *out)
-{
-    const char *text = request_query(r, "state");
-    *out = 0;
-    while (text != NULL && *text != '\0') {
-        char name[32];
-        enum experiment_state state;
-        const size_t n = strcspn(text, ",");
-        (void)snprintf(name, sizeof name, "%.*s", (int)(n < 31 ? n : 31), text);
-        if (state_from_name(name, &state) != 0) {
-            api_problem(r, ERR_INVALID, "state: '%s' is not a state", name);
-            return false;
-        }
-        *out |= 1U << state;
-        text += n + (text[n] == ',');
-    }
-    return true;
+        if (l->filter.states == 0 || (l->filter.states & (1U << i)) != 0)
+            l->total += stats.states[i];
 }
 
 static bool read_query(struct request *r, struct listing *l)
@@ -97,10 +56,7 @@ static bool read_query(struct request *r, struct listing *l)
         return false;
     }
     l->ascending = sort != NULL && sort[0] == 'i';
-    l->user = request_query(r, "user");
-    l->tag = request_query(r, "tag");
-    l->text = request_query(r, "q");
-    return read_states(r, &l->states) && api_query_bool(r, "deleted", &l->deleted) &&
+    return filter_read_query(r, &l->filter) && api_query_bool(r, "deleted", &l->deleted) &&
            request_query_int(r, "limit", 50, 1, LIMIT_MAX, &l->limit) &&
            request_query_int(r, "cursor", 0, 1, INT64_MAX, &l->after);
 }

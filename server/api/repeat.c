@@ -24,12 +24,12 @@ static void looked_up(void *ctx, const struct experiment *x, const struct err *e
     api_call_end(p.call);
 }
 
-/* Submissions have one path, clones one for each that is cloned. */
+/* Submissions count by their body alone, other requests by their path as well. */
 struct queue_key api_key(const struct request *r)
 {
     return (struct queue_key){ .user = r->who.user,
                                .key = request_header(r, "Idempotency-Key"),
-                               .path = r->params[0] != NULL ? r->path : NULL,
+                               .path = r->route->handler != api_submit ? r->path : NULL,
                                .body = (const char *)r->body,
                                .body_length = r->length };
 }

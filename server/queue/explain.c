@@ -118,7 +118,7 @@ static bool add_terms(cJSON *o, const struct entry *e)
     cJSON *terms = cJSON_AddObjectToObject(o, "terms");
     return terms != NULL && json_add_int(terms, "priority", t.priority) &&
            json_add_int(terms, "age", t.age) && json_add_int(terms, "share", -t.share) &&
-           json_add_int(terms, "total", t.total);
+           json_add_int(terms, "total", t.total) && json_add_int(terms, "lift", e->x.lift);
 }
 
 static bool add_place(cJSON *o, const struct queue *q, const struct entry *e,
@@ -147,6 +147,7 @@ cJSON *queue_explain(struct queue *q, int64_t id)
     scheduler_refresh(q);
     why_not(q, e, &why);
     if (add_place(o, q, e, why.blocked_by) && add_terms(o, e) &&
+        cJSON_AddBoolToObject(o, "moved", e->x.place != 0 || e->x.lift != 0) != NULL &&
         cJSON_AddStringToObject(o, "blocked_by", reason_name(why.blocked_by)) != NULL &&
         cJSON_AddStringToObject(o, "detail", why.detail) != NULL)
         return o;

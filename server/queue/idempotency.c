@@ -18,12 +18,20 @@
 #define TEXT_OF(x) TEXT(x)
 
 /* ---- rows (writer thread) -------------------------------------------------------------------- */
-int idempotency_find(sqlite3 *db, const struct key_row *k, int64_t *experiment, struct err *e)
+static int take_made(const struct stmt *s, struct key_made *made, struct err *e)
+{
+    made->experiment = stmt_int(s, 1);
+    if (stmt_is_null(s, 2)) return 0;
+    made->answer = mem_strdup(stmt_text(s, 2));
+    return made->answer != NULL ? 0 : err_set(e, ERR_NOMEM, "key");
+}
+
+int idempotency_find(sqlite3 *db, const struct key_row *k, struct key_made *made, struct err *e)
 {
     struct stmt s;
-    *experiment = 0;
+    *made = (struct key_made){ 0 };
     int rc = stmt_prepare(&s, db,
-                          "SELECT body_sha,experiment FROM idempotency"
+                          "SELECT body_sha,experiment,answer FROM idempotency"
                           " WHERE user=?1 AND key=?2 AND at_ms>=?3",
                           e);
     if (rc != 0) return rc;
@@ -33,7 +41,7 @@ int idempotency_find(sqlite3 *db, const struct key_row *k, int64_t *experiment, 
         size_t bytes;
         const void *sha = stmt_blob(&s, 0, &bytes);
         if (bytes == DIGEST_BYTES && memcmp(sha, k->body_sha, DIGEST_BYTES) == 0)
-            *experiment = stmt_int(&s, 1);
+            rc = take_made(&s, made, e);
         else
             rc = err_set(e, ERR_IDEMPOTENCY, "Idempotency-Key '%.60s' was used with another body",
                          k->key);
@@ -43,13 +51,14 @@ int idempotency_find(sqlite3 *db, const struct key_row *k, int64_t *experiment, 
 }
 
 /* An older row of the key may be there still: it has expired. */
-int idempotency_keep(sqlite3 *db, const struct key_row *k, int64_t experiment, struct err *e)
+int idempotency_keep(sqlite3 *db, const struct key_row *k, const struct key_made *made,
+                     struct err *e)
 {
     return stmt_once(db,
-                     "INSERT OR REPLACE INTO idempotency(user,key,body_sha,experiment,at_ms)"
-                     " VALUES(?,?,?,?,?)",
-                     e, "ttbii", k->user, k->key, k->body_sha, DIGEST_BYTES, experiment,
-                     clock_wall_ms());
+                     "INSERT OR REPLACE INTO idempotency(user,key,body_sha,experiment,at_ms,answer)"
+                     " VALUES(?,?,?,?,?,?)",
+                     e, "ttbiit", k->user, k->key, k->body_sha, DIGEST_BYTES, made->experiment,
+                     clock_wall_ms(), made->answer);
 }
 
 int key_row_init(struct key_row *k, const struct queue_key *from, struct err *e)
@@ -86,15 +95,16 @@ struct look_up {
     struct store_job job;
     struct queue *q;
     struct key_row key;
-    int64_t experiment;
-    queue_done_fn done;
+    struct key_made made;
+    queue_done_fn done;         /* of what makes an experiment, */
+    queue_answered_fn answered; /* and of what is answered by a text */
     void *ctx;
 };
 
 static int look_up(struct store_job *job, sqlite3 *db, struct err *e)
 {
     struct look_up *l = container_of(job, struct look_up, job);
-    return idempotency_find(db, &l->key, &l->experiment, e);
+    return idempotency_find(db, &l->key, &l->made, e);
 }
 
 const struct entry *idempotency_entry(const struct queue *q, int64_t experiment, struct err *e)
@@ -106,33 +116,91 @@ const struct entry *idempotency_entry(const struct queue *q, int64_t experiment,
     return NULL;
 }
 
+static void tell_experiment(const struct look_up *l, const struct err *e)
+{
+    struct err fault = *e;
+    const struct entry *entry = NULL;
+    if (fault.code == ERR_OK && l->made.experiment != 0)
+        entry = idempotency_entry(l->q, l->made.experiment, &fault);
+    l->done(l->ctx, entry != NULL ? &entry->x : NULL, &fault);
+}
+
 static void looked_up(struct store_job *job, const struct err *e)
 {
     struct look_up *l = container_of(job, struct look_up, job);
-    struct err fault = *e;
-    const struct entry *entry = NULL;
-    if (fault.code == ERR_OK && l->experiment != 0)
-        entry = idempotency_entry(l->q, l->experiment, &fault);
-    l->done(l->ctx, entry != NULL ? &entry->x : NULL, &fault);
+    if (l->done != NULL) tell_experiment(l, e);
+    else l->answered(l->ctx, e->code == ERR_OK ? l->made.answer : NULL, e);
+    mem_free(l->made.answer);
     key_row_deinit(&l->key);
     mem_free(l);
 }
 
-/* By the writer, behind all submissions before this one. */
+/* By the writer, behind all submissions before this one. NULL: out of memory, or the key is none.
+ */
+static struct look_up *look_up_new(struct queue *q, const struct queue_key *key, void *ctx,
+                                   struct err *e)
+{
+    struct look_up *l = mem_calloc(1, sizeof *l);
+    if (l == NULL) (void)err_set(e, ERR_NOMEM, "key");
+    if (l == NULL || key_row_init(&l->key, key, e) != 0) {
+        mem_free(l);
+        return NULL;
+    }
+    l->q = q;
+    l->ctx = ctx;
+    l->job = (struct store_job){ .run = look_up, .done = looked_up };
+    return l;
+}
+
 void queue_repeated(struct queue *q, const struct queue_key *key, queue_done_fn done, void *ctx)
 {
     struct err e = { 0 };
-    struct look_up *l = mem_calloc(1, sizeof *l);
-    if (l == NULL) (void)err_set(&e, ERR_NOMEM, "key");
-    if (l == NULL || key_row_init(&l->key, key, &e) != 0) {
-        mem_free(l);
+    struct look_up *l = look_up_new(q, key, ctx, &e);
+    if (l == NULL) {
         done(ctx, NULL, &e);
         return;
     }
-    l->q = q;
     l->done = done;
-    l->ctx = ctx;
-    l->job = (struct store_job){ .run = look_up, .done = looked_up };
+    store_submit(q->main, &l->job);
+}
+
+void queue_answered(struct queue *q, const struct queue_key *key, queue_answered_fn answered,
+                    void *ctx)
+{
+    struct err e = { 0 };
+    struct look_up *l = look_up_new(q, key, ctx, &e);
+    if (l == NULL) {
+        answered(ctx, NULL, &e);
+        return;
+    }
+    l->answered = answered;
+    store_submit(q->main, &l->job);
+}
+
+/* ---- answers --------------------------------------------------------------------------------- */
+static int keep_answer(struct store_job *job, sqlite3 *db, struct err *e)
+{
+    struct look_up *l = container_of(job, struct look_up, job);
+    return idempotency_keep(db, &l->key, &l->made, e);
+}
+
+void queue_keep_answer(struct queue *q, const struct queue_key *key, const char *text,
+                       queue_answered_fn done, void *ctx)
+{
+    struct err e = { 0 };
+    struct look_up *l = look_up_new(q, key, ctx, &e);
+    if (l != NULL && (l->made.answer = mem_strdup(text)) == NULL) {
+        (void)err_set(&e, ERR_NOMEM, "answer");
+        key_row_deinit(&l->key);
+        mem_free(l);
+        l = NULL;
+    }
+    if (l == NULL) {
+        done(ctx, NULL, &e);
+        return;
+    }
+    l->answered = done;
+    l->job.run = keep_answer;
     store_submit(q->main, &l->job);
 }
 

@@ -74,16 +74,19 @@ static void list_timed(struct queue *q, struct entry *e, bool timed)
     e->is_timed = timed;
 }
 
-/* Its place among the queued depends on two fields that a change may alter. */
+/* Its place among the queued depends on fields that a change or a move may alter. */
 static void list_queued(struct queue *q, struct entry *e, bool queued)
 {
     struct order_item *i = &e->item;
     struct err fault = { 0 };
-    if (queued && i->listed && i->priority == e->x.priority && i->queued_ms == e->x.queued_ms)
+    if (queued && i->listed && i->priority == e->x.priority && i->queued_ms == e->x.queued_ms &&
+        i->place == e->x.place && i->lift == e->x.lift)
         return;
     order_remove(&q->order, i);
     i->priority = e->x.priority;
     i->queued_ms = e->x.queued_ms;
+    i->place = e->x.place;
+    i->lift = e->x.lift;
     if (queued && order_add(&q->order, i, &fault) != 0)
         log_error("server.queue", "experiment %lld is not scheduled before a restart: %s",
                   (long long)e->x.id, fault.text);
@@ -472,6 +475,7 @@ int queue_open(struct queue **out, uv_loop_t *loop, const struct queue_options *
     list_init(&q->trash);
     list_init(&q->graves);
     list_init(&q->timed);
+    list_init(&q->moves);
     order_init(&q->order);
     q->wait_s = (struct histogram){ histogram_long_bounds, histogram_long_count, { 0 }, 0 };
     q->claim_s = (struct histogram){ histogram_tiny_bounds, histogram_tiny_count, { 0 }, 0 };

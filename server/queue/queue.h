@@ -54,6 +54,7 @@ struct experiment {
     int64_t run_began_ms; /* wall clock: hello of the present attempt; 0 = none runs */
     struct dependency *after; /* what it waits for; owned by its entry, the list never changes */
     size_t n_after;
+    int64_t place, lift;  /* where it was moved to (queue_order.h); 0 = it was not */
     int64_t rev;          /* raised by every committed change; the ETag */
     int64_t created_ms, queued_ms, started_ms, ended_ms, deleted_ms; /* 0 = not yet */
     /* From hello and renew, not stored: */
@@ -129,6 +130,13 @@ struct queue_key {
 /* What this key has made before: x, or NULL with e->code ERR_OK for nothing. Errors:
  * ERR_IDEMPOTENCY, ERR_NOT_FOUND (it was deleted), ERR_INVALID (length), ERR_DB, ERR_NOMEM. */
 void queue_repeated(struct queue *q, const struct queue_key *key, queue_done_fn done, void *ctx);
+/* The same of a request whose answer is kept as a text, not as what it made: NULL = none yet. */
+typedef void (*queue_answered_fn)(void *ctx, const char *text, const struct err *e);
+void queue_answered(struct queue *q, const struct queue_key *key, queue_answered_fn answered,
+                    void *ctx);
+/* Keeps that text; done is told it once more when it is on disk. */
+void queue_keep_answer(struct queue *q, const struct queue_key *key, const char *text,
+                       queue_answered_fn done, void *ctx);
 
 struct queue_submission {
     struct queue_actor actor;
@@ -145,6 +153,16 @@ enum queue_action { QUEUE_CANCEL, QUEUE_PAUSE, QUEUE_RESUME, QUEUE_RETRY };
 /* Errors: ERR_NOT_FOUND, ERR_FORBIDDEN (neither owner nor admin), ERR_BAD_STATE, ERR_DB. */
 void queue_act(struct queue *q, int64_t id, enum queue_action action, struct queue_actor actor,
                double grace_s, queue_done_fn done, void *ctx);
+/* Where to move a queued one: to the front or the back, or before another queued one. Among its
+ * owner's of the same priority; an admin's goes among everybody's. */
+struct queue_move {
+    enum { MOVE_FRONT, MOVE_BACK, MOVE_BEFORE } to;
+    int64_t before;
+};
+/* Errors: those of queue_act (ERR_BAD_STATE: one of the two is not queued, or stands in another
+ * line, which only admins can join), ERR_UNAVAILABLE (too many moves wait). */
+void queue_move(struct queue *q, int64_t id, const struct queue_move *to, struct queue_actor actor,
+                queue_done_fn done, void *ctx);
 struct queue_patch {
     const char *name;         /* NULL = keep */
     const char *notes;        /* NULL = keep */

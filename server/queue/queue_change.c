@@ -47,6 +47,12 @@ static void change_free(struct change *c)
     mem_free(c);
 }
 
+/* Behind all that wait, wherever it stood before. */
+static bool waits_anew(const struct change *c)
+{
+    return c->event == EVENT_RETRY || c->event == EVENT_RETRY_LATER;
+}
+
 /* ---- judging --------------------------------------------------------------------------------- */
 /* min(600 s, first * 2^(faults - 1)), +-20 % by the experiment's number: the same after a
  * restart. */
@@ -102,7 +108,7 @@ static void judge_times(struct change *c)
         n->started_ms = now;
     if (state_is_final(n->state) != state_is_final(was))
         n->ended_ms = state_is_final(n->state) ? now : 0;
-    if (c->event == EVENT_RETRY || c->event == EVENT_RETRY_LATER) {
+    if (waits_anew(c)) {
         c->next_faults = c->next_crashes = 0;
         n->queued_ms = now; /* it waits anew */
     }
@@ -271,17 +277,19 @@ static int write_change(struct store_job *job, sqlite3 *db, struct err *e)
         "message=?8,attempt=?9,faults=?10,rev=?11,queued_ms=?12,started_ms=?13,ended_ms=?14,"
         "not_before_ms=?15,step=?16,steps_total=?17,epoch=?18,epochs=?19,"
         "summary=coalesce(?20,summary),crashes=?21,time_limit_s=?22,ran_ms=?23,run_began_ms=?24,"
-        "notes=coalesce(?25,notes) WHERE id=?1 AND rev=?11-1",
+        "notes=coalesce(?25,notes),place=iif(?26,0,place),lift=iif(?26,0,lift)"
+        " WHERE id=?1 AND rev=?11-1",
         e,
         "itti"
         "tttt"
         "iiiiiii"
         "iiiit"
-        "iiiit",
+        "iiiiti",
         n->id, n->name, tags, n->priority, state_name(n->state), desired_name(n->desired),
         reason_name(n->reason), n->message, n->attempt, c->next_faults, n->rev, n->queued_ms,
         n->started_ms, n->ended_ms, not_before_ms, n->step, n->steps_total, n->epoch, n->epochs,
-        c->summary, c->next_crashes, n->time_limit_s, n->ran_ms, n->run_began_ms, c->notes);
+        c->summary, c->next_crashes, n->time_limit_s, n->ran_ms, n->run_began_ms, c->notes,
+        (int64_t)waits_anew(c));
     if (rc == 0 && sqlite3_changes(db) != 1)
         rc = err_set(e, ERR_CONFLICT, "experiment %lld has left revision r%lld", (long long)n->id,
                      (long long)n->rev - 1);
@@ -344,7 +352,7 @@ static void take_effect(struct change *c)
 static void count_coming(const struct change *c, int64_t n)
 {
     struct order_user *u = c->entry->item.user;
-    if (c->event == EVENT_RETRY || c->event == EVENT_RETRY_LATER) u->arriving += n;
+    if (waits_anew(c)) u->arriving += n;
     if (c->event != EVENT_CLAIM) return;
     c->q->claiming += n;
     u->claiming += n;
@@ -417,6 +425,8 @@ static void change_done(struct store_job *job, const struct err *e)
     } else {
         const bool was_blocked = entry->x.state == STATE_BLOCKED;
         keep_told(&c->next, &entry->x);
+        c->next.place = waits_anew(c) ? 0 : entry->x.place;
+        c->next.lift = waits_anew(c) ? 0 : entry->x.lift;
         if (c->event == EVENT_CLAIM) c->next.step = c->next.steps_total = 0;
         entry->x = c->next;
         queue_place(q, entry);

@@ -140,6 +140,9 @@ struct queue {
     bool closing; /* the daemon ends */
     bool held;    /* queue_hold */
     bool switched[QUEUE_SWITCHES];
+    struct list moves; /* waiting for the one that is being written (move.c) */
+    size_t n_moves;
+    bool moving;
     size_t reads;
     bool writing_signs;
     int64_t signs_ms; /* monotonic: when signs of life are written again */
@@ -205,9 +208,15 @@ struct key_row {
 /* Errors: ERR_INVALID, ERR_NOMEM. */
 int key_row_init(struct key_row *k, const struct queue_key *from, struct err *e);
 void key_row_deinit(struct key_row *k); /* safe on a zeroed one and when repeated */
-/* Both on the writer thread. *experiment: 0 = none. Errors: ERR_IDEMPOTENCY, ERR_DB. */
-int idempotency_find(sqlite3 *db, const struct key_row *k, int64_t *experiment, struct err *e);
-int idempotency_keep(sqlite3 *db, const struct key_row *k, int64_t experiment, struct err *e);
+/* What a key stands for; zero = nothing yet. */
+struct key_made {
+    int64_t experiment;
+    char *answer; /* owned by whoever asked */
+};
+/* Both on the writer thread. Errors: ERR_IDEMPOTENCY, ERR_DB, ERR_NOMEM. */
+int idempotency_find(sqlite3 *db, const struct key_row *k, struct key_made *made, struct err *e);
+int idempotency_keep(sqlite3 *db, const struct key_row *k, const struct key_made *made,
+                     struct err *e);
 /* NULL: it was deleted (ERR_NOT_FOUND). */
 const struct entry *idempotency_entry(const struct queue *q, int64_t experiment, struct err *e);
 void idempotency_tick(struct queue *q); /* forgets what has expired */

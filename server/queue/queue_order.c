@@ -47,12 +47,18 @@ struct order_user *order_user(struct order *o, const char *name)
 }
 
 /* ---- one user: an array that is always sorted ------------------------------------------------ */
+static bool was_first(const struct order_item *a, const struct order_item *b)
+{
+    const int64_t pa = order_place(a), pb = order_place(b);
+    return pa != pb ? pa < pb : a->id < b->id;
+}
+
 /* The order within a user, which time does not change. */
 static bool stands_before(const struct order_item *a, const struct order_item *b)
 {
+    if (a->lift != b->lift) return a->lift > b->lift;
     if (a->priority != b->priority) return a->priority > b->priority;
-    if (a->queued_ms != b->queued_ms) return a->queued_ms < b->queued_ms;
-    return a->id < b->id;
+    return was_first(a, b);
 }
 
 /* How many items of the array stand before `item`, by `before`, which agrees with the array. */
@@ -162,20 +168,20 @@ void order_refresh(struct order *o, int64_t mono_ms)
 /* ---- all users ------------------------------------------------------------------------------- */
 struct order_terms order_terms(const struct order_item *item, int64_t wall_ms)
 {
-    const int64_t minutes = (wall_ms - item->queued_ms) / 60000;
+    const int64_t minutes = (wall_ms - order_place(item) / ORDER_PARTS) / 60000;
     struct order_terms t = { .priority = 1000 * item->priority, .share = item->user->share };
     t.age = minutes < 0 ? 0 : minutes < ORDER_AGE_MAX ? minutes : ORDER_AGE_MAX;
     t.total = t.priority + t.age - t.share;
     return t;
 }
 
-static bool before_now(const struct order_item *a, const struct order_item *b, int64_t wall_ms)
+bool order_before(const struct order_item *a, const struct order_item *b, int64_t wall_ms)
 {
     if (a->user == b->user) return stands_before(a, b);
+    if (a->lift != b->lift) return a->lift > b->lift;
     const int64_t ta = order_terms(a, wall_ms).total, tb = order_terms(b, wall_ms).total;
     if (ta != tb) return ta > tb;
-    if (a->queued_ms != b->queued_ms) return a->queued_ms < b->queued_ms;
-    return a->id < b->id;
+    return was_first(a, b);
 }
 
 struct order_item *order_next(const struct order *o, int64_t wall_ms, int64_t running_max,
@@ -187,7 +193,7 @@ struct order_item *order_next(const struct order *o, int64_t wall_ms, int64_t ru
         if (running_max > 0 && u->running + u->claiming >= running_max) continue;
         for (size_t i = 0; i < u->n; i++) {
             if (!may(ctx, u->items[i])) continue;
-            if (best == NULL || before_now(u->items[i], best, wall_ms)) best = u->items[i];
+            if (best == NULL || order_before(u->items[i], best, wall_ms)) best = u->items[i];
             break;
         }
     }
@@ -199,7 +205,7 @@ int64_t order_position(const struct order *o, const struct order_item *item, int
     int64_t position = 1;
     list_for_each(it, &o->users) {
         const struct order_user *u = container_of(it, struct order_user, link);
-        position += (int64_t)count_before(u, item, before_now, wall_ms);
+        position += (int64_t)count_before(u, item, order_before, wall_ms);
     }
     return position;
 }
@@ -214,7 +220,7 @@ size_t order_ahead(const struct order *o, const struct order_item *item, int64_t
         list_for_each(it, &o->users) {
             const struct order_user *u = container_of(it, struct order_user, link);
             if (user < USERS_MAX && at[user] < u->n &&
-                before_now(u->items[at[user]], best, wall_ms)) {
+                order_before(u->items[at[user]], best, wall_ms)) {
                 best = u->items[at[user]];
                 whose = user;
             }

@@ -7,6 +7,12 @@
  * All experiments of a user have the same share, and age never outweighs a priority: within a user
  * the order is that of priority, then time, for good. So there is one sorted array a user, the next
  * to run is the best of the users' first ones, and a place is one binary search for each user.
+ *
+ * A move gives an item another place: the moment it counts as queued from, in parts of a
+ * millisecond, so that there is room between two. Only its own user's items of the same priority
+ * feel it, but for its age. An admin's lift comes before every total: those of a larger one run
+ * first, whoever they belong to.
+ *
  * Knows numbers only, no store and no clock. Loop thread. */
 #ifndef SERVER_QUEUE_ORDER_H
 #define SERVER_QUEUE_ORDER_H
@@ -40,9 +46,17 @@ struct order_user {
 /* Embedded in what is queued. */
 struct order_item {
     struct order_user *user;
-    int64_t id, priority, queued_ms; /* fixed while it is listed */
+    int64_t id, priority, queued_ms; /* fixed while it is listed, as are */
+    int64_t place;                   /* 0: as it was queued */
+    int64_t lift;
     bool listed;
 };
+#define ORDER_PARTS 1048576 /* of a millisecond */
+/* What decides among a user's items of one priority: the smaller one runs first. */
+static inline int64_t order_place(const struct order_item *i)
+{
+    return i->place != 0 ? i->place : i->queued_ms * ORDER_PARTS;
+}
 struct order {
     struct list users;
     size_t n; /* items of all users */
@@ -78,6 +92,27 @@ int64_t order_position(const struct order *o, const struct order_item *item, int
 /* Ids of those before the item, the first to run first; at most max. */
 size_t order_ahead(const struct order *o, const struct order_item *item, int64_t wall_ms,
                    int64_t *ids, size_t max);
+/* Whether a runs before b. */
+bool order_before(const struct order_item *a, const struct order_item *b, int64_t wall_ms);
+/* What a move changes of an item (order_move.c). */
+struct order_step {
+    struct order_item *item;
+    int64_t place, lift;
+};
+/* Whether the two stand in one line: of one user, priority and lift, where places decide. */
+bool order_same_line(const struct order_item *a, const struct order_item *b);
+/* Steps that put a listed item before another one of its line (NULL: at its back; the first of the
+ * line: at its front), the item's own first. steps: room for as many as the user has queued. */
+size_t order_move(struct order_item *item, const struct order_item *before,
+                  struct order_step *steps);
+const struct order_item *order_line_first(const struct order_item *item); /* another one, or NULL */
+/* Steps that put it before everybody's (front), behind them, or before another one; max + 1: more
+ * than max would change. */
+size_t order_lift(const struct order *o, struct order_item *item, bool front,
+                  struct order_step *step);
+size_t order_lift_before(const struct order *o, struct order_item *item,
+                         const struct order_item *before, int64_t wall_ms, struct order_step *steps,
+                         size_t max);
 bool order_ok(const struct order *o); /* invariants, for assert and tests */
 
 #endif

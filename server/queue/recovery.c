@@ -55,7 +55,9 @@ static int row_to_entry(struct queue *q, const struct stmt *s, struct err *e)
                             .memory_mib = stmt_int(s, 30),
                             .threads = stmt_int(s, 31),
                             .ran_ms = stmt_int(s, 32),
-                            .run_began_ms = stmt_int(s, 33) };
+                            .run_began_ms = stmt_int(s, 33),
+                            .place = stmt_int(s, 34),
+                            .lift = stmt_int(s, 35) };
     (void)snprintf(x.uid, sizeof x.uid, "%s", stmt_text(s, 1));
     (void)snprintf(x.name, sizeof x.name, "%s", stmt_text(s, 2));
     (void)snprintf(x.user, sizeof x.user, "%s", stmt_text(s, 3));
@@ -86,7 +88,8 @@ static int load_experiments(struct queue *q, struct err *e)
         "SELECT id,uid,name,user,owner_uid,tags,dataset,time_steps,priority,max_attempts,"
         "state,desired,reason,message,attempt,faults,rev,created_ms,queued_ms,started_ms,"
         "ended_ms,not_before_ms,step,steps_total,epoch,epochs,crashes,retry_on,time_limit_s,"
-        "no_progress_s,memory_mib,threads,ran_ms,run_began_ms FROM experiment ORDER BY id",
+        "no_progress_s,memory_mib,threads,ran_ms,run_began_ms,place,lift FROM experiment"
+        " ORDER BY id",
         e);
     int got = 0;
     while (rc == 0 && (got = stmt_step(&s, e)) == 1) rc = row_to_entry(q, &s, e);

@@ -20,7 +20,7 @@ struct submission {
     struct key_row key;
     struct fork fork;
     struct err broken; /* what it needs has ended otherwise already: a new row is refused */
-    int64_t repeated; /* the experiment that the key made before; 0 = none */
+    struct key_made repeated; /* what the key made before */
     queue_done_fn done;
     void *ctx;
 };
@@ -30,6 +30,7 @@ static void submission_free(struct submission *s)
     mem_free(s->x.after);
     mem_free(s->spec);
     key_row_deinit(&s->key);
+    mem_free(s->repeated.answer);
     mem_free(s);
 }
 
@@ -70,14 +71,15 @@ static int run(struct store_job *job, sqlite3 *db, struct err *e)
 {
     struct submission *s = container_of(job, struct submission, job);
     int rc = s->key.key != NULL ? idempotency_find(db, &s->key, &s->repeated, e) : 0;
-    if (rc != 0 || s->repeated != 0) return rc;
+    if (rc != 0 || s->repeated.experiment != 0) return rc;
     if (s->broken.code != ERR_OK) {
         *e = s->broken;
         return (int)e->code;
     }
     if (s->fork.experiment != 0) rc = fork_link(&s->fork, s->q->files_dir, s->x.uid, e);
     if (rc == 0) rc = insert(s, db, e);
-    if (rc == 0 && s->key.key != NULL) rc = idempotency_keep(db, &s->key, s->x.id, e);
+    if (rc == 0 && s->key.key != NULL)
+        rc = idempotency_keep(db, &s->key, &(struct key_made){ .experiment = s->x.id }, e);
     crash_point(CRASH_SUBMIT_BEFORE_COMMIT);
     return rc;
 }
@@ -104,10 +106,10 @@ static void committed(struct store_job *job, const struct err *e)
     struct entry *entry = NULL;
     s->user->arriving--; /* counted as what it has become from here on */
     if (fault.code == ERR_OK) crash_point(CRASH_SUBMIT_AFTER_COMMIT);
-    if (fault.code == ERR_OK && s->repeated == 0) entry = add_entry(q, s, &fault);
+    if (fault.code == ERR_OK && s->repeated.experiment == 0) entry = add_entry(q, s, &fault);
     const struct entry *answer = entry;
-    if (fault.code == ERR_OK && s->repeated != 0)
-        answer = idempotency_entry(q, s->repeated, &fault);
+    if (fault.code == ERR_OK && s->repeated.experiment != 0)
+        answer = idempotency_entry(q, s->repeated.experiment, &fault);
     if (fault.code != ERR_OK && s->fork.experiment != 0) fork_unlink(q->files_dir, s->x.uid);
     if (entry != NULL) queue_publish_state(q, entry);
     s->done(s->ctx, answer != NULL ? &answer->x : NULL, &fault);

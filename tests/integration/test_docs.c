@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define OPERATIONS "docs/operations.md"
+
 static char *read_text(FILE *f)
 {
     char *text = mem_alloc(1 << 20);
@@ -129,16 +131,16 @@ Test(docs, the_readme_works, .timeout = 120)
     service_end(&s);
 }
 
-/* Runs the shell lines of docs/operations.md from one chapter to another, with the folder of s for
+/* Runs the shell lines of a document from one chapter to another, with the folder of s for
  * its own; how many. Lines that begin with `skipped` are not run. */
-static int run_chapters(const struct service *s, const char *from, const char *to,
+static int run_chapters(const struct service *s, const char *file, const char *from, const char *to,
                         const char *skipped)
 {
     static const char *const names[][2] = { { "--state-dir state", "@/state" },
                                             { "state/api.sock", "@/state/api.sock" },
                                             { "/tmp/spiked-2026", "@/spiked-2026" },
                                             { "restored-state", "@/restored-state" } };
-    char *text = file_text("docs/operations.md"), *rest = strstr(text, from);
+    char *text = file_text(file), *rest = strstr(text, from);
     cr_assert(rest != NULL, "%s is missing", from);
     int lines = 0;
     bool inside = false;
@@ -172,7 +174,7 @@ Test(docs, the_chapter_on_people_works, .timeout = 30)
 {
     struct service s = { 0 };
     service_start(&s);
-    const int lines = run_chapters(&s, "## People and tokens", "## Limits", "#");
+    const int lines = run_chapters(&s, OPERATIONS, "## People and tokens", "## Limits", "#");
     cr_assert_eq(lines, 8, "%d lines were found", lines);
     struct answer users = http_get(&s, "/api/v1/users");
     cr_assert(strstr(users.body, "\"name\":\"ada\"") != NULL &&
@@ -188,9 +190,19 @@ Test(docs, the_chapters_on_backup_and_deletion_work, .timeout = 30)
 {
     struct service s = { 0 };
     service_start(&s);
-    const int lines = run_chapters(&s, "## Backup", "## Why does it wait, why did it end",
-                                   "build/spiked serve");
+    const int lines = run_chapters(&s, OPERATIONS, "## Backup",
+                                   "## Why does it wait, why did it end", "build/spiked serve");
     cr_assert_eq(lines, 4, "%d lines were found", lines);
+    service_end(&s);
+}
+
+/* Goal: every shell line of docs/api.md works. */
+Test(docs, the_examples_of_the_api_work, .timeout = 60)
+{
+    struct service s = { 0 };
+    service_start(&s);
+    const int lines = run_chapters(&s, "docs/api.md", "# The HTTP API", "## Events", "#");
+    cr_assert_eq(lines, 1, "%d lines were found", lines);
     service_end(&s);
 }
 

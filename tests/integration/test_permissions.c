@@ -31,6 +31,7 @@ static const struct recipe {
 } recipes[] = {
     { "POST " V1 "/experiments", V1 "/experiments", "{}", 400 },
     { "GET " V1 "/experiments", V1 "/experiments", NULL, 200 },
+    { "POST " V1 "/experiments/batch", V1 "/experiments/batch", "{\"colour\": 1}", 400 },
     { "GET " X, X, NULL, 200 },
     { "PATCH " X, X, "{\"colour\": 1}", 400 },
     { "DELETE " X, X, "{\"colour\": 1}", 400 },
@@ -39,6 +40,7 @@ static const struct recipe {
     { "POST " X "/pause", X "/pause", "{\"colour\": 1}", 400 },
     { "POST " X "/resume", X "/resume", "{\"colour\": 1}", 400 },
     { "POST " X "/retry", X "/retry", "{\"colour\": 1}", 400 },
+    { "POST " X "/move", X "/move", "{\"colour\": 1}", 400 },
     { "POST " X "/clone", X "/clone", "{\"colour\": 1}", 400 },
     { "GET " X "/queue", X "/queue", NULL, 200 },
     { "GET " X "/attempts", X "/attempts", NULL, 200 },
