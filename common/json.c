@@ -261,13 +261,18 @@ bool json_get_bool(const cJSON *object, const char *name, bool fallback)
     return cJSON_IsBool(v) ? cJSON_IsTrue(v) : fallback;
 }
 
+cJSON *json_number(double value)
+{
+    if (isfinite(value)) return cJSON_CreateNumber(value);
+    return cJSON_CreateString(isnan(value) ? "NaN" : value > 0 ? "Infinity" : "-Infinity");
+}
+
 bool json_add_number(cJSON *object, const char *name, double value)
 {
-    if (isnan(value)) return cJSON_AddStringToObject(object, name, "NaN") != NULL;
-    if (isinf(value)) {
-        return cJSON_AddStringToObject(object, name, value > 0 ? "Infinity" : "-Infinity") != NULL;
-    }
-    return cJSON_AddNumberToObject(object, name, value) != NULL;
+    cJSON *number = json_number(value);
+    if (number != NULL && cJSON_AddItemToObject(object, name, number)) return true;
+    cJSON_Delete(number);
+    return false;
 }
 
 bool json_add_int(cJSON *object, const char *name, int64_t value)

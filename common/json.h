@@ -54,7 +54,9 @@ double json_get_number(const cJSON *object, const char *name, double fallback);
 int64_t json_get_int(const cJSON *object, const char *name, int64_t fallback);
 bool json_get_bool(const cJSON *object, const char *name, bool fallback);
 
-/* Adds a double so that non-finite values become strings (design 1). false when out of memory. */
+/* A double so that non-finite values become strings (design 1); NULL: out of memory. */
+cJSON *json_number(double value);
+/* Adds one. false when out of memory. */
 bool json_add_number(cJSON *object, const char *name, double value);
 /* Adds an integer; beyond 2^53 as a string as well. */
 bool json_add_int(cJSON *object, const char *name, int64_t value);

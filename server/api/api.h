@@ -25,6 +25,7 @@ struct api {
     char host[256]; /* of this machine, for the page that says how to reach it */
     int port;
     size_t work_under_way;
+    size_t exports; /* that are sent */
     bool stopping; /* the queue is quiet: only what sleeps is still answered from the store */
 };
 extern const struct http_route api_routes[];

@@ -6,6 +6,7 @@
 #include "server/api/api.h"
 
 #include "common/mem.h"
+#include "server/store/points_export.h"
 
 #define API_WORK_MAX 64
 
@@ -121,6 +122,14 @@ struct api_work {
 /* Suspends the request. Answers a problem and frees w with mem_free when too much is under way. */
 void api_work_start(struct api_work *w, struct request *r, void (*run)(struct api_work *),
                     void (*answer)(struct api_work *));
+
+/* ---- every point as text (export.c) ------------------------------------------------------------
+ */
+/* What format= or else Accept asks for: *text false = JSON. false after a problem was answered. */
+bool api_export_format(struct request *r, bool *text, enum points_format *format);
+/* Answers with all points of a series, "" = of all series, from disk while they are sent. */
+void api_export(struct request *r, enum points_format format, const char *name, uint64_t from,
+                uint64_t to);
 
 /* Of the answer given; nothing when none was. */
 void api_add_etag(struct request *r, const struct experiment *x);

@@ -30,7 +30,11 @@ void api_attempts(struct request *r)
 
 void api_series(struct request *r)
 {
-    read_and_answer(r, &(struct queue_read){ .kind = QUEUE_READ_SERIES });
+    enum points_format format;
+    bool text;
+    if (!api_query_known(r, "format") || !api_export_format(r, &text, &format)) return;
+    if (text) api_export(r, format, "", 0, 0);
+    else read_and_answer(r, &(struct queue_read){ .kind = QUEUE_READ_SERIES });
 }
 
 /* format=<other> turns *on; false after a problem was answered. */
@@ -43,19 +47,39 @@ static bool read_format(struct request *r, const char *other, bool *on)
     return false;
 }
 
+/* agg=raw: points in pages of limit, from cursor on. */
+static bool read_page(struct request *r, struct queue_read *read)
+{
+    const char *agg = request_query(r, "agg");
+    read->raw = agg != NULL && strcmp(agg, "raw") == 0;
+    read->cursor = request_query(r, "cursor");
+    if (agg != NULL && !read->raw && strcmp(agg, "minmax") != 0) {
+        api_problem(r, ERR_INVALID, "agg must be minmax or raw, got '%.40s'", agg);
+        return false;
+    }
+    if (!read->raw && (read->cursor != NULL || request_query(r, "limit") != NULL)) {
+        api_problem(r, ERR_INVALID, "limit and cursor go with agg=raw");
+        return false;
+    }
+    return request_query_int(r, read->raw ? "limit" : "max_points", read->raw ? 10000 : 1000, 1,
+                             10000, &read->max_points);
+}
+
 void api_points(struct request *r)
 {
     struct queue_read read = { .kind = QUEUE_READ_POINTS, .name = r->params[1] };
+    enum points_format format;
     int64_t from, to;
-    if (!api_query_known(r, "from|to|max_points|format") ||
+    bool text;
+    if (!api_query_known(r, "from|to|max_points|format|agg|limit|cursor") ||
         !request_query_int(r, "from", 0, 0, INT64_MAX, &from) ||
-        !request_query_int(r, "to", 0, 0, INT64_MAX, &to) ||
-        !request_query_int(r, "max_points", 1000, 1, 10000, &read.max_points) ||
-        !read_format(r, "csv", &read.csv))
+        !request_query_int(r, "to", 0, 0, INT64_MAX, &to) || !read_page(r, &read) ||
+        !api_export_format(r, &text, &format))
         return;
     read.from = (uint64_t)from;
     read.to = (uint64_t)to;
-    read_and_answer(r, &read);
+    if (text) api_export(r, format, r->params[1], read.from, read.to);
+    else read_and_answer(r, &read);
 }
 
 void api_monitors(struct request *r)

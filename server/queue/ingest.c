@@ -6,6 +6,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "server/store/metrics_store.h"
+#include "server/store/rollup.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -201,4 +202,34 @@ void ingest_delete(struct queue *q, int64_t experiment,
 {
     submit_cut(
         q, &(struct cut_job){ .experiment = experiment, .all = true, .then = then, .ctx = ctx });
+}
+
+/* ---- buckets of points from before there were any ----------------------------------------------
+ */
+struct fill_job {
+    struct store_job job;
+    struct queue *q;
+    bool left;
+};
+
+static int run_fill(struct store_job *job, sqlite3 *db, struct err *e)
+{
+    return rollup_fill_some(db, &container_of(job, struct fill_job, job)->left, e);
+}
+
+/* A slice at a time, so that others' writes come between; the next start goes on. */
+static void fill_done(struct store_job *job, const struct err *e)
+{
+    struct fill_job *f = container_of(job, struct fill_job, job);
+    if (e->code != ERR_OK) log_error("server.queue", "buckets of old points: %s", e->text);
+    if (e->code == ERR_OK && f->left && !f->q->closing) store_submit(f->q->metrics, &f->job);
+    else mem_free(f);
+}
+
+void ingest_fill_rollups(struct queue *q)
+{
+    struct fill_job *f = mem_calloc(1, sizeof *f);
+    if (f == NULL) return; /* charts are right without them, and slower */
+    *f = (struct fill_job){ .job = { .run = run_fill, .done = fill_done }, .q = q };
+    store_submit(q->metrics, &f->job);
 }

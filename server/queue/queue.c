@@ -499,6 +499,7 @@ int queue_open(struct queue **out, uv_loop_t *loop, const struct queue_options *
     (void)uv_timer_start(&q->tick, on_tick, TICK_MS, TICK_MS);
     recovery_adopt(q);
     scheduler_run(q);
+    ingest_fill_rollups(q);
     *out = q;
     return 0;
 }

@@ -256,7 +256,7 @@ enum queue_read_kind {
                             {"spec":..,"result_hash":..,"notes":..,"warnings":[..],"summary":..} */
     QUEUE_READ_ATTEMPTS, /* bodies exactly as in docs/api.md */
     QUEUE_READ_SERIES,
-    QUEUE_READ_POINTS, /* name, from, to, max_points, csv */
+    QUEUE_READ_POINTS, /* name, from, to, max_points, raw, cursor */
     QUEUE_READ_MONITORS,
     QUEUE_READ_RECORDS, /* layer, kind */
     QUEUE_READ_RECORD,  /* layer, kind, index (-1 = last), binary */
@@ -271,7 +271,8 @@ struct queue_read {
     uint64_t from, to;  /* steps, inclusive; 0 = open */
     int64_t max_points; /* 1 .. 10000 */
     int64_t index;
-    bool csv, binary;
+    const char *cursor; /* of the page before; NULL or "" = the first page */
+    bool raw, binary;
 };
 /* Errors: ERR_NOT_FOUND, ERR_INVALID, ERR_DB, ERR_UNAVAILABLE (too many reads under way). */
 void queue_read(struct queue *q, const struct queue_read *r, queue_read_fn done, void *ctx);

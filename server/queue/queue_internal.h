@@ -279,5 +279,7 @@ void ingest_cut(struct queue *q, struct entry *e, uint64_t step,
 /* Deletes all of them, then calls then(ctx, e). */
 void ingest_delete(struct queue *q, int64_t experiment,
                    void (*then)(void *ctx, const struct err *e), void *ctx);
+/* Makes the buckets that points of an older daemon lack, beside everything else. */
+void ingest_fill_rollups(struct queue *q);
 
 #endif

@@ -21,11 +21,11 @@ struct read_job {
     enum queue_read_kind kind;
     int64_t experiment, index, max_points;
     uint64_t from, to;
-    bool csv, binary;
+    bool raw, binary;
     int64_t files_bytes; /* QUEUE_READ_DETAIL: -1 = to be added up */
     int64_t rev;
     bool fresh; /* it need not be */
-    char *name, *layer, *record_kind, *main_path, *metrics_path;
+    char *name, *cursor, *layer, *record_kind, *main_path, *metrics_path;
     char records[PATH_MAX], folder[PATH_MAX];
     void *data;
     size_t length;
@@ -180,18 +180,10 @@ static int read_profile(struct read_job *r, sqlite3 *db, struct err *e)
 
 static int read_points(struct read_job *r, sqlite3 *db, struct err *e)
 {
-    if (r->csv) {
-        char *text;
-        const int rc = metrics_read_csv(db, r->experiment, r->name, r->from, r->to, &text,
-                                        &r->length, e);
-        if (rc != 0) return rc;
-        r->data = text;
-        r->content_type = "text/csv; charset=utf-8";
-        return 0;
-    }
     cJSON *json;
-    const int rc = metrics_read_points(db, r->experiment, r->name, r->from, r->to, r->max_points,
-                                       &json, e);
+    const struct metrics_range range = { r->name, r->from, r->to, r->max_points };
+    const int rc = r->raw ? metrics_read_page(db, r->experiment, &range, r->cursor, &json, e)
+                          : metrics_read_points(db, r->experiment, &range, &json, e);
     return rc != 0 ? rc : take_json(r, json, e);
 }
 
@@ -246,6 +238,7 @@ static void read_done(uv_work_t *w, int status)
     r->done(r->ctx, r->data, r->length, r->content_type, &r->err);
     mem_free(r->data);
     mem_free(r->name);
+    mem_free(r->cursor);
     mem_free(r->layer);
     mem_free(r->record_kind);
     mem_free(r->main_path);
@@ -277,9 +270,10 @@ void queue_read(struct queue *q, const struct queue_read *from, queue_read_fn do
                             .max_points = from->max_points,
                             .from = from->from,
                             .to = from->to,
-                            .csv = from->csv,
+                            .raw = from->raw,
                             .binary = from->binary,
                             .name = copy(from->name),
+                            .cursor = copy(from->cursor),
                             .layer = copy(from->layer),
                             .record_kind = copy(from->record_kind),
                             .main_path = copy(store_path(q->main)),

@@ -4,6 +4,7 @@
 #include "common/mem.h"
 #include "server/store/points_blob.h"
 #include "server/store/points_gather.h"
+#include "server/store/rollup.h"
 #include "server/store/stmt.h"
 
 #include <errno.h>
@@ -140,6 +141,7 @@ static int append_points(sqlite3 *db, int64_t experiment, const char *name,
         add_to_summary(&row, &points[i]);
         if (tail.n < CHUNK_POINTS_MAX) continue;
         rc = save_tail(db, row.id, &tail, e);
+        if (rc == 0) rc = rollup_chunk(db, row.id, tail.seq, tail.points, e);
         tail.seq++;
         tail.n = 0;
     }
@@ -376,6 +378,7 @@ static int cut_series(sqlite3 *db, int64_t series, uint64_t step, struct err *e)
         rc = cut_chunk(db, stmt_int(&s, 0), blob, bytes / POINT_BYTES, step, &row, e);
     }
     stmt_finish(&s);
+    if (rc == 0) rc = rollup_cut(db, series, step, e);
     if (rc == 0 && row.n == 0)
         return stmt_once(db, "DELETE FROM series WHERE id=?1", e, "i", series);
     return rc != 0 ? rc : save_series(db, &row, e);
@@ -407,6 +410,8 @@ int metrics_cut(sqlite3 *db, int64_t experiment, uint64_t step, struct err *e)
 int metrics_delete(sqlite3 *db, int64_t experiment, bool *more, struct err *e)
 {
     static const char *const slices[] = {
+        "DELETE FROM rollup WHERE id IN(SELECT r.id FROM series s JOIN rollup r ON r.series=s.id"
+        " WHERE s.experiment=?1 LIMIT " DELETE_ROWS ")",
         "DELETE FROM chunk WHERE id IN(SELECT c.id FROM series s JOIN chunk c ON c.series=s.id"
         " WHERE s.experiment=?1 LIMIT " DELETE_ROWS ")",
         "DELETE FROM record WHERE id IN(SELECT id FROM record WHERE experiment=?1"

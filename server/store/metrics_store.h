@@ -33,11 +33,19 @@ int metrics_acked(sqlite3 *db, int64_t experiment, int64_t attempt, uint64_t *ou
 
 /* Bodies of docs/api.md. *out: owned by the caller. Errors: ERR_NOT_FOUND, ERR_DB, ERR_IO. */
 int metrics_read_series(sqlite3 *db, int64_t experiment, cJSON **out, struct err *e);
-int metrics_read_points(sqlite3 *db, int64_t experiment, const char *name, uint64_t from,
-                        uint64_t to, int64_t max_points, cJSON **out, struct err *e);
-/* CSV text "step,time_ms,value"; caller frees with mem_free. */
-int metrics_read_csv(sqlite3 *db, int64_t experiment, const char *name, uint64_t from, uint64_t to,
-                     char **out, size_t *length, struct err *e);
+/* Points of a series from step `from` to `to`, both included; to 0: to the end. */
+struct metrics_range {
+    const char *name;
+    uint64_t from, to;
+    int64_t max_points;
+};
+/* All of them, or at most max_points buckets. */
+int metrics_read_points(sqlite3 *db, int64_t experiment, const struct metrics_range *range,
+                        cJSON **out, struct err *e);
+/* At most max_points of them behind cursor ("" = from the first), with the cursor of what follows.
+ * Errors also: ERR_INVALID (no cursor of ours). */
+int metrics_read_page(sqlite3 *db, int64_t experiment, const struct metrics_range *range,
+                      const char *cursor, cJSON **out, struct err *e);
 int metrics_read_monitors(sqlite3 *db, int64_t experiment, cJSON **out, struct err *e);
 int metrics_read_records(sqlite3 *db, int64_t experiment, const char *layer, const char *kind,
                          cJSON **out, struct err *e);

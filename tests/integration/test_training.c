@@ -35,11 +35,49 @@ static void check_metrics(const struct service *s)
     a = http_get(s, ONE "/metrics/train/loss?max_points=4");
     cr_assert(cJSON_GetArraySize(json_get(a.json, "buckets")) == 4, "%s", a.body);
     answer_free(&a);
-    a = http_get(s, ONE "/metrics/train/loss?format=csv");
-    cr_assert(strncmp(a.body, "step,time_ms,value\n1,", 21) == 0, "%.100s", a.body);
-    answer_free(&a);
     a = http_get(s, ONE "/metrics/no/such");
     cr_assert(a.status == 404);
+    answer_free(&a);
+}
+
+static void check_text(const struct service *s, const char *path, const char *accept,
+                       const char *head, const char *type)
+{
+    const char *const headers[] = { accept, NULL };
+    struct answer a = http_call(s, "GET", path, NULL, headers);
+    cr_assert(a.status == 200 && strncmp(a.body, head, strlen(head)) == 0, "%s: %ld %.100s", path,
+              a.status, a.body);
+    cr_assert(strstr(a.head, type) != NULL, "%s", a.head);
+    answer_free(&a);
+}
+
+static void check_status(const struct service *s, const char *path, long status)
+{
+    struct answer a = http_get(s, path);
+    cr_assert_eq(a.status, status, "%s: %ld %s", path, a.status, a.body);
+    answer_free(&a);
+}
+
+static void check_exports(const struct service *s)
+{
+    static const char csv[] = "text/csv", lines[] = "application/x-ndjson", any[] = "Accept: */*";
+    static const char one[] = "step,time_ms,value\n1,", all[] = "series,step,time_ms,value\n";
+    static const char json[] = "{\"series\":\"train/loss\",\"step\":1,\"time_ms\":";
+    check_text(s, ONE "/metrics/train/loss?format=csv", any, one, csv);
+    check_text(s, ONE "/metrics/train/loss", "Accept: text/csv", one, csv);
+    check_text(s, ONE "/metrics/train/loss?format=ndjson", any, json, lines);
+    check_text(s, ONE "/metrics/train/loss", "Accept: application/x-ndjson", json, lines);
+    check_text(s, ONE "/metrics?format=csv", any, all, csv);
+    check_text(s, ONE "/metrics/train/loss?format=json", "Accept: text/csv", "{\"name\":", "json");
+    check_status(s, ONE "/metrics/no/such?format=csv", 404);
+    check_status(s, ONE "/metrics?format=xml", 400);
+    check_status(s, ONE "/metrics/train/loss?agg=all", 400);
+    check_status(s, ONE "/metrics/train/loss?limit=5", 400);
+    check_status(s, ONE "/metrics/train/loss?agg=raw&cursor=no", 400);
+    struct answer a = http_get(s, ONE "/metrics/train/loss?agg=raw&limit=3&from=4");
+    cr_assert(cJSON_GetArraySize(json_get(a.json, "points")) == 3 &&
+                  cJSON_IsString(json_get(a.json, "next_cursor")),
+              "%s", a.body);
     answer_free(&a);
 }
 
@@ -148,6 +186,7 @@ Test(training, an_experiment_runs_and_can_be_watched)
     }
     mem_free(stream);
     check_metrics(&s);
+    check_exports(&s);
     check_records(&s);
     check_files(&s);
     check_result(&s);
