@@ -74,7 +74,7 @@ prove: ## the long proofs, figures for docs/proofs.md
 bench: ## time kernels and whole steps
 	@sh deploy/setup.sh build bench
 	@$(MAKE) --no-print-directory all $(BUILD)/bench_kernels $(BUILD)/bench_psn $(BUILD)/bench_gemm
-	@sh bench/run.sh
+	@bash bench/run.sh
 
 bench-peer: all $(BUILD)/bench_neurons ## beside SpikingJelly: SPIKINGJELLY_DIR=checkout, ROWS="fashion-lif ..."
 	@sh bench/compare_spikingjelly.sh $(ROWS)
@@ -124,7 +124,7 @@ $(BUILD)/gen/build_id.h: FORCE
 	@cmp -s $@.new $@ || cp $@.new $@; rm -f $@.new
 FORCE:
 
-$(BUILD)/obj/worker/kernels/%.o $(BUILD)/obj/worker/neurons/%.o: kernel_opt = $(KERNEL_OPT)
+$(BUILD)/obj/worker/kernels/%.o $(BUILD)/obj/worker/neurons/%.o $(BUILD)/obj/worker/layers/%.o: kernel_opt = $(KERNEL_OPT)
 $(BUILD)/obj/%.o: %.c | $(BUILD)/gen/build_id.h
 	@mkdir -p $(@D)
 	$(call say,CC,$<)$(CC) $(CFLAGS) $(kernel_opt) $(STRICT) $(BASE) -c -o $@ $<

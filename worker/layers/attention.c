@@ -95,39 +95,69 @@ static struct att_kept att_kept(const struct att *a, size_t b)
     return (struct att_kept){ at, at + a->length, at + 2 * a->length, at + 3 * a->length };
 }
 
-/* Value i of a sample in the order t, c, pixel, and its place on the axis. */
-static float *att_value(const struct att *a, const struct tensor_view *v, size_t b, size_t i,
-                        size_t *place)
-{
-    const size_t pixels = a->x.desc.h * a->x.desc.w, p = i % pixels;
-    const size_t c = i / pixels % a->x.desc.c, t = i / pixels / a->x.desc.c;
-    *place = att_temporal(a->l) ? t : c;
-    return layer_block(v, b, t, p / v->desc.w, p % v->desc.w, c / 16) + c % 16;
-}
-
 static size_t att_values(const struct att *a)
 {
     return a->steps * a->x.desc.c * a->x.desc.h * a->x.desc.w;
 }
 
+/* Place on the axis of channel c at time-step t. */
+static size_t att_place(const struct att *a, size_t t, size_t c)
+{
+    return att_temporal(a->l) ? t : c;
+}
+
+/* Sixteen channels of a time-step: sum and largest value over the pixels, and the first of those.
+ */
+struct att_planes {
+    double sum[16];
+    float max[16];
+    uint32_t where[16];
+};
+
+static void att_planes(const struct att *a, size_t b, size_t t, size_t block,
+                       struct att_planes *out)
+{
+    const struct tensor_desc *d = &a->x.desc;
+    for (size_t c = 0; c < 16; c++) {
+        out->sum[c] = 0.0;
+        out->where[c] = 0;
+    }
+    memcpy(out->max, layer_block(&a->x, b, t, 0, 0, block), sizeof out->max);
+    for (uint32_t p = 0; p < d->h * d->w; p++) {
+        const float *x = layer_block(&a->x, b, t, p / d->w, p % d->w, block);
+        for (size_t c = 0; c < 16; c++) {
+            const float v = x[c], m = out->max[c];
+            const bool more = (v > m) | ((v != v) & (m == m)); /* the first NaN stays */
+            out->sum[c] += (double)v;
+            out->max[c] = more ? v : m;
+            out->where[c] = more ? p : out->where[c];
+        }
+    }
+}
+
+/* Means and maxima along the axis: pixels of a channel and time-step, then these in their order. */
 static void att_measure(const struct att *a, size_t b)
 {
     const struct att_kept k = att_kept(a, b);
-    const size_t n = att_values(a);
+    const struct tensor_desc *d = &a->x.desc;
+    const size_t pixels = d->h * d->w;
     for (size_t i = 0; i < a->length; i++) {
         k.mean[i] = 0.0;
         k.where[i] = -1.0;
     }
-    for (size_t i = 0, place; i < n; i++) {
-        const double v = (double)*att_value(a, &a->x, b, i, &place);
-        k.mean[place] += v;
-        const bool more = k.where[place] < 0.0 || v > k.max[place] ||
-                          (isnan(v) && !isnan(k.max[place]));
-        if (!more) continue;
-        k.max[place] = v;
-        k.where[place] = (double)i;
-    }
-    for (size_t i = 0; i < a->length; i++) k.mean[i] /= (double)(n / a->length);
+    for (size_t t = 0; t < a->steps; t++)
+        for (size_t c = 0; c < d->c; c++) {
+            struct att_planes planes;
+            if (c % 16 == 0) att_planes(a, b, t, c / 16, &planes);
+            const size_t i = att_place(a, t, c);
+            const double v = (double)planes.max[c % 16];
+            k.mean[i] += planes.sum[c % 16];
+            const bool more = k.where[i] < 0.0 || v > k.max[i] || (isnan(v) && !isnan(k.max[i]));
+            if (!more) continue;
+            k.max[i] = v;
+            k.where[i] = (double)((t * d->c + c) * pixels + planes.where[c % 16]);
+        }
+    for (size_t i = 0; i < a->length; i++) k.mean[i] /= (double)(att_values(a) / a->length);
 }
 
 /* out = W1 z, before the rectifier. */
@@ -141,6 +171,34 @@ static void att_first(const struct att *a, const double *z, double *out)
 }
 
 static double positive(double v) { return v > 0.0 ? v : 0.0; }
+
+/* What sixteen channels of a time-step are multiplied by: of[place]; 0 for channels that only fill
+ * the block. */
+static void att_factors(const struct att *a, size_t t, size_t block, const double *of,
+                        double out[16])
+{
+    for (size_t c = 0; c < 16; c++) {
+        const size_t channel = 16 * block + c;
+        out[c] = channel < a->x.desc.c ? of[att_place(a, t, channel)] : 0.0;
+    }
+}
+
+static void att_scale(const struct att *a, size_t b)
+{
+    const struct tensor_desc *d = &a->y.desc;
+    for (size_t t = 0; t < d->t_stored; t++)
+        for (size_t block = 0; block < d->c_stored / 16; block++) {
+            double score[16];
+            float factor[16];
+            att_factors(a, t, block, att_kept(a, b).score, score);
+            for (size_t c = 0; c < 16; c++) factor[c] = (float)score[c];
+            for (size_t p = 0; p < d->h * d->w; p++) {
+                const float *x = layer_block(&a->x, b, t, p / d->w, p % d->w, block);
+                float *y = layer_block(&a->y, b, t, p / d->w, p % d->w, block);
+                for (size_t c = 0; c < 16; c++) y[c] = x[c] * factor[c];
+            }
+        }
+}
 
 static void att_forward_sample(void *ctx, size_t b, size_t thread)
 {
@@ -158,14 +216,7 @@ static void att_forward_sample(void *ctx, size_t b, size_t thread)
                    (positive(of_mean[j]) + positive(of_max[j]));
         k.score[i] = (double)kernels_sigmoid(a->l->isa, (float)sum);
     }
-    const struct tensor_desc *d = &a->y.desc;
-    for (size_t t = 0; t < d->t_stored; t++) /* padding channels are 0 */
-        for (size_t p = 0; d->c % 16 != 0 && p < d->h * d->w; p++)
-            memset(layer_block(&a->y, b, t, p / d->w, p % d->w, d->c / 16), 0, 16 * sizeof(float));
-    for (size_t i = 0, place; i < att_values(a); i++) {
-        const float x = *att_value(a, &a->x, b, i, &place);
-        *att_value(a, &a->y, b, i, &place) = x * (float)k.score[place];
-    }
+    att_scale(a, b);
 }
 
 static void att_forward(const struct layer *l, const struct step *s, struct span t)
@@ -175,15 +226,30 @@ static void att_forward(const struct layer *l, const struct step *s, struct span
     threads_run(s->kc->threads, a.x.desc.b, att_forward_sample, &a);
 }
 
-/* dL/dz of the logits, in `up`. */
+/* Sums over pixels of dy x, of sixteen channels of a time-step. */
+static void att_dot(const struct att *a, size_t b, size_t t, size_t block, double sum[16])
+{
+    const struct tensor_desc *d = &a->x.desc;
+    memset(sum, 0, 16 * sizeof sum[0]);
+    for (size_t p = 0; p < d->h * d->w; p++) {
+        const float *x = layer_block(&a->x, b, t, p / d->w, p % d->w, block);
+        const float *dy = layer_block(&a->dy, b, t, p / d->w, p % d->w, block);
+        for (size_t c = 0; c < 16; c++) sum[c] += (double)dy[c] * (double)x[c];
+    }
+}
+
+/* dL/dz of the logits, in `up`; summed as in att_measure. */
 static void att_upstream(const struct att *a, size_t b, double *up)
 {
     const struct att_kept k = att_kept(a, b);
+    const struct tensor_desc *d = &a->x.desc;
+    double sum[16];
     for (size_t i = 0; i < a->length; i++) up[i] = 0.0;
-    for (size_t i = 0, place; i < att_values(a); i++) {
-        const double x = (double)*att_value(a, &a->x, b, i, &place);
-        up[place] += (double)*att_value(a, &a->dy, b, i, &place) * x;
-    }
+    for (size_t t = 0; t < a->steps; t++)
+        for (size_t c = 0; c < d->c; c++) {
+            if (c % 16 == 0) att_dot(a, b, t, c / 16, sum);
+            up[att_place(a, t, c)] += sum[c % 16];
+        }
     for (size_t i = 0; i < a->length; i++) up[i] *= k.score[i] * (1.0 - k.score[i]);
 }
 
@@ -227,25 +293,37 @@ static void att_weights(const struct att *a, size_t b, const struct att_back *w)
     }
 }
 
+/* dx of sixteen channels of a time-step, but for what their maxima add. */
+static void att_input_block(const struct att *a, size_t b, size_t t, size_t block,
+                            const double *mean)
+{
+    const struct tensor_desc *d = &a->dx.desc;
+    const double share = (double)(att_values(a) / a->length);
+    const bool join = d->t_stored == 1 && t > 0; /* one frame for all steps: their sum */
+    double score[16], more[16];
+    att_factors(a, t, block, att_kept(a, b).score, score);
+    att_factors(a, t, block, mean, more);
+    for (size_t c = 0; c < 16; c++) more[c] /= share;
+    for (size_t p = 0; p < d->h * d->w; p++) {
+        const float *dy = layer_block(&a->dy, b, t, p / d->w, p % d->w, block);
+        float *dx = layer_block(&a->dx, b, t, p / d->w, p % d->w, block);
+        for (size_t c = 0; c < 16; c++)
+            dx[c] = (join ? dx[c] : 0.0f) + (float)((double)dy[c] * score[c] + more[c]);
+    }
+}
+
 static void att_input(const struct att *a, size_t b, const struct att_back *w)
 {
     const struct att_kept k = att_kept(a, b);
     const struct tensor_desc *d = &a->dx.desc;
-    const double share = (double)(att_values(a) / a->length);
-    const size_t frame = d->c * d->h * d->w;
-    const bool once = d->t_stored == 1;
-    for (size_t t = 0; t < d->t_stored; t++)
-        for (size_t p = 0; d->c % 16 != 0 && p < d->h * d->w; p++)
-            memset(layer_block(&a->dx, b, t, p / d->w, p % d->w, d->c / 16), 0, 16 * sizeof(float));
-    for (size_t i = 0, place; i < att_values(a); i++) {
-        const double dy = (double)*att_value(a, &a->dy, b, i, &place);
-        float *dx = att_value(a, &a->dx, b, i, &place);
-        const float v = (float)(dy * k.score[place] + w->mean[place] / share);
-        *dx = (once && i >= frame ? *dx : 0.0f) + v;
-    }
-    for (size_t i = 0, place; i < a->length; i++) {
-        float *dx = att_value(a, &a->dx, b, (size_t)k.where[i], &place);
-        *dx += (float)w->up[i];
+    const size_t pixels = d->h * d->w;
+    for (size_t t = 0; t < a->steps; t++)
+        for (size_t block = 0; block < d->c_stored / 16; block++)
+            att_input_block(a, b, t, block, w->mean);
+    for (size_t i = 0; i < a->length; i++) {
+        const size_t where = (size_t)k.where[i], p = where % pixels, plane = where / pixels;
+        const size_t c = plane % d->c, t = plane / d->c;
+        layer_block(&a->dx, b, t, p / d->w, p % d->w, c / 16)[c % 16] += (float)w->up[i];
     }
 }
 

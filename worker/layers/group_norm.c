@@ -2,8 +2,8 @@
  * He, ECCV 2018). Called through layer_ops on the main thread; a sample an item of the pool.
  *
  * y = (x - mean) / sqrt(var + eps) * weight + bias, mean and biased variance over the channels and
- * pixels of a group, in double, channel by channel. Sums for weight and bias: per sample in
- * double, chained inside a shard (design 5.8). */
+ * pixels of a group, in double: pixels of a channel, then channels. Sums for weight and bias: per
+ * sample in double, chained inside a shard (design 5.8). */
 #include "worker/layers/layer_kinds.h"
 
 #include "common/mem.h"
@@ -12,7 +12,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { GN_WEIGHT, GN_BIAS };
+enum { GN_WEIGHT, GN_BIAS, GN_ROWS = 6 };
 
 static size_t gn_groups(const struct layer *l) { return (size_t)l->spec->u.group_norm.groups; }
 
@@ -35,12 +35,14 @@ static int gn_reshape(struct layer *l, const struct tensor_desc *in, size_t n_in
     /* mean and 1/std of every image and group; sums of every sample */
     needs->saved_bytes += x->b * x->t_stored * gn_groups(l) * 2 * sizeof(double);
     needs->backward_scratch_bytes = x->b * 2 * floats * sizeof(double);
+    needs->thread_scratch_bytes = GN_ROWS * x->c_stored * sizeof(double);
     needs->macs = (uint64_t)x->t_stored * x->h * x->w * in->c;
     return 0;
 }
 
 struct gn {
     const struct layer *l;
+    const struct kernel_ctx *kc;
     struct tensor_view x, y, dy, dx;
     const float *w;
     double *saved; /* [b][t_stored][groups][2] */
@@ -50,8 +52,14 @@ struct gn {
 
 static struct gn gn_of(const struct layer *l, const struct step *s, struct span t)
 {
-    return (struct gn){ .l = l, .x = layer_float_input(l, s, t), .y = s->y, .dy = s->dy,
-                        .dx = s->dx[0], .w = s->w, .saved = layer_saved(l, s),
+    return (struct gn){ .l = l,
+                        .kc = s->kc,
+                        .x = layer_float_input(l, s, t),
+                        .y = s->y,
+                        .dy = s->dy,
+                        .dx = s->dx[0],
+                        .w = s->w,
+                        .saved = layer_saved(l, s),
                         .t = layer_stored(&s->y.desc, t) };
 }
 
@@ -60,49 +68,90 @@ static double *gn_stats(const struct gn *g, size_t b, size_t t, size_t group)
     return g->saved + ((b * g->x.desc.t_stored + t) * gn_groups(g->l) + group) * 2;
 }
 
-static float *gn_value(const struct tensor_view *v, size_t b, size_t t, size_t pixel, size_t c)
+/* Numbers of every channel of an image, [c_stored] each, in the thread's scratch; 0 for channels
+ * that only fill a block, so that what is made of them is 0. */
+struct gn_channels {
+    double *mean, *scale, *weight, *bias; /* scale: 1/std */
+    double *sum, *dot;                    /* of what is being summed over pixels */
+};
+
+static struct gn_channels gn_channels(const struct gn *g, size_t thread)
 {
-    const size_t y = pixel / v->desc.w, x = pixel % v->desc.w;
-    return layer_block(v, b, t, y, x, c / 16) + c % 16;
+    const size_t c = g->x.desc.c_stored;
+    double *at = (double *)(void *)(g->kc->scratch + thread * g->kc->scratch_per_thread);
+    memset(at, 0, GN_ROWS * c * sizeof at[0]);
+    return (struct gn_channels){ at, at + c, at + 2 * c, at + 3 * c, at + 4 * c, at + 5 * c };
 }
 
-/* Mean and 1/std of one group of an image, two passes. */
-static void gn_measure(const struct gn *g, size_t b, size_t t, size_t group)
+static void gn_fill(const struct gn *g, size_t b, size_t t, const struct gn_channels *k)
 {
     const struct tensor_desc *d = &g->x.desc;
-    const size_t per = d->c / gn_groups(g->l), pixels = d->h * d->w;
-    const double n = (double)(per * pixels);
-    double *stats = gn_stats(g, b, t, group), sum = 0.0, square = 0.0;
-    for (size_t c = group * per; c < (group + 1) * per; c++)
-        for (size_t p = 0; p < pixels; p++) sum += (double)*gn_value(&g->x, b, t, p, c);
-    const double mean = sum / n;
-    for (size_t c = group * per; c < (group + 1) * per; c++)
-        for (size_t p = 0; p < pixels; p++) {
-            const double v = (double)*gn_value(&g->x, b, t, p, c) - mean;
-            square += v * v;
+    for (size_t c = 0; c < d->c; c++) {
+        const double *stats = gn_stats(g, b, t, c / (d->c / gn_groups(g->l)));
+        k->mean[c] = stats[0];
+        k->scale[c] = stats[1];
+        k->weight[c] = (double)g->w[g->l->params[GN_WEIGHT].offset + c];
+        k->bias[c] = (double)g->w[g->l->params[GN_BIAS].offset + c];
+    }
+}
+
+/* sum[c] = sum over pixels of x - mean[c], or of its square. */
+static void gn_sum(const struct gn *g, size_t b, size_t t, const struct gn_channels *k, bool square)
+{
+    const struct tensor_desc *d = &g->x.desc;
+    for (size_t block = 0; block < d->c_stored / 16; block++) {
+        double sum[16] = { 0.0 };
+        const double *mean = k->mean + 16 * block;
+        for (size_t p = 0; p < d->h * d->w; p++) {
+            const float *x = layer_block(&g->x, b, t, p / d->w, p % d->w, block);
+            for (size_t c = 0; c < 16; c++) {
+                const double v = (double)x[c] - mean[c];
+                sum[c] += square ? v * v : v;
+            }
         }
-    stats[0] = mean;
-    stats[1] = 1.0 / sqrt(square / n + g->l->spec->u.group_norm.eps);
+        memcpy(k->sum + 16 * block, sum, sizeof sum);
+    }
+}
+
+/* Mean and 1/std of the groups of an image, two passes; channels in order. */
+static void gn_measure(const struct gn *g, size_t b, size_t t, const struct gn_channels *k)
+{
+    const struct tensor_desc *d = &g->x.desc;
+    const size_t groups = gn_groups(g->l), per = d->c / groups;
+    const double n = (double)(per * d->h * d->w);
+    memset(k->mean, 0, d->c_stored * sizeof k->mean[0]);
+    gn_sum(g, b, t, k, false);
+    for (size_t i = 0; i < groups; i++) {
+        double sum = 0.0;
+        for (size_t c = i * per; c < (i + 1) * per; c++) sum += k->sum[c];
+        for (size_t c = i * per; c < (i + 1) * per; c++) k->mean[c] = sum / n;
+    }
+    gn_sum(g, b, t, k, true);
+    for (size_t i = 0; i < groups; i++) {
+        double *stats = gn_stats(g, b, t, i), square = 0.0;
+        for (size_t c = i * per; c < (i + 1) * per; c++) square += k->sum[c];
+        stats[0] = k->mean[i * per];
+        stats[1] = 1.0 / sqrt(square / n + g->l->spec->u.group_norm.eps);
+    }
 }
 
 static void gn_forward_sample(void *ctx, size_t b, size_t thread)
 {
-    (void)thread;
     const struct gn *g = ctx;
     const struct tensor_desc *d = &g->x.desc;
-    const size_t per = d->c / gn_groups(g->l);
-    const float *weight = g->w + g->l->params[GN_WEIGHT].offset;
-    const float *bias = g->w + g->l->params[GN_BIAS].offset;
+    const struct gn_channels k = gn_channels(g, thread);
     for (size_t t = g->t.begin; t < g->t.end; t++) {
-        for (size_t i = 0; i < gn_groups(g->l); i++) gn_measure(g, b, t, i);
+        gn_measure(g, b, t, &k);
+        gn_fill(g, b, t, &k);
         for (size_t p = 0; p < d->h * d->w; p++)
-            for (size_t c = 0; c < d->c_stored; c++) {
-                float *y = gn_value(&g->y, b, t, p, c);
-                *y = 0.0f;
-                if (c >= d->c) continue;
-                const double *stats = gn_stats(g, b, t, c / per);
-                const double hat = ((double)*gn_value(&g->x, b, t, p, c) - stats[0]) * stats[1];
-                *y = (float)(hat * (double)weight[c] + (double)bias[c]);
+            for (size_t block = 0; block < d->c_stored / 16; block++) {
+                const float *x = layer_block(&g->x, b, t, p / d->w, p % d->w, block);
+                float *y = layer_block(&g->y, b, t, p / d->w, p % d->w, block);
+                const size_t at = 16 * block;
+                for (size_t c = 0; c < 16; c++) {
+                    const double hat = ((double)x[c] - k.mean[at + c]) * k.scale[at + c];
+                    y[c] = (float)(hat * k.weight[at + c] + k.bias[at + c]);
+                }
             }
     }
 }
@@ -113,56 +162,78 @@ static void gn_forward(const struct layer *l, const struct step *s, struct span 
     threads_run(s->kc->threads, g.x.desc.b, gn_forward_sample, &g);
 }
 
-/* Sums of dy and dy * xhat of channel c of one image are added to out[0], out[1]. */
-static void gn_channel_sums(const struct gn *g, size_t b, size_t t, size_t c, double out[2])
+/* sum[c] and dot[c]: sums over pixels of dy and of dy xhat. */
+static void gn_dot(const struct gn *g, size_t b, size_t t, const struct gn_channels *k)
 {
     const struct tensor_desc *d = &g->x.desc;
-    const double *stats = gn_stats(g, b, t, c / (d->c / gn_groups(g->l)));
-    double sum = 0.0, dot = 0.0;
-    for (size_t p = 0; p < d->h * d->w; p++) {
-        const double dy = (double)*gn_value(&g->dy, b, t, p, c);
-        sum += dy;
-        dot += dy * ((double)*gn_value(&g->x, b, t, p, c) - stats[0]) * stats[1];
+    for (size_t block = 0; block < d->c_stored / 16; block++) {
+        double sum[16] = { 0.0 }, dot[16] = { 0.0 };
+        const double *mean = k->mean + 16 * block, *scale = k->scale + 16 * block;
+        for (size_t p = 0; p < d->h * d->w; p++) {
+            const float *x = layer_block(&g->x, b, t, p / d->w, p % d->w, block);
+            const float *dy = layer_block(&g->dy, b, t, p / d->w, p % d->w, block);
+            for (size_t c = 0; c < 16; c++) {
+                sum[c] += (double)dy[c];
+                dot[c] += (double)dy[c] * ((double)x[c] - mean[c]) * scale[c];
+            }
+        }
+        memcpy(k->sum + 16 * block, sum, sizeof sum);
+        memcpy(k->dot + 16 * block, dot, sizeof dot);
     }
-    out[0] = sum;
-    out[1] = dot;
+}
+
+/* The sums of channels join those of the sample; sum[c] and dot[c] become mean(w dy) and
+ * mean(w dy xhat) of the channel's group. */
+static void gn_group_means(const struct gn *g, size_t b, const struct gn_channels *k)
+{
+    const struct tensor_desc *d = &g->x.desc;
+    const size_t groups = gn_groups(g->l), per = d->c / groups, wide = mem_align(d->c, 16);
+    const double n = (double)(per * d->h * d->w);
+    double *sums = g->sums + b * 2 * wide;
+    for (size_t i = 0; i < groups; i++) {
+        double mean = 0.0, dot = 0.0;
+        for (size_t c = i * per; c < (i + 1) * per; c++) {
+            sums[c] += k->dot[c];
+            sums[wide + c] += k->sum[c];
+            mean += k->weight[c] * k->sum[c] / n;
+            dot += k->weight[c] * k->dot[c] / n;
+        }
+        for (size_t c = i * per; c < (i + 1) * per; c++) {
+            k->sum[c] = mean;
+            k->dot[c] = dot;
+        }
+    }
 }
 
 /* dx = (w dy - mean(w dy) - xhat mean(w dy xhat)) / std over the group. */
-static void gn_group_back(const struct gn *g, size_t b, size_t t, size_t group)
+static void gn_input(const struct gn *g, size_t b, size_t t, const struct gn_channels *k)
 {
     const struct tensor_desc *d = &g->x.desc;
-    const size_t per = d->c / gn_groups(g->l), pixels = d->h * d->w, wide = mem_align(d->c, 16);
-    const float *weight = g->w + g->l->params[GN_WEIGHT].offset;
-    const double *stats = gn_stats(g, b, t, group), n = (double)(per * pixels);
-    double *sums = g->sums + b * 2 * wide, mean = 0.0, dot = 0.0;
-    for (size_t c = group * per; c < (group + 1) * per; c++) {
-        double of[2];
-        gn_channel_sums(g, b, t, c, of);
-        sums[c] += of[1];
-        sums[wide + c] += of[0];
-        mean += (double)weight[c] * of[0] / n;
-        dot += (double)weight[c] * of[1] / n;
-    }
-    for (size_t p = 0; g->dx.data != NULL && p < pixels; p++)
-        for (size_t c = group * per; c < (group + 1) * per; c++) {
-            const double hat = ((double)*gn_value(&g->x, b, t, p, c) - stats[0]) * stats[1];
-            const double up = (double)weight[c] * (double)*gn_value(&g->dy, b, t, p, c);
-            *gn_value(&g->dx, b, t, p, c) = (float)((up - mean - hat * dot) * stats[1]);
+    for (size_t p = 0; p < d->h * d->w; p++)
+        for (size_t block = 0; block < d->c_stored / 16; block++) {
+            const float *x = layer_block(&g->x, b, t, p / d->w, p % d->w, block);
+            const float *dy = layer_block(&g->dy, b, t, p / d->w, p % d->w, block);
+            float *dx = layer_block(&g->dx, b, t, p / d->w, p % d->w, block);
+            for (size_t c = 0, at = 16 * block; c < 16; c++, at++) {
+                const double hat = ((double)x[c] - k->mean[at]) * k->scale[at];
+                const double up = k->weight[at] * (double)dy[c];
+                dx[c] = (float)((up - k->sum[at] - hat * k->dot[at]) * k->scale[at]);
+            }
         }
 }
 
 static void gn_backward_sample(void *ctx, size_t b, size_t thread)
 {
-    (void)thread;
     const struct gn *g = ctx;
     const struct tensor_desc *d = &g->x.desc;
     const size_t wide = mem_align(d->c, 16);
+    const struct gn_channels k = gn_channels(g, thread);
     if (g->t.end == d->t_stored) memset(g->sums + b * 2 * wide, 0, 2 * wide * sizeof g->sums[0]);
     for (size_t t = g->t.end; t-- > g->t.begin;) {
-        for (size_t i = 0; i < gn_groups(g->l); i++) gn_group_back(g, b, t, i);
-        for (size_t p = 0; g->dx.data != NULL && p < d->h * d->w; p++)
-            for (size_t c = d->c; c % 16 != 0; c++) *gn_value(&g->dx, b, t, p, c) = 0.0f;
+        gn_fill(g, b, t, &k);
+        gn_dot(g, b, t, &k);
+        gn_group_means(g, b, &k);
+        if (g->dx.data != NULL) gn_input(g, b, t, &k);
     }
 }
 

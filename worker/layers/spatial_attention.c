@@ -70,30 +70,58 @@ static struct sa_kept sa_kept(const struct sa *a, size_t b)
     return (struct sa_kept){ at, at + a->pixels, at + 2 * a->pixels, at + 3 * a->pixels };
 }
 
-static float *sa_value(const struct tensor_view *v, size_t b, size_t t, size_t c, size_t p)
-{
-    return layer_block(v, b, t, p / v->desc.w, p % v->desc.w, c / 16) + c % 16;
-}
-
 static size_t sa_planes(const struct sa *a) { return a->x.desc.t_stored * a->x.desc.c; }
 
+/* What each of the sixteen lanes met at one pixel: lane i has channels i, 16 + i, ... of every
+ * time-step. where: t * C + c of its first largest value. */
+struct sa_lanes {
+    double sum[16];
+    float max[16];
+    uint32_t where[16];
+};
+
+static void sa_lanes(const struct sa *a, size_t b, size_t p, struct sa_lanes *out)
+{
+    const struct tensor_desc *d = &a->x.desc;
+    const size_t y = p / d->w, x = p % d->w, lanes = d->c < 16 ? d->c : 16;
+    memset(out, 0, sizeof *out);
+    memcpy(out->max, layer_block(&a->x, b, 0, y, x, 0), lanes * sizeof(float));
+    for (uint32_t c = 0; c < 16; c++) out->where[c] = c;
+    for (size_t t = 0; t < d->t_stored; t++)
+        for (size_t block = 0; block < (d->c + 15) / 16; block++) {
+            const float *from = layer_block(&a->x, b, t, y, x, block);
+            const size_t n = d->c - 16 * block < 16 ? d->c - 16 * block : 16;
+            const uint32_t first = (uint32_t)(t * d->c + 16 * block);
+            for (uint32_t c = 0; c < n; c++) {
+                const float v = from[c], m = out->max[c];
+                const bool more = (v > m) | ((v != v) & (m == m)); /* the first NaN stays */
+                out->sum[c] += (double)v;
+                out->max[c] = more ? v : m;
+                out->where[c] = more ? first + c : out->where[c];
+            }
+        }
+}
+
+/* Means, and maxima with the first place of each; lanes in order. */
 static void sa_measure(const struct sa *a, size_t b)
 {
     const struct sa_kept k = sa_kept(a, b);
-    const size_t c = a->x.desc.c, planes = sa_planes(a);
+    const size_t lanes = a->x.desc.c < 16 ? a->x.desc.c : 16;
     for (size_t p = 0; p < a->pixels; p++) {
-        double sum = 0.0, most = 0.0;
-        size_t where = 0;
-        for (size_t i = 0; i < planes; i++) {
-            const double v = (double)*sa_value(&a->x, b, i / c, i % c, p);
-            sum += v;
-            if (i > 0 && !(v > most) && !(isnan(v) && !isnan(most))) continue;
-            most = v;
-            where = i;
+        struct sa_lanes of;
+        sa_lanes(a, b, p, &of);
+        double sum = of.sum[0];
+        size_t best = 0;
+        for (size_t c = 1; c < lanes; c++) {
+            const float v = of.max[c], m = of.max[best];
+            const bool same = v == m || (isnan(v) && isnan(m));
+            sum += of.sum[c];
+            if (v > m || (isnan(v) && !isnan(m)) || (same && of.where[c] < of.where[best]))
+                best = c;
         }
-        k.mean[p] = sum / (double)planes;
-        k.max[p] = most;
-        k.where[p] = (double)where;
+        k.mean[p] = sum / (double)sa_planes(a);
+        k.max[p] = (double)of.max[best];
+        k.where[p] = (double)of.where[best];
     }
 }
 
@@ -106,12 +134,23 @@ static bool sa_tap(const struct sa *a, size_t p, size_t tap, size_t *from)
     return y < h && x < w;
 }
 
+static void sa_scale(const struct sa *a, size_t b, size_t p, float score)
+{
+    const struct tensor_desc *d = &a->x.desc;
+    for (size_t t = 0; t < d->t_stored; t++)
+        for (size_t block = 0; block < d->c_stored / 16; block++) {
+            const float *x = layer_block(&a->x, b, t, p / d->w, p % d->w, block);
+            float *y = layer_block(&a->y, b, t, p / d->w, p % d->w, block);
+            for (size_t c = 0; c < 16; c++) y[c] = x[c] * score;
+        }
+}
+
 static void sa_forward_sample(void *ctx, size_t b, size_t thread)
 {
     (void)thread;
     const struct sa *a = ctx;
     const struct sa_kept k = sa_kept(a, b);
-    const size_t taps = a->k * a->k, c = a->x.desc.c_stored;
+    const size_t taps = a->k * a->k;
     sa_measure(a, b);
     for (size_t p = 0; p < a->pixels; p++) {
         double sum = 0.0;
@@ -119,9 +158,7 @@ static void sa_forward_sample(void *ctx, size_t b, size_t thread)
             if (sa_tap(a, p, i % taps, &from))
                 sum += (double)a->w[i] * (i < taps ? k.mean : k.max)[from];
         k.score[p] = (double)kernels_sigmoid(a->l->isa, (float)sum);
-        for (size_t i = 0; i < a->x.desc.t_stored * c; i++)
-            *sa_value(&a->y, b, i / c, i % c, p) =
-                *sa_value(&a->x, b, i / c, i % c, p) * (float)k.score[p];
+        sa_scale(a, b, p, (float)k.score[p]);
     }
 }
 
@@ -154,17 +191,35 @@ static void sa_input(const struct sa *a, size_t b, const double *mean, const dou
 {
     const struct sa_kept k = sa_kept(a, b);
     const struct tensor_desc *d = &a->dx.desc;
-    const size_t wide = (d->c + 15) / 16 * 16;
     for (size_t p = 0; p < a->pixels; p++) {
-        for (size_t i = 0; i < d->t_stored * wide; i++) {
-            const size_t t = i / wide, c = i % wide;
-            const double dy = (double)*sa_value(&a->dy, b, t, c, p);
-            const double v = dy * k.score[p] + mean[p] / (double)sa_planes(a);
-            *sa_value(&a->dx, b, t, c, p) = c < d->c ? (float)v : 0.0f;
-        }
-        const size_t where = (size_t)k.where[p];
-        *sa_value(&a->dx, b, where / d->c, where % d->c, p) += (float)max[p];
+        const size_t y = p / d->w, x = p % d->w, where = (size_t)k.where[p];
+        const double score = k.score[p], more = mean[p] / (double)sa_planes(a);
+        for (size_t t = 0; t < d->t_stored; t++)
+            for (size_t block = 0; block < (d->c + 15) / 16; block++) {
+                const float *dy = layer_block(&a->dy, b, t, y, x, block);
+                float *dx = layer_block(&a->dx, b, t, y, x, block);
+                const size_t n = d->c - 16 * block;
+                for (size_t c = 0; c < 16; c++)
+                    dx[c] = c < n ? (float)((double)dy[c] * score + more) : 0.0f;
+            }
+        const size_t t = where / d->c, c = where % d->c;
+        layer_block(&a->dx, b, t, y, x, c / 16)[c % 16] += (float)max[p];
     }
+}
+
+/* Sum of dy x over time-steps and channels: sixteen lanes, then these in order. */
+static double sa_dot(const struct sa *a, size_t b, size_t p)
+{
+    const struct tensor_desc *d = &a->x.desc;
+    double lanes[16] = { 0.0 }, sum = 0.0;
+    for (size_t t = 0; t < d->t_stored; t++)
+        for (size_t block = 0; block < d->c_stored / 16; block++) {
+            const float *x = layer_block(&a->x, b, t, p / d->w, p % d->w, block);
+            const float *dy = layer_block(&a->dy, b, t, p / d->w, p % d->w, block);
+            for (size_t c = 0; c < 16; c++) lanes[c] += (double)dy[c] * (double)x[c];
+        }
+    for (size_t c = 0; c < 16; c++) sum += lanes[c];
+    return sum;
 }
 
 static void sa_backward_sample(void *ctx, size_t b, size_t thread)
@@ -175,10 +230,7 @@ static void sa_backward_sample(void *ctx, size_t b, size_t thread)
     double *sums = a->scratch + b * sa_scratch(a->l), *up = sums + 2 * a->k * a->k;
     double *mean = up + a->pixels, *max = mean + a->pixels;
     for (size_t p = 0; p < a->pixels; p++) {
-        up[p] = 0.0;
-        for (size_t i = 0, c = a->x.desc.c; i < sa_planes(a); i++)
-            up[p] += (double)*sa_value(&a->dy, b, i / c, i % c, p) *
-                     (double)*sa_value(&a->x, b, i / c, i % c, p);
+        up[p] = sa_dot(a, b, p);
         up[p] *= k.score[p] * (1.0 - k.score[p]);
     }
     sa_weights(a, b, sums, up, mean, max);
