@@ -74,15 +74,16 @@ known() { # the same lines from the file
 }
 
 # A file counts when it and its whole case gained 0.25 % of the case: not when code only moved.
-compare() {
-    awk '
+compare() { # ISA...
+    awk -v isas="$*" '
         function percent(old, now) { return old ? 100 * (now - old) / old : 100 }
         { label = $1 " " $2 }
-        FNR == NR { before[label, $3] = $4; next }
+        FNR == NR { before[label, $3] = $4; if (index(isas, $2)) kept[label] = 1; next }
         $3 == "all" { if (!(label in now)) order[++n] = label; now[label] = $4 }
         $3 != "all" { files[label] = files[label] " " $3; cost[label, $3] = $4 }
         END {
             if (!n) { print "FAIL nothing was counted"; exit }
+            for (label in kept) if (!(label in now)) print "FAIL " label ": bench/instructions.json has it, nobody counted it (make instructions)"
             for (i = 1; i <= n; i++) {
                 label = order[i]
                 old = before[label, "all"]
@@ -120,5 +121,5 @@ if [ "$compiler" != "$recorded" ]; then echo "SKIPPED instructions: $compiler he
 [ "$isas" != generic ] || echo "SKIPPED instructions of avx2: not in this CPU"
 count_all $isas
 known >"$work/before"
-compare | tee "$work/verdicts"
+compare $isas | tee "$work/verdicts"
 ! grep -q '^FAIL' "$work/verdicts"

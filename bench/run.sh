@@ -1,7 +1,7 @@
-#!/bin/sh
+#!/bin/bash
 # make bench: the kernels by instruction set, then whole training steps, layer by layer. Compare
 # only figures of one run on one machine. THREADS and STEPS may be set.
-set -eu
+set -euo pipefail
 cd "$(dirname "$0")/.."
 threads=${THREADS:-2}
 steps=${STEPS:-5}
