@@ -14,7 +14,8 @@ struct serve_options {
     char *state_dir, *data_dir, *files_dir, *worker_program, *workers_cgroup, *hosts, *config;
     char *tls_cert, *tls_key; /* both or none */
     int64_t max_running, running_per_user_max, queued_per_user_max, backoff_first_ms,
-        start_timeout_s, keep_deleted_days, keep_ended_days;
+        start_timeout_s, keep_deleted_days, keep_ended_days, disk_low_percent, disk_full_percent,
+        disk_check_s;
     int64_t submit_rate, submit_burst;
     int workers;          /* 0 keep, 1 stop */
     int local_admin;      /* 0 own: root and the daemon's account; 1 root alone */

@@ -108,6 +108,19 @@ static void add_stores(struct exposition *x, const struct queue_stats *q)
     for (int i = 0; i < 2; i++) exposition_sample(x, labels[i], wal_bytes(paths[i]));
 }
 
+static void add_disk(struct exposition *x, const struct disk_floor *d)
+{
+    const char *const labels[2][LABELS_MAX] = { { "folder", "state" }, { "folder", "files" } };
+    const struct disk_look *const looks[2] = { &d->state, &d->files };
+    exposition_family(x, "spiked_disk_free_bytes", "gauge", "Free where state and files lie.");
+    for (int i = 0; i < 2; i++) exposition_sample(x, labels[i], (double)looks[i]->free_bytes);
+    exposition_family(x, "spiked_disk_total_bytes", "gauge", "Of these file systems.");
+    for (int i = 0; i < 2; i++) exposition_sample(x, labels[i], (double)looks[i]->total_bytes);
+    exposition_one(x, "spiked_disk_room", "gauge",
+                   "0: enough, 1: nothing new is taken or started, 2: nor points.",
+                   (double)d->room);
+}
+
 /* ---- HTTP and streams ----------------------------------------------------------------------- */
 /* What no route matched has a pattern and a method of its own, whatever was asked. */
 static void route_labels(size_t i, const char *labels[LABELS_MAX])
@@ -174,6 +187,7 @@ void api_prometheus(struct request *r)
     exposition_histogram(&x, NULL, &a->lag->seconds);
     add_queue(&x, &queue);
     add_stores(&x, &queue);
+    add_disk(&x, queue.disk);
     add_http(&x, &http);
     add_streams(&x, &streams);
     exposition_one(&x, "spiked_pool_reads", "gauge", "Reads of databases under way in the pool.",

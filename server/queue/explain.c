@@ -42,7 +42,9 @@ static void why_queued(const struct queue *q, const struct entry *e, struct reas
     const int64_t mine = u->running + u->claiming, limit = q->o.running_per_user_max;
     const int64_t busy = q->running + q->claiming;
     struct err not_ready = { 0 };
-    if (!queue_ready(q, &not_ready)) say(why, REASON_DRAINING, "%s", not_ready.text);
+    if (!queue_ready(q, &not_ready))
+        say(why, queue_is(q, QUEUE_DRAINING) || q->closing ? REASON_DRAINING : REASON_DISK_LOW,
+            "%s", not_ready.text);
     else if (q->switched[QUEUE_PAUSED])
         say(why, REASON_QUEUE_PAUSED, "an admin has paused the queue");
     else if (limit > 0 && mine >= limit)
@@ -71,7 +73,7 @@ static void why_not(const struct queue *q, const struct entry *e, struct reason_
         say(why, REASON_DEPENDENCY, "%s", words);
         break;
     }
-    case STATE_HELD:
+    case STATE_HELD: say(why, e->x.reason, "%s", e->x.message); break;
     case STATE_PAUSED: say(why, REASON_USER_REQUEST, "%s", state_meaning(e->x.state)); break;
     default: say(why, REASON_NONE, "%s", state_meaning(e->x.state)); break;
     }

@@ -219,7 +219,8 @@ struct queue_stats queue_stats_of(struct queue *q)
                                  .main = store_stats_of(q->main),
                                  .metrics = store_stats_of(q->metrics),
                                  .main_path = store_path(q->main),
-                                 .metrics_path = store_path(q->metrics) };
+                                 .metrics_path = store_path(q->metrics),
+                                 .disk = &q->disk };
 }
 
 /* ---- publishing ------------------------------------------------------------------------------ */
@@ -430,6 +431,7 @@ static void on_tick(uv_timer_t *t)
     scheduler_tick(q);
     deletion_tick(q);
     idempotency_tick(q);
+    disk_floor_tick(q);
 }
 
 static void queue_free(struct queue *q)
@@ -493,6 +495,7 @@ int queue_open(struct queue **out, uv_loop_t *loop, const struct queue_options *
         queue_free(q);
         return rc;
     }
+    disk_floor_begin(q);
     launcher->on_exit = scheduler_worker_exit;
     launcher->on_exit_ctx = q;
     (void)uv_timer_init(loop, &q->tick);

@@ -12,6 +12,7 @@
 #include "common/spec.h"
 #include "common/states.h"
 #include "common/uid.h"
+#include "server/queue/disk_floor.h"
 #include "server/store/store.h"
 
 #include <sys/types.h>
@@ -79,6 +80,8 @@ struct queue_options {
     int64_t start_timeout_s;      /* from the claim to the worker's hello */
     int64_t backoff_first_ms;     /* after the first fault; doubles with each further one */
     int64_t queued_per_user_max;  /* one more is refused with ERR_QUEUE_FULL */
+    int64_t disk_low_percent, disk_full_percent; /* free: disk_floor.h; 0 = no floor */
+    int64_t disk_check_s;                        /* between two looks; 0 = none */
     int64_t keep_deleted_s;       /* then they are purged */
     int64_t keep_ended_s;         /* then they are deleted; 0 = for ever */
     bool stop_workers; /* --workers stop: queue_close pauses workers instead of leaving them */
@@ -221,6 +224,7 @@ struct queue_stats {
     size_t reads;                     /* under way in the pool */
     struct store_stats main, metrics; /* spiked.db, metrics.db */
     const char *main_path, *metrics_path;
+    const struct disk_floor *disk;
 };
 struct queue_stats queue_stats_of(struct queue *q);
 /* false = refuse work and say why (readyz). */

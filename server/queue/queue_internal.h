@@ -136,6 +136,7 @@ struct queue {
     int64_t count;
     uv_timer_t tick;
     int64_t opened_ms, claim_after_ms, ticked_ms;
+    struct disk_floor disk;
     int64_t keys_expire_ms; /* monotonic: when expired keys are removed next */
     bool closing; /* the daemon ends */
     bool held;    /* queue_hold */
@@ -220,6 +221,9 @@ int idempotency_keep(sqlite3 *db, const struct key_row *k, const struct key_made
 /* NULL: it was deleted (ERR_NOT_FOUND). */
 const struct entry *idempotency_entry(const struct queue *q, int64_t experiment, struct err *e);
 void idempotency_tick(struct queue *q); /* forgets what has expired */
+/* ---- room on the disk (disk_floor.c) --------------------------------------------------------- */
+void disk_floor_begin(struct queue *q); /* at start; blocks */
+void disk_floor_tick(struct queue *q);
 /* ---- deletion (deletion.c) ------------------------------------------------------------------- */
 int deletion_write(const struct change *c, sqlite3 *db, struct err *e); /* writer thread */
 /* Whether it is possible as e stands. Errors: ERR_NOT_FOUND, ERR_BAD_STATE. */

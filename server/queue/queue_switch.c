@@ -50,7 +50,8 @@ bool queue_is(const struct queue *q, enum queue_switch which) { return q->switch
 
 bool queue_starts(const struct queue *q)
 {
-    return !q->closing && !q->switched[QUEUE_PAUSED] && !q->switched[QUEUE_DRAINING];
+    return !q->closing && !q->switched[QUEUE_PAUSED] && !q->switched[QUEUE_DRAINING] &&
+           q->disk.room == DISK_ENOUGH;
 }
 
 bool queue_ready(const struct queue *q, struct err *e)
@@ -58,6 +59,11 @@ bool queue_ready(const struct queue *q, struct err *e)
     if (q->closing) (void)err_set(e, ERR_UNAVAILABLE, "the daemon is stopping");
     else if (q->switched[QUEUE_DRAINING])
         (void)err_set(e, ERR_UNAVAILABLE, "the daemon drains: an admin lets nothing new in");
+    else if (q->disk.room != DISK_ENOUGH)
+        (void)err_set(
+            e, ERR_UNAVAILABLE,
+            "less than %lld %% of the disk is free: nothing is taken or started",
+            (long long)(q->disk.room == DISK_LOW ? q->o.disk_low_percent : q->o.disk_full_percent));
     return e->code == ERR_OK;
 }
 

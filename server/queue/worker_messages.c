@@ -304,6 +304,12 @@ void queue_worker_frames(struct queue *q, struct queue_credentials c, int64_t fr
         answer_err(done, ctx, &fault);
         return;
     }
+    if (q->disk.room == DISK_FULL) { /* the spool has them */
+        struct err fault = { 0 };
+        (void)err_set(&fault, ERR_UNAVAILABLE, "the disk is full");
+        answer_err(done, ctx, &fault);
+        return;
+    }
     ingest_frames(q, e, from_attempt == 0 ? c.attempt : from_attempt, until_step, body, length,
                   done, ctx);
 }

@@ -19,6 +19,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -110,6 +111,15 @@ ssize_t pread(int fd, void *data, size_t bytes, off_t at)
     if (log) (void)atomic_fetch_add(&faults->reads_hung, 1);
     while (log && atomic_load(&faults->hang) != 0) (void)usleep(10000);
     return real(fd, data, bytes, at);
+}
+
+int statvfs(const char *path, struct statvfs *v)
+{
+    REAL(statvfs);
+    const int rc = real(path, v);
+    const int permille = faults != NULL ? atomic_load(&faults->free_permille) : 0;
+    if (rc == 0 && permille > 0) v->f_bavail = v->f_blocks * (fsblkcnt_t)permille / 1000;
+    return rc;
 }
 
 static int refuse(void)

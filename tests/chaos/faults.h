@@ -10,6 +10,7 @@
 struct faults {
     _Atomic int64_t wall_ms;   /* added to the wall clock; the monotonic one stays sane */
     _Atomic int32_t disk_full; /* 1: nothing grows in state/, beside this file: ENOSPC */
+    _Atomic int32_t free_permille; /* that statvfs tells; 0: the truth */
     _Atomic int32_t hang;      /* 1: reads of logs in state/ do not return */
     _Atomic int32_t lose;      /* so many answers to workers are lost, one at a time */
     /* How often it came to that. */
