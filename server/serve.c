@@ -263,6 +263,7 @@ int serve(const struct serve_options *o, struct err *e)
                            .port = o->port,
                            .lag = &d->lag,
                            .started_ms = clock_wall_ms() };
+    digest_cache_init(&d->api.digests);
     (void)gethostname(d->api.host, sizeof d->api.host - 1);
     int rc = open_all(d, e);
     if (rc != 0) return rc; /* the process ends: the kernel takes sockets and files back */
@@ -277,6 +278,7 @@ int serve(const struct serve_options *o, struct err *e)
     (void)uv_run(&d->loop, UV_RUN_DEFAULT);
     (void)uv_loop_close(&d->loop);
     log_info("server", "stopped");
+    digest_cache_deinit(&d->api.digests);
     mem_free(d->hosts);
     mem_free(d);
     return 0;

@@ -40,6 +40,7 @@ const struct http_route api_routes[] = {
     ROUTE(READ, EXPERIMENT, "GET", X "/profile", api_profile),
     ROUTE(READ, EXPERIMENT, "GET", X "/logs", api_logs),
     ROUTE(READ, EXPERIMENT, "GET", X "/artifacts", api_artifacts),
+    ROUTE(READ, EXPERIMENT, "GET", X "/artifacts.tar", api_artifacts_tar),
     ROUTE(READ, EXPERIMENT, "GET", X "/artifacts/{...}", api_artifact),
     ROUTE(READ, NONE, "GET", V1 "/datasets", api_datasets),
     ROUTE(READ, QUEUE, "GET", V1 "/queue", api_queue),

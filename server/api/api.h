@@ -2,6 +2,7 @@
 #ifndef SERVER_API_H
 #define SERVER_API_H
 
+#include "server/api/digest_cache.h"
 #include "server/auth/accounts.h"
 #include "server/auth/audit_log.h"
 #include "server/http/http.h"
@@ -26,6 +27,7 @@ struct api {
     int port;
     size_t work_under_way;
     size_t exports; /* that are sent */
+    struct digest_cache digests;
     bool stopping; /* the queue is quiet: only what sleeps is still answered from the store */
 };
 extern const struct http_route api_routes[];

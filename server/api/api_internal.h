@@ -149,7 +149,7 @@ void api_points(struct request *r), api_monitors(struct request *r);
 void api_records(struct request *r), api_record(struct request *r);
 void api_profile(struct request *r);
 void api_logs(struct request *r), api_artifacts(struct request *r);              /* files.c */
-void api_artifact(struct request *r);
+void api_artifact(struct request *r), api_artifacts_tar(struct request *r);
 void api_version(struct request *r), api_me(struct request *r);                  /* meta.c */
 void api_schema(struct request *r), api_datasets(struct request *r);
 void api_queue(struct request *r), api_events(struct request *r);

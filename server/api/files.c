@@ -3,6 +3,9 @@
  */
 #include "server/api/api_internal.h"
 
+#include "server/backup/tar_stream.h"
+#include "server/http/body_stream.h"
+
 #include "common/clock.h"
 
 #include <dirent.h>
@@ -25,6 +28,8 @@ struct files_work {
     struct api_work work;
     char dir[PATH_MAX];
     char name[256];            /* artifact wanted */
+    char tag[DIGEST_HEX_MAX + 40]; /* its ETag */
+    struct digest_cache *digests;
     int64_t tail, offset, limit;
     cJSON *json;
     char *text;
@@ -43,6 +48,7 @@ static struct files_work *start(struct request *r)
     }
     struct err e = { 0 };
     f->fd = -1;
+    f->digests = &api_of(r)->digests;
     if (queue_attempt_dir(api_of(r)->queue, x->id, f->dir, sizeof f->dir, &e) == 0) return f;
     mem_free(f);
     respond_problem(r, &e, NULL);
@@ -79,6 +85,19 @@ static int open_named(const char *folder, const char *name, struct stat *st)
     const int fd = open_entry(dir, name, st);
     (void)closedir(dir);
     return fd;
+}
+
+static int read_all(int fd, char *out, int64_t from, int64_t n, size_t *got, struct err *e)
+{
+    *got = 0;
+    while ((int64_t)*got < n) {
+        const ssize_t part = pread(fd, out + *got, (size_t)n - *got, from + (int64_t)*got);
+        if (part == 0) break;
+        if (part < 0 && errno == EINTR) continue;
+        if (part < 0) return err_errno(e, errno, "file");
+        *got += (size_t)part;
+    }
+    return 0;
 }
 
 /* ---- artifacts ------------------------------------------------------------------------------- */
@@ -132,13 +151,32 @@ void api_artifacts(struct request *r)
     if (f != NULL) api_work_start(&f->work, r, list_artifacts, answer_list);
 }
 
+/* Of a larger one inode, size and time are its tag: to read it whole for every first download would
+ * take longer than the download's part may. */
+#define DIGEST_FILE_MAX ((off_t)256 << 20)
+static int make_tag(struct files_work *f, const struct stat *st, struct err *e)
+{
+    char hex[DIGEST_HEX_MAX];
+    if (st->st_size > DIGEST_FILE_MAX) {
+        (void)snprintf(f->tag, sizeof f->tag, "\"%llx-%llx-%llx.%lx\"",
+                       (unsigned long long)st->st_ino, (unsigned long long)st->st_size,
+                       (unsigned long long)st->st_mtim.tv_sec, st->st_mtim.tv_nsec);
+        return 0;
+    }
+    if (digest_cache_of(f->digests, f->fd, st, hex, e) != 0) return (int)e->code;
+    (void)snprintf(f->tag, sizeof f->tag, "\"%s\"", hex);
+    return 0;
+}
+
 static void open_artifact(struct api_work *w)
 {
     struct files_work *f = container_of(w, struct files_work, work);
     struct stat st;
     f->fd = is_artifact(f->name) ? open_named(f->dir, f->name, &st) : -1;
     if (f->fd < 0) (void)err_set(&w->err, ERR_NOT_FOUND, "there is no artifact %.150s", f->name);
-    else f->size = st.st_size;
+    else if (make_tag(f, &st, &w->err) == 0) f->size = st.st_size;
+    if (w->err.code == ERR_OK || f->fd < 0) return;
+    (void)close(f->fd);
 }
 
 /* "bytes=A-B", "bytes=A-", "bytes=-N". 1 = a part, 0 = the whole (no or unknown header), -1 =
@@ -174,11 +212,48 @@ static const char *type_of(const char *name)
     return strcmp(dot, ".log") == 0 ? "text/plain; charset=utf-8" : "application/octet-stream";
 }
 
+/* A part of a file, read while it is sent. */
+struct file_part {
+    struct body_source body;
+    int fd;
+    int64_t at, left;
+};
+
+static int read_part(struct body_source *body, unsigned char *out, size_t room, size_t *got,
+                     struct err *e)
+{
+    struct file_part *p = container_of(body, struct file_part, body);
+    const size_t n = p->left < (int64_t)room ? (size_t)p->left : room;
+    if (read_all(p->fd, (char *)out, p->at, (int64_t)n, got, e) != 0) return (int)e->code;
+    if (*got < n) return err_set(e, ERR_IO, "a file became shorter while it was sent");
+    p->at += (int64_t)n;
+    p->left -= (int64_t)n;
+    return 0;
+}
+
+static void close_part(struct body_source *body)
+{
+    (void)close(container_of(body, struct file_part, body)->fd);
+}
+
+static void part_closed(struct body_source *body, const struct err *e)
+{
+    (void)e;
+    mem_free(container_of(body, struct file_part, body));
+}
+
 static void send_part(struct request *r, struct files_work *f, int kind, int64_t from, int64_t to)
 {
-    struct MHD_Response *m = MHD_create_response_from_fd_at_offset64((uint64_t)(to - from + 1),
-                                                                     f->fd, (uint64_t)from);
+    struct file_part *p = mem_calloc(1, sizeof *p);
+    struct MHD_Response *m = NULL;
+    if (p != NULL) {
+        *p = (struct file_part){
+            { read_part, close_part, part_closed }, f->fd, from, to - from + 1
+        };
+        m = body_stream_response(r, &p->body, (uint64_t)p->left);
+    }
     if (m == NULL) {
+        mem_free(p);
         (void)close(f->fd);
         api_problem(r, ERR_NOMEM, "answer");
         return;
@@ -189,8 +264,9 @@ static void send_part(struct request *r, struct files_work *f, int kind, int64_t
     (void)MHD_add_response_header(m, "Content-Type", type_of(f->name));
     (void)MHD_add_response_header(m, "Content-Disposition", "attachment");
     (void)MHD_add_response_header(m, "Accept-Ranges", "bytes");
+    (void)MHD_add_response_header(m, "Cache-Control", "no-cache");
+    (void)MHD_add_response_header(m, "ETag", f->tag);
     if (kind == 1) (void)MHD_add_response_header(m, "Content-Range", range);
-    r->answer_bytes = (uint64_t)(to - from + 1);
     respond_with(r, kind == 1 ? 206 : 200, m);
 }
 
@@ -198,10 +274,18 @@ static void answer_artifact(struct api_work *w)
 {
     struct files_work *f = container_of(w, struct files_work, work);
     int64_t from, to;
+    const char *have = request_header(w->r, "If-None-Match"),
+               *only = request_header(w->r, "If-Range");
     if (w->err.code != ERR_OK) {
         respond_problem(w->r, &w->err, NULL);
+    } else if (have != NULL && strcmp(have, f->tag) == 0) {
+        (void)close(f->fd);
+        respond_empty(w->r, 304);
+        respond_header(w->r, "ETag", f->tag);
     } else {
-        const int kind = read_range(request_header(w->r, "Range"), f->size, &from, &to);
+        const bool part = only == NULL || strcmp(only, f->tag) == 0;
+        const int kind = read_range(part ? request_header(w->r, "Range") : NULL, f->size, &from,
+                                    &to);
         if (kind >= 0) {
             send_part(w->r, f, kind, from, to);
         } else {
@@ -223,6 +307,82 @@ void api_artifact(struct request *r)
     api_work_start(&f->work, r, open_artifact, answer_artifact);
 }
 
+/* ---- all of them ----------------------------------------------------------------------------- */
+struct archive {
+    struct body_source body;
+    struct tar_stream tar;
+    char dir[PATH_MAX];
+    struct dirent **names; /* NULL = the folder is not read yet */
+    int n_names, at;
+};
+
+static int next_artifact(struct tar_stream *t, struct tar_member *m, bool *more, struct err *e)
+{
+    struct archive *a = container_of(t, struct archive, tar);
+    struct stat st;
+    if (a->names == NULL) {
+        a->n_names = scandir(a->dir, &a->names, artifacts_only, alphasort);
+        if (a->n_names < 0) return err_errno(e, errno, "%.150s", a->dir);
+    }
+    *more = false;
+    while (!*more && a->at < a->n_names) {
+        const char *name = a->names[a->at++]->d_name;
+        m->fd = open_named(a->dir, name, &st);
+        if (m->fd < 0) continue; /* no file, or an older checkpoint that went meanwhile */
+        (void)snprintf(m->name, sizeof m->name, "%s", name);
+        m->bytes = (uint64_t)st.st_size;
+        m->mtime_s = st.st_mtim.tv_sec;
+        *more = true;
+    }
+    return 0;
+}
+
+static int read_archive(struct body_source *body, unsigned char *out, size_t room, size_t *got,
+                        struct err *e)
+{
+    return tar_stream_read(&container_of(body, struct archive, body)->tar, out, room, got, e);
+}
+
+static void close_archive(struct body_source *body)
+{
+    struct archive *a = container_of(body, struct archive, body);
+    tar_stream_deinit(&a->tar);
+    for (int i = 0; i < a->n_names; i++) free(a->names[i]); /* tidy: scandir's own */
+    free(a->names);                                         /* tidy: scandir's own */
+}
+
+static void archive_closed(struct body_source *body, const struct err *e)
+{
+    (void)e;
+    mem_free(container_of(body, struct archive, body));
+}
+
+void api_artifacts_tar(struct request *r)
+{
+    const struct experiment *x = api_experiment(r);
+    struct err e = { 0 };
+    if (x == NULL) return;
+    struct archive *a = mem_calloc(1, sizeof *a);
+    struct MHD_Response *m = NULL;
+    if (a == NULL) (void)err_set(&e, ERR_NOMEM, "answer");
+    else if (queue_attempt_dir(api_of(r)->queue, x->id, a->dir, sizeof a->dir, &e) == 0) {
+        a->body = (struct body_source){ read_archive, close_archive, archive_closed };
+        tar_stream_init(&a->tar);
+        a->tar.next = next_artifact;
+        m = body_stream_response(r, &a->body, MHD_SIZE_UNKNOWN);
+        if (m == NULL) (void)err_set(&e, ERR_NOMEM, "answer");
+    }
+    if (m == NULL) {
+        mem_free(a);
+        respond_problem(r, &e, NULL);
+        return;
+    }
+    (void)MHD_add_response_header(m, "Content-Type", "application/x-tar");
+    (void)MHD_add_response_header(m, "Content-Disposition", "attachment");
+    (void)MHD_add_response_header(m, "Cache-Control", "no-store");
+    respond_with(r, 200, m);
+}
+
 /* ---- log ------------------------------------------------------------------------------------- */
 /* Start of the last `lines` lines of text. */
 static size_t tail_start(const char *text, size_t n, int64_t lines)
@@ -232,19 +392,6 @@ static size_t tail_start(const char *text, size_t n, int64_t lines)
     for (; at > 0; at--)
         if (text[at - 1] == '\n' && --lines == 0) break;
     return at;
-}
-
-static int read_all(int fd, char *out, int64_t from, int64_t n, size_t *got, struct err *e)
-{
-    *got = 0;
-    while ((int64_t)*got < n) {
-        const ssize_t part = pread(fd, out + *got, (size_t)n - *got, from + (int64_t)*got);
-        if (part == 0) break;
-        if (part < 0 && errno == EINTR) continue;
-        if (part < 0) return err_errno(e, errno, "log");
-        *got += (size_t)part;
-    }
-    return 0;
 }
 
 static void read_log(struct api_work *w)

@@ -52,6 +52,7 @@ static const struct recipe {
     { "GET " X "/profile", X "/profile", NULL, 404 },
     { "GET " X "/logs", X "/logs", NULL, 404 },
     { "GET " X "/artifacts", X "/artifacts", NULL, 404 },
+    { "GET " X "/artifacts.tar", X "/artifacts.tar", NULL, 404 },
     { "GET " X "/artifacts/{...}", X "/artifacts/weights.safetensors", NULL, 404 },
     { "GET " V1 "/datasets", V1 "/datasets", NULL, 200 },
     { "GET " V1 "/queue", V1 "/queue", NULL, 200 },
