@@ -40,7 +40,7 @@ static void put_size(unsigned char *at, uint64_t bytes)
     }
     at[0] = 0x80;
     for (size_t i = 1; i < SIZE_SIZE; i++)
-        at[i] = i < 4 ? 0 : (unsigned char)(bytes >> (8 * (SIZE_SIZE - 1 - i)));
+        at[i] = (unsigned char)(i < 4 ? 0 : bytes >> (8 * (SIZE_SIZE - 1 - i)));
 }
 
 /* The sum counts its own field as blanks. */
