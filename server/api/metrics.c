@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define CELLS_MAX 4096 /* of a window, in each direction */
+
 static void answered(void *ctx, const void *data, size_t length, const char *type,
                      const struct err *e)
 {
@@ -98,6 +100,21 @@ void api_records(struct request *r)
                                              .record_kind = r->params[2] });
 }
 
+/* One of its parameters asks for a window, cells as many as a large screen has by default. */
+static bool read_window(struct request *r, struct raster_window *w)
+{
+    static const char *const names[] = { "t0", "t1", "n0", "n1", "max_w", "max_h" };
+    int64_t *const fields[] = { &w->t0, &w->t1, &w->n0, &w->n1, &w->max_w, &w->max_h };
+    static const int64_t defaults[] = { 0, 0, 0, 0, 1200, 600 };
+    bool any = false;
+    for (size_t i = 0; i < 6; i++) any |= request_query(r, names[i]) != NULL;
+    for (size_t i = 0; any && i < 6; i++)
+        if (!request_query_int(r, names[i], defaults[i], i < 4 ? 0 : 1,
+                               i < 4 ? INT64_MAX : CELLS_MAX, fields[i]))
+            return false;
+    return true;
+}
+
 void api_record(struct request *r)
 {
     struct queue_read read = { .kind = QUEUE_READ_RECORD, .layer = r->params[1],
@@ -112,6 +129,8 @@ void api_record(struct request *r)
             return;
         }
     }
-    if (!api_query_known(r, "format") || !read_format(r, "bin", &read.binary)) return;
+    if (!api_query_known(r, "format|t0|t1|n0|n1|max_w|max_h") ||
+        !read_format(r, "bin", &read.binary) || !read_window(r, &read.window))
+        return;
     read_and_answer(r, &read);
 }

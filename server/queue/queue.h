@@ -13,6 +13,7 @@
 #include "common/states.h"
 #include "common/uid.h"
 #include "server/queue/disk_floor.h"
+#include "server/store/raster_window.h"
 #include "server/store/store.h"
 
 #include <sys/types.h>
@@ -277,6 +278,7 @@ struct queue_read {
     int64_t index;
     const char *cursor; /* of the page before; NULL or "" = the first page */
     bool raw, binary;
+    struct raster_window window; /* of a raster; max_w 0 = the whole record as it is */
 };
 /* Errors: ERR_NOT_FOUND, ERR_INVALID, ERR_DB, ERR_UNAVAILABLE (too many reads under way). */
 void queue_read(struct queue *q, const struct queue_read *r, queue_read_fn done, void *ctx);

@@ -22,6 +22,8 @@ struct read_job {
     int64_t experiment, index, max_points;
     uint64_t from, to;
     bool raw, binary;
+    struct raster_window window;
+    struct raster_cut cut; /* of window, when there is one */
     int64_t files_bytes; /* QUEUE_READ_DETAIL: -1 = to be added up */
     int64_t rev;
     bool fresh; /* it need not be */
@@ -121,6 +123,34 @@ static const char *dtype_of(const char *kind)
     return strcmp(kind, record_kind_name(RECORD_PROFILE)) == 0 ? "json" : "f32";
 }
 
+/* The record becomes the cells of the window. */
+static int cut_raster(struct read_job *r, struct metrics_record *rec, struct err *e)
+{
+    long long t = 0, n = 0;
+    if (strcmp(r->record_kind, record_kind_name(RECORD_RASTER)) != 0 ||
+        sscanf(rec->dims, "[%lld,%lld]", &t, &n) != 2)
+        return err_set(e, ERR_INVALID, "only of spike rasters there are windows");
+    const int rc = raster_window_cut(rec->data, rec->length, t, n, &r->window, &r->cut, e);
+    if (rc != 0) return rc;
+    mem_free(rec->data);
+    rec->data = r->cut.counts;
+    rec->length = (size_t)r->cut.width * (size_t)r->cut.height;
+    (void)snprintf(rec->dims, sizeof rec->dims, "[%lld,%lld]", (long long)r->cut.width,
+                   (long long)r->cut.height);
+    return 0;
+}
+
+/* null for a whole record. */
+static bool add_window(cJSON *o, const struct raster_cut *c)
+{
+    if (c->counts == NULL) return cJSON_AddNullToObject(o, "window") != NULL;
+    cJSON *w = cJSON_AddObjectToObject(o, "window");
+    return w != NULL && json_add_int(w, "t0", c->window.t0) &&
+           json_add_int(w, "t1", c->window.t1) && json_add_int(w, "n0", c->window.n0) &&
+           json_add_int(w, "n1", c->window.n1) && json_add_int(w, "t_cell", c->t_cell) &&
+           json_add_int(w, "n_cell", c->n_cell);
+}
+
 static int record_json(struct read_job *r, const struct metrics_record *rec, struct err *e)
 {
     const size_t size = sodium_base64_ENCODED_LEN(rec->length, sodium_base64_VARIANT_ORIGINAL);
@@ -138,8 +168,10 @@ static int record_json(struct read_job *r, const struct metrics_record *rec, str
                     json_add_time(o, "time", rec->time_ms) &&
                     cJSON_AddRawToObject(o, "dims", rec->dims) != NULL &&
                     cJSON_AddStringToObject(o, "encoding", "base64") != NULL &&
-                    cJSON_AddStringToObject(o, "dtype", dtype_of(r->record_kind)) != NULL &&
-                    cJSON_AddStringToObject(o, "data", text) != NULL;
+                    cJSON_AddStringToObject(
+                        o, "dtype", r->cut.counts != NULL ? "u8" : dtype_of(r->record_kind)) !=
+                        NULL &&
+                    add_window(o, &r->cut) && cJSON_AddStringToObject(o, "data", text) != NULL;
     mem_free(text);
     if (ok) return take_json(r, o, e);
     cJSON_Delete(o);
@@ -151,6 +183,10 @@ static int read_record(struct read_job *r, sqlite3 *db, struct err *e)
     struct metrics_record rec;
     int rc = metrics_read_record(db, r->experiment, r->layer, r->record_kind, r->index, r->records,
                                  &rec, e);
+    if (rc == 0 && r->window.max_w > 0) {
+        rc = cut_raster(r, &rec, e);
+        if (rc != 0) mem_free(rec.data);
+    }
     if (rc != 0) return rc;
     if (!r->binary) {
         rc = record_json(r, &rec, e);
@@ -272,6 +308,7 @@ void queue_read(struct queue *q, const struct queue_read *from, queue_read_fn do
                             .to = from->to,
                             .raw = from->raw,
                             .binary = from->binary,
+                            .window = from->window,
                             .name = copy(from->name),
                             .cursor = copy(from->cursor),
                             .layer = copy(from->layer),

@@ -81,6 +81,29 @@ static void check_exports(const struct service *s)
     answer_free(&a);
 }
 
+/* Time-steps 1 and 2 of the neurons 8 to 23, four neurons a cell. */
+static void check_window(const struct service *s, const unsigned char *bits)
+{
+    struct answer a = http_get(s,
+                               ONE "/monitors/7/raster/0?format=bin&t0=1&t1=3&n0=8&n1=24&max_h=4");
+    cr_assert(a.status == 200 && a.length == 2 * 4, "%ld, %zu bytes", a.status, a.length);
+    for (int t = 0; t < 2; t++)
+        for (int cell = 0; cell < 4; cell++) {
+            int count = 0;
+            for (int n = 8 + 4 * cell; n < 12 + 4 * cell; n++)
+                count += bits[(t + 1) * 4 + n / 8] >> n % 8 & 1;
+            cr_expect_eq(a.body[t * 4 + cell], count, "time-step %d, cell %d", t + 1, cell);
+        }
+    answer_free(&a);
+    a = http_get(s, ONE "/monitors/7/raster/0?max_w=1");
+    cr_expect_str_eq(json_get_string(a.json, "dtype", ""), "u8");
+    cr_expect_eq(json_get_int(json_get(a.json, "window"), "t_cell", 0), 4);
+    answer_free(&a);
+    a = http_get(s, ONE "/monitors/7/psn_weight/last?max_w=1");
+    cr_expect_eq(a.status, 400);
+    answer_free(&a);
+}
+
 static void check_records(const struct service *s)
 {
     struct answer a = http_get(s, ONE "/monitors");
@@ -94,6 +117,7 @@ static void check_records(const struct service *s)
     answer_free(&a);
     a = http_get(s, ONE "/monitors/7/raster/0?format=bin");
     cr_assert(a.length == 4 * 4, "%zu bytes", a.length);
+    check_window(s, (const unsigned char *)a.body);
     answer_free(&a);
     a = http_get(s, ONE "/monitors/7/psn_weight/last?format=bin");
     cr_assert(a.length == 4 * 4 * sizeof(float), "%zu bytes", a.length);

@@ -42,7 +42,8 @@ static void make_folder(const char *name)
     cr_assert(mkdir(path, 0700) == 0, "%s", path);
 }
 
-/* One that runs, with a second attempt that began after the copies were made; a person logged in. */
+/* One that runs, with a second attempt that began after the copies were made; a person logged in.
+ */
 static void make_copies(void)
 {
     static const char *const rows =
@@ -144,11 +145,13 @@ Test(restore, secrets_are_void_and_what_ran_is_held, .timeout = 20)
     sqlite3 *db = open_db("new", "spiked.db");
     cr_expect_eq(number(db, "SELECT count(*) FROM session"), 0);
     cr_expect_eq(number(db, "SELECT count(*) FROM token"), 1);
-    cr_expect_eq(number(db, "SELECT count(*) FROM attempt WHERE pid=0 AND start_ticks=0 AND boot_id=''"
-                            " AND length(secret_hash)=32 AND ended_ms=8000 AND reason='restored'"),
+    cr_expect_eq(number(db,
+                        "SELECT count(*) FROM attempt WHERE pid=0 AND start_ticks=0 AND boot_id=''"
+                        " AND length(secret_hash)=32 AND ended_ms=8000 AND reason='restored'"),
                  1);
-    cr_expect_eq(number(db, "SELECT count(*) FROM experiment WHERE state='held' AND desired='run' AND"
-                            " reason='restored' AND run_began_ms=0 AND rev=2"),
+    cr_expect_eq(number(db,
+                        "SELECT count(*) FROM experiment WHERE state='held' AND desired='run' AND"
+                        " reason='restored' AND run_began_ms=0 AND rev=2"),
                  1);
     cr_expect_eq(number(db, "SELECT ran_ms FROM experiment"), 3100, "what it ran is not counted");
     cr_expect_eq(number(db, "SELECT count(*) FROM audit WHERE actor='restore'"), 1);
