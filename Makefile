@@ -210,7 +210,7 @@ $(BUILD)/chaos/faults.so: tests/chaos/faults.c tests/chaos/faults.h
 $(BUILD)/chaos/judge: $(call obj,$(wildcard tests/chaos/judge*.c)) $(common_obj)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ -lcurl $(COMMON_LIBS)
-$(patsubst %,$(BUILD)/tests/integration/test_%,artifacts chaos crashes disk judge systemd): $(call obj,$(wildcard tests/chaos/chaos*.c))
+$(patsubst %,$(BUILD)/tests/integration/test_%,artifacts chaos crashes disk judge sweeps systemd): $(call obj,$(wildcard tests/chaos/chaos*.c))
 chaos: $(BUILD)/tests/integration/test_chaos $(chaos_programs) $(BUILD)/spiked-worker ## 200 rounds of the fault campaign: CHAOS_ROUNDS=200 CHAOS_SEED=1
 	@CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),200) CHAOS_SEED=$(or $(CHAOS_SEED),1) $< --filter='chaos/*' -j1
 

@@ -14,6 +14,12 @@
     X(CRASH_MIGRATION_AFTER_COMMIT, "migration.after_commit")                                      \
     X(CRASH_SUBMIT_BEFORE_COMMIT, "submit.before_commit")                                          \
     X(CRASH_SUBMIT_AFTER_COMMIT, "submit.after_commit")                                            \
+    X(CRASH_SWEEP_BEFORE_COMMIT, "sweep.before_commit") /* all members */                          \
+    X(CRASH_SWEEP_AFTER_COMMIT, "sweep.after_commit")                                              \
+    X(CRASH_RUNG_BEFORE_COMMIT, "rung.before_commit") /* who goes on, and who does not */          \
+    X(CRASH_RUNG_AFTER_COMMIT, "rung.after_commit")   /* decided, and not told */                  \
+    X(CRASH_PRUNE_BEFORE_COMMIT, "prune.before_commit")                                            \
+    X(CRASH_PRUNE_AFTER_COMMIT, "prune.after_commit")                                              \
     X(CRASH_ACTION_BEFORE_COMMIT, "action.before_commit") /* what people ask for */                \
     X(CRASH_ACTION_AFTER_COMMIT, "action.after_commit")                                            \
     X(CRASH_CLAIM_BEFORE_COMMIT, "claim.before_commit")                                            \

@@ -14,15 +14,16 @@ struct philox_key {
 
 /* Purposes: a closed list, never renumbered. */
 enum philox_purpose {
-    PHILOX_INIT = 1,      /* weights: element, 0, 0, parameter number */
-    PHILOX_SHUFFLE = 2,   /* order of samples: element, 0, epoch, 0 */
-    PHILOX_DROPOUT = 3,   /* element, position in the global batch, step, layer number */
-    PHILOX_AUGMENT = 4,   /* draw, dataset index, epoch, transform number */
-    PHILOX_ENCODER = 5,   /* element, dataset index, epoch, time-step */
-    PHILOX_SPLIT = 6,     /* 0, dataset index, 0, 0 */
-    PHILOX_GENERATE = 7,  /* built-in datasets: draw, sample, split, part */
-    PHILOX_BENCH = 8,     /* random data of benchmarks */
-    PHILOX_SPIKES = 9     /* element, position in the global batch, step, layer and time-step */
+    PHILOX_INIT = 1,     /* weights: element, 0, 0, parameter number */
+    PHILOX_SHUFFLE = 2,  /* order of samples: element, 0, epoch, 0 */
+    PHILOX_DROPOUT = 3,  /* element, position in the global batch, step, layer number */
+    PHILOX_AUGMENT = 4,  /* draw, dataset index, epoch, transform number */
+    PHILOX_ENCODER = 5,  /* element, dataset index, epoch, time-step */
+    PHILOX_SPLIT = 6,    /* 0, dataset index, 0, 0 */
+    PHILOX_GENERATE = 7, /* built-in datasets: draw, sample, split, part */
+    PHILOX_BENCH = 8,    /* random data of benchmarks */
+    PHILOX_SPIKES = 9,   /* element, position in the global batch, step, layer and time-step */
+    PHILOX_SWEEP = 10    /* parameters of a member: 0 to 1, member, 0, place in the space */
 };
 
 struct philox_key philox_key(uint64_t seed, enum philox_purpose purpose);

@@ -37,6 +37,9 @@ enum experiment_desired { DESIRED_RUN, DESIRED_PAUSE, DESIRED_CANCEL, DESIRED_CO
     X(REASON_DRAINING, "draining", "the daemon starts nothing new")                               \
     X(REASON_DISK_LOW, "disk_low", "too little disk space is free")                               \
     X(REASON_DEPENDENCY, "dependency", "an experiment it depends on has not ended well")          \
+    X(REASON_SWEEP_LIMIT, "sweep_limit", "its sweep runs as many as max_parallel allows")         \
+    X(REASON_SWEEP_PRUNED, "sweep_pruned", "others of its sweep were better at that budget")      \
+    X(REASON_SWEEP_STOPPED, "sweep_stopped", "max_fails members of its sweep have failed")        \
     X(REASON_USER_REQUEST, "user_request", "somebody asked for it")                               \
     X(REASON_PAUSE_FAILED, "pause_failed", "no checkpoint was written in the grace time")         \
     X(REASON_SPAWN_FAILED, "spawn_failed", "the worker could not be started")                     \

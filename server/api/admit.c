@@ -83,10 +83,9 @@ static int identify(struct request *r, struct err *e)
 
 /* ---- whose is it ----------------------------------------------------------------------------- */
 static const char *const object_names[] = {
-    [OBJECT_NONE] = "",        [OBJECT_EXPERIMENT] = "experiment",
-    [OBJECT_TOKEN] = "token",  [OBJECT_SESSION] = "session",
-    [OBJECT_USER] = "user",    [OBJECT_QUEUE] = "queue",
-    [OBJECT_DAEMON] = "daemon"
+    [OBJECT_NONE] = "",       [OBJECT_EXPERIMENT] = "experiment", [OBJECT_SWEEP] = "sweep",
+    [OBJECT_TOKEN] = "token", [OBJECT_SESSION] = "session",       [OBJECT_USER] = "user",
+    [OBJECT_QUEUE] = "queue", [OBJECT_DAEMON] = "daemon"
 };
 
 /* name: as the path has it; what is not there belongs to nobody. */
@@ -102,6 +101,11 @@ static enum ownership find_owner(struct request *r, const char **owner)
         if (x == NULL) return OWNER_NONE;
         (void)snprintf(r->object, sizeof r->object, "%s/%lld", kind, (long long)x->id);
         *owner = x->user;
+    } else if (r->route->object == OBJECT_SWEEP && r->params[0] != NULL) {
+        const struct sweep *s = queue_sweep_find(api_of(r)->queue, id);
+        if (s == NULL) return OWNER_NONE;
+        (void)snprintf(r->object, sizeof r->object, "%s/%lld", kind, (long long)s->id);
+        *owner = s->user;
     } else if (r->route->object == OBJECT_TOKEN && r->params[0] != NULL) {
         const struct token *t = accounts_token(api_of(r)->accounts, id);
         if (t == NULL) return OWNER_NONE;

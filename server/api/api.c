@@ -8,6 +8,7 @@
 
 #define V1 "/api/v1"
 #define X V1 "/experiments/{}"
+#define S V1 "/sweeps/{}"
 #define ROUTE(access, object, method, path, handler)                   \
     {                                                                  \
         method, path, ACCESS_##access, OBJECT_##object, false, handler \
@@ -42,6 +43,15 @@ const struct http_route api_routes[] = {
     ROUTE(READ, EXPERIMENT, "GET", X "/artifacts", api_artifacts),
     ROUTE(READ, EXPERIMENT, "GET", X "/artifacts.tar", api_artifacts_tar),
     ROUTE(READ, EXPERIMENT, "GET", X "/artifacts/{...}", api_artifact),
+    ROUTE(BEGIN, SWEEP, "POST", V1 "/sweeps", api_sweep_create),
+    ROUTE(READ, NONE, "GET", V1 "/sweeps", api_sweeps),
+    ROUTE(READ, SWEEP, "GET", S, api_sweep),
+    ROUTE(CHANGE, SWEEP, "PATCH", S, api_sweep_patch),
+    ROUTE(CHANGE, SWEEP, "DELETE", S, api_sweep_delete),
+    ROUTE(CHANGE, SWEEP, "POST", S "/pause", api_sweep_pause),
+    ROUTE(CHANGE, SWEEP, "POST", S "/resume", api_sweep_resume),
+    ROUTE(CHANGE, SWEEP, "POST", S "/cancel", api_sweep_cancel),
+    ROUTE(CHANGE, SWEEP, "POST", S "/retry-failed", api_sweep_retry_failed),
     ROUTE(READ, NONE, "GET", V1 "/datasets", api_datasets),
     ROUTE(READ, QUEUE, "GET", V1 "/queue", api_queue),
     ROUTE(ADMIN, QUEUE, "POST", V1 "/queue/pause", api_queue_pause),

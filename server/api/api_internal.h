@@ -74,11 +74,12 @@ void api_begin(struct request *r, cJSON *json, bool dry);
 struct experiment_filter {
     uint32_t states;               /* bit 1 << state; 0 = all */
     const char *user, *tag, *text; /* NULL = any; borrowed */
+    int64_t sweep;                 /* 0 = any */
 };
 bool filter_fits(const struct experiment_filter *f, const struct experiment *x);
 /* Whether it asks for nothing but states. */
 bool filter_of_states(const struct experiment_filter *f);
-/* state, user, tag and q of the query; false after a problem was answered. */
+/* state, user, tag, q and sweep of the query; false after a problem was answered. */
 bool filter_read_query(struct request *r, struct experiment_filter *f);
 /* The same of an object of a body at that pointer. */
 void filter_read(const cJSON *json, const char *at, struct experiment_filter *f,
@@ -143,6 +144,11 @@ void api_patch(struct request *r), api_cancel(struct request *r), api_pause(stru
 void api_resume(struct request *r), api_retry(struct request *r), api_delete(struct request *r);
 void api_restore(struct request *r);
 void api_move(struct request *r);
+void api_sweep_create(struct request *r), api_sweeps(struct request *r); /* api_sweeps.c */
+void api_sweep(struct request *r), api_sweep_patch(struct request *r);
+void api_sweep_delete(struct request *r), api_sweep_pause(struct request *r);
+void api_sweep_resume(struct request *r), api_sweep_cancel(struct request *r);
+void api_sweep_retry_failed(struct request *r);
 void api_batch(struct request *r);                                               /* batch.c */
 void api_attempts(struct request *r), api_series(struct request *r);             /* metrics.c */
 void api_points(struct request *r), api_monitors(struct request *r);

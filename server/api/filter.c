@@ -24,12 +24,13 @@ bool filter_fits(const struct experiment_filter *f, const struct experiment *x)
     if (f->states != 0 && (f->states & (1U << x->state)) == 0) return false;
     if (f->user != NULL && strcmp(f->user, x->user) != 0) return false;
     if (f->tag != NULL && !has_tag(x, f->tag)) return false;
+    if (f->sweep != 0 && f->sweep != x->sweep) return false;
     return f->text == NULL || holds(x, f->text);
 }
 
 bool filter_of_states(const struct experiment_filter *f)
 {
-    return f->user == NULL && f->tag == NULL && f->text == NULL;
+    return f->user == NULL && f->tag == NULL && f->text == NULL && f->sweep == 0;
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -54,6 +55,7 @@ bool filter_read_query(struct request *r, struct experiment_filter *f)
     *f = (struct experiment_filter){ .user = request_query(r, "user"),
                                      .tag = request_query(r, "tag"),
                                      .text = request_query(r, "q") };
+    if (!request_query_int(r, "sweep", 0, 1, INT64_MAX, &f->sweep)) return false;
     if (states == NULL || read_states(states, &f->states, unknown)) return true;
     api_problem(r, ERR_INVALID, "state: '%s' is not a state", unknown);
     return false;
@@ -62,17 +64,21 @@ bool filter_read_query(struct request *r, struct experiment_filter *f)
 static void read_member(const cJSON *item, struct experiment_filter *f, const char *at,
                         struct json_faults *faults)
 {
-    static const char *const names[] = { "state", "user", "tag", "q" };
+    static const char *const names[] = { "state", "user", "tag", "q", "sweep" };
     const char **const texts[] = { NULL, &f->user, &f->tag, &f->text };
     char pointer[120], unknown[32];
     (void)snprintf(pointer, sizeof pointer, "%s/%.60s", at, item->string);
     size_t i = 0;
-    while (i < 4 && strcmp(item->string, names[i]) != 0) i++;
-    if (i == 4) {
-        const char *near = json_nearest(item->string, names, 4);
+    while (i < 5 && strcmp(item->string, names[i]) != 0) i++;
+    if (i == 5) {
+        const char *near = json_nearest(item->string, names, 5);
         json_fault_add(faults, pointer, "unknown_field",
-                       "state, user, tag and q are the fields%s%s",
+                       "state, user, tag, q and sweep are the fields%s%s",
                        near != NULL ? "; did you mean " : "", near != NULL ? near : "");
+    } else if (i == 4) {
+        f->sweep = cJSON_IsNumber(item) ? (int64_t)item->valuedouble : 0;
+        if (f->sweep < 1 || (double)f->sweep != item->valuedouble)
+            json_fault_add(faults, pointer, "wrong_type", "must be the number of a sweep");
     } else if (!cJSON_IsString(item) || item->valuestring[0] == '\0') {
         json_fault_add(faults, pointer, "wrong_type", "must be a text");
     } else if (i > 0) {
@@ -88,7 +94,8 @@ void filter_read(const cJSON *json, const char *at, struct experiment_filter *f,
     const cJSON *item;
     *f = (struct experiment_filter){ 0 };
     if (!cJSON_IsObject(json) || json->child == NULL) {
-        json_fault_add(faults, at, "wrong_type", "must be an object with state, user, tag or q");
+        json_fault_add(faults, at, "wrong_type",
+                       "must be an object with state, user, tag, q or sweep");
         return;
     }
     cJSON_ArrayForEach(item, json) read_member(item, f, at, faults);

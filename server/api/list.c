@@ -49,7 +49,7 @@ static void know_total(struct queue *q, struct listing *l)
 
 static bool read_query(struct request *r, struct listing *l)
 {
-    if (!api_query_known(r, "state|user|tag|q|deleted|sort|limit|cursor")) return false;
+    if (!api_query_known(r, "state|user|tag|q|sweep|deleted|sort|limit|cursor")) return false;
     const char *sort = request_query(r, "sort");
     if (sort != NULL && strcmp(sort, "id") != 0 && strcmp(sort, "-id") != 0) {
         api_problem(r, ERR_INVALID, "sort must be id or -id, got '%.40s'", sort);

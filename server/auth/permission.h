@@ -23,6 +23,7 @@ enum access {
 enum object {
     OBJECT_NONE,
     OBJECT_EXPERIMENT,
+    OBJECT_SWEEP,
     OBJECT_TOKEN,
     OBJECT_SESSION,
     OBJECT_USER,

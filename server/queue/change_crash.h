@@ -16,6 +16,9 @@ static inline void change_crash(enum experiment_event event, bool committed)
     case EVENT_RETRY_LATER:
         crash_point(committed ? CRASH_ACTION_AFTER_COMMIT : CRASH_ACTION_BEFORE_COMMIT);
         break;
+    case EVENT_PRUNE:
+        crash_point(committed ? CRASH_PRUNE_AFTER_COMMIT : CRASH_PRUNE_BEFORE_COMMIT);
+        break;
     case EVENT_CLAIM:
         crash_point(committed ? CRASH_CLAIM_AFTER_COMMIT : CRASH_CLAIM_BEFORE_COMMIT);
         break;

@@ -25,26 +25,27 @@
 
 #include <stdbool.h>
 
-#define EVENT_TABLE(X)                                                                            \
-    X(EVENT_CLAIM, "claim")                                                                       \
-    X(EVENT_HELLO, "hello")                                                                       \
-    X(EVENT_FINISH_SUCCEEDED, "finish_succeeded")                                                 \
-    X(EVENT_FINISH_FAILED, "finish_failed")                                                       \
-    X(EVENT_FINISH_PAUSED, "finish_paused")                                                       \
-    X(EVENT_FINISH_CANCELLED, "finish_cancelled")                                                 \
-    X(EVENT_FAULT_RETRY, "fault_retry") /* worker lost, attempts left */                          \
-    X(EVENT_FAULT_FINAL, "fault_final") /* worker lost, no attempts left */                       \
-    X(EVENT_FAULT_FREE, "fault_free")   /* not the experiment's doing: not counted */             \
-    X(EVENT_CANCEL, "cancel")                                                                     \
-    X(EVENT_PAUSE, "pause")                                                                       \
-    X(EVENT_RESUME, "resume")                                                                     \
-    X(EVENT_RETRY, "retry")                                                                       \
-    X(EVENT_LIMIT, "limit") /* the queue ends the attempt: a limit is used up */                  \
-    X(EVENT_GRACE_OVER, "grace_over")                                                             \
-    X(EVENT_DEPENDENCIES_MET, "dependencies_met")                                                 \
-    X(EVENT_DEPENDENCY_BROKEN, "dependency_broken") /* what it needs did not succeed */           \
-    X(EVENT_RETRY_LATER, "retry_later") /* a retry of what waits for others again */              \
-    X(EVENT_BACKOFF_OVER, "backoff_over")                                                         \
+#define EVENT_TABLE(X)                                                                           \
+    X(EVENT_CLAIM, "claim")                                                                      \
+    X(EVENT_HELLO, "hello")                                                                      \
+    X(EVENT_FINISH_SUCCEEDED, "finish_succeeded")                                                \
+    X(EVENT_FINISH_FAILED, "finish_failed")                                                      \
+    X(EVENT_FINISH_PAUSED, "finish_paused")                                                      \
+    X(EVENT_FINISH_CANCELLED, "finish_cancelled")                                                \
+    X(EVENT_FAULT_RETRY, "fault_retry") /* worker lost, attempts left */                         \
+    X(EVENT_FAULT_FINAL, "fault_final") /* worker lost, no attempts left */                      \
+    X(EVENT_FAULT_FREE, "fault_free")   /* not the experiment's doing: not counted */            \
+    X(EVENT_CANCEL, "cancel")                                                                    \
+    X(EVENT_PRUNE, "prune") /* its sweep has no more use for it */                               \
+    X(EVENT_PAUSE, "pause")                                                                      \
+    X(EVENT_RESUME, "resume")                                                                    \
+    X(EVENT_RETRY, "retry")                                                                      \
+    X(EVENT_LIMIT, "limit") /* the queue ends the attempt: a limit is used up */                 \
+    X(EVENT_GRACE_OVER, "grace_over")                                                            \
+    X(EVENT_DEPENDENCIES_MET, "dependencies_met")                                                \
+    X(EVENT_DEPENDENCY_BROKEN, "dependency_broken") /* what it needs did not succeed */          \
+    X(EVENT_RETRY_LATER, "retry_later")             /* a retry of what waits for others again */ \
+    X(EVENT_BACKOFF_OVER, "backoff_over")                                                        \
     X(EVENT_PATCH, "patch")
 
 enum experiment_event {

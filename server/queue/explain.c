@@ -50,6 +50,12 @@ static void why_queued(const struct queue *q, const struct entry *e, struct reas
     else if (limit > 0 && mine >= limit)
         say(why, REASON_USER_LIMIT, "%s runs %lld of %lld allowed at once", u->name,
             (long long)mine, (long long)limit);
+    else if (e->sweep != NULL && sweep_stopped(e->sweep))
+        say(why, REASON_SWEEP_STOPPED, "%s", reason_meaning(REASON_SWEEP_STOPPED));
+    else if (e->sweep != NULL && !sweep_has_room(e->sweep))
+        say(why, REASON_SWEEP_LIMIT, "sweep %lld runs %lld of %lld allowed at once",
+            (long long)e->sweep->id, (long long)(e->sweep->active + e->sweep->claiming),
+            (long long)e->sweep->max_parallel);
     else if (busy >= q->o.max_running)
         say(why, REASON_NO_SLOT, "%lld of %lld slots are busy", (long long)busy,
             (long long)q->o.max_running);

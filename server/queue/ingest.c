@@ -95,6 +95,7 @@ static void frames_done(struct store_job *job, const struct err *e)
         crash_point(CRASH_POINTS_AFTER_COMMIT);
         f->q->points += f->result.n_points;
         keep_headlines(entry, f->result.points);
+        rungs_judge(f->q, entry, f->result.points);
         publish_frames(f->q, f->experiment, &f->result);
         char text[100];
         (void)snprintf(

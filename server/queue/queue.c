@@ -51,6 +51,7 @@ struct entry *queue_add(struct queue *q, const struct experiment *x, struct err 
     entry->x = *x;
     entry->item.user = order_user(&q->order, x->user);
     entry->item.id = x->id;
+    entry->sweep = sweep_entry(q, x->sweep);
     if (entry->item.user == NULL) {
         mem_free(entry);
         (void)err_set(e, ERR_NOMEM, "user");
@@ -94,10 +95,17 @@ static void list_queued(struct queue *q, struct entry *e, bool queued)
 
 static void count_state(struct queue *q, struct entry *e)
 {
+    const int64_t was_pruned = e->counted_pruned;
     if (e->is_counted) q->states[e->counted]--;
+    if (e->is_counted && e->sweep != NULL) e->sweep->states[e->counted]--;
     e->is_counted = !e->deleted;
     e->counted = e->x.state;
+    e->counted_pruned = e->is_counted && e->x.state == STATE_CANCELLED &&
+                        e->x.reason == REASON_SWEEP_PRUNED;
     if (e->is_counted) q->states[e->counted]++;
+    if (e->sweep == NULL) return;
+    if (e->is_counted) e->sweep->states[e->counted]++;
+    e->sweep->pruned += e->counted_pruned - was_pruned;
 }
 
 void queue_place(struct queue *q, struct entry *e)
@@ -111,6 +119,7 @@ void queue_place(struct queue *q, struct entry *e)
     if (running != e->counts_running) {
         order_run(u, running ? 1 : -1, clock_mono_ms());
         q->running += running ? 1 : -1;
+        if (e->sweep != NULL) e->sweep->active += running ? 1 : -1;
     }
     if (waiting != e->counts_waiting) u->waiting += waiting ? 1 : -1;
     if (kept != e->counts_kept) u->kept += kept ? 1 : -1;
@@ -285,6 +294,8 @@ cJSON *experiment_object(const struct queue *q, const struct experiment *x)
                     cJSON_AddStringToObject(o, "desired", desired_name(x->desired)) != NULL &&
                     cJSON_AddStringToObject(o, "reason", reason_name(x->reason)) != NULL &&
                     cJSON_AddStringToObject(o, "message", x->message) != NULL &&
+                    (x->sweep != 0 ? json_add_int(o, "sweep", x->sweep)
+                                   : cJSON_AddNullToObject(o, "sweep") != NULL) &&
                     json_add_int(o, "attempt", x->attempt) && json_add_int(o, "rev", x->rev) &&
                     add_limits(q, o, x) && add_after(o, x) &&
                     json_add_time(o, "created_at", x->created_ms) &&
@@ -432,12 +443,15 @@ static void on_tick(uv_timer_t *t)
     deletion_tick(q);
     idempotency_tick(q);
     disk_floor_tick(q);
+    sweeps_tick(q);
+    rungs_tick(q);
 }
 
 static void queue_free(struct queue *q)
 {
     list_for_each_safe(it, &q->entries) queue_remove(q, container_of(it, struct entry, link));
     order_deinit(&q->order);
+    sweeps_free(q);
     mem_free(q->by_id);
     if (q->lock_fd >= 0) (void)close(q->lock_fd);
     mem_free(q->state_dir);
@@ -478,6 +492,7 @@ int queue_open(struct queue **out, uv_loop_t *loop, const struct queue_options *
     list_init(&q->graves);
     list_init(&q->timed);
     list_init(&q->moves);
+    list_init(&q->rungs);
     order_init(&q->order);
     q->wait_s = (struct histogram){ histogram_long_bounds, histogram_long_count, { 0 }, 0 };
     q->claim_s = (struct histogram){ histogram_tiny_bounds, histogram_tiny_count, { 0 }, 0 };
@@ -488,6 +503,7 @@ int queue_open(struct queue **out, uv_loop_t *loop, const struct queue_options *
     if (rc == 0) rc = open_stores(q, e);
     if (rc == 0) rc = recovery_load(q, e);
     if (rc == 0) rc = deletion_load(q, e);
+    if (rc == 0) rc = rungs_catch_up(q, e);
     if (rc != 0) {
         if (q->main != NULL) store_close(q->main, ignore_closed, NULL);
         if (q->metrics != NULL) store_close(q->metrics, ignore_closed, NULL);
@@ -553,9 +569,10 @@ static void on_stopping(uv_timer_t *t)
     }
     if (workers && clock_mono_ms() < q->stop_until_ms) return;
     q->on_quiet(q->closed_ctx);
-    if (q->reads > 0 || !store_idle(q->main) || !store_idle(q->metrics)) return;
+    if (q->reads > 0 || q->telling > 0 || !store_idle(q->main) || !store_idle(q->metrics)) return;
     (void)uv_timer_stop(&q->tick);
     change_drop_unwritten(q);
+    rungs_drop(q);
     close_all(q);
 }
 

@@ -6,13 +6,16 @@
 #ifndef SERVER_QUEUE_H
 #define SERVER_QUEUE_H
 
+#include "common/digest.h"
 #include "common/err.h"
 #include "common/json.h"
 #include "common/list.h"
+#include "common/series.h"
 #include "common/spec.h"
 #include "common/states.h"
 #include "common/uid.h"
 #include "server/queue/disk_floor.h"
+#include "server/queue/halving.h"
 #include "server/store/raster_window.h"
 #include "server/store/store.h"
 
@@ -54,6 +57,7 @@ struct experiment {
     int64_t time_limit_s, no_progress_s, memory_mib, threads; /* limits: 0 = none */
     int64_t ran_ms;                                           /* running time of ended attempts */
     int64_t run_began_ms; /* wall clock: hello of the present attempt; 0 = none runs */
+    int64_t sweep;        /* 0 = it is no member of one */
     struct dependency *after; /* what it waits for; owned by its entry, the list never changes */
     size_t n_after;
     int64_t place, lift;  /* where it was moved to (queue_order.h); 0 = it was not */
@@ -152,6 +156,68 @@ struct queue_submission {
 };
 /* done: after the commit. Errors: ERR_QUEUE_FULL, ERR_IDEMPOTENCY, ERR_UNAVAILABLE, ERR_DB. */
 void queue_submit(struct queue *q, const struct queue_submission *s, queue_done_fn done, void *ctx);
+
+/* An experiment as its row has it, before it has one. Owned texts. */
+struct queue_row {
+    struct experiment x;
+    char *spec;       /* normalised */
+    char *parameters; /* of a member of a sweep: JSON object; NULL = none */
+    char result_hash[DIGEST_HEX_MAX];
+    struct spec_from from;
+};
+/* Any thread. Errors: ERR_NOMEM. */
+int queue_row_init(struct queue_row *r, const struct spec *spec, const struct queue_actor *actor,
+                   struct err *e);
+void queue_row_deinit(struct queue_row *r); /* safe on a zeroed one and when repeated */
+
+/* ---- sweeps ---------------------------------------------------------------------------------- */
+#define SWEEP_MEMBERS_MAX 1000
+struct sweep {
+    int64_t id;
+    char name[SPEC_NAME_MAX], user[QUEUE_USER_MAX];
+    char strategy[16];
+    char metric[SERIES_NAME_MAX + 1];
+    bool higher;                     /* is better */
+    struct halving halving;          /* eta 0: nobody is stopped early */
+    int64_t max_parallel, max_fails; /* 0 = no limit */
+    int64_t first, n;                /* numbers of its members */
+    int64_t created_ms;
+    int64_t states[STATE_COUNT]; /* members that are not deleted */
+    int64_t pruned;              /* among the cancelled ones */
+    int64_t active, claiming;
+    struct rung_values *rungs; /* [halving_rungs]; owned */
+};
+struct queue_sweep {
+    struct queue_actor actor;
+    struct sweep like;      /* what it is to be; numbers and counts are set here */
+    const char *definition; /* JSON text */
+    struct queue_row *rows; /* [n], taken over by the call, whatever comes of it */
+    size_t n;
+    struct queue_key key;
+};
+typedef void (*queue_sweep_fn)(void *ctx, const struct sweep *s, const struct err *e);
+/* All members in one transaction: all of them are there afterwards or none. Errors: those of
+ * queue_submit. */
+void queue_sweep_create(struct queue *q, struct queue_sweep *from, queue_sweep_fn done, void *ctx);
+/* NULL or 0: as it is. Errors: ERR_NOT_FOUND, ERR_FORBIDDEN, ERR_DB. */
+struct queue_sweep_patch {
+    const char *name;
+    const int64_t *max_parallel, *max_fails;
+};
+void queue_sweep_patch(struct queue *q, int64_t id, const struct queue_sweep_patch *patch,
+                       struct queue_actor actor, queue_sweep_fn done, void *ctx);
+/* Its members stay, as experiments of their own. Errors: ERR_BAD_STATE (some have not ended), those
+ * of queue_sweep_patch. done: the sweep as it was, during the call. */
+void queue_sweep_delete(struct queue *q, int64_t id, struct queue_actor actor, queue_sweep_fn done,
+                        void *ctx);
+/* The sweep object of docs/api.md; caller owns. NULL: out of memory. */
+cJSON *queue_sweep_object(const struct sweep *s);
+const struct sweep *queue_sweep_find(const struct queue *q, int64_t id);
+/* The newest below that id (0: of all), or NULL. */
+const struct sweep *queue_sweep_below(const struct queue *q, int64_t id);
+/* "running", ...: from its members. */
+const char *sweep_state(const struct sweep *s);
+int64_t sweep_live(const struct sweep *s); /* members that have not ended */
 
 enum queue_action { QUEUE_CANCEL, QUEUE_PAUSE, QUEUE_RESUME, QUEUE_RETRY };
 /* Errors: ERR_NOT_FOUND, ERR_FORBIDDEN (neither owner nor admin), ERR_BAD_STATE, ERR_DB. */
@@ -282,6 +348,11 @@ struct queue_read {
 };
 /* Errors: ERR_NOT_FOUND, ERR_INVALID, ERR_DB, ERR_UNAVAILABLE (too many reads under way). */
 void queue_read(struct queue *q, const struct queue_read *r, queue_read_fn done, void *ctx);
+
+/* The body of GET /sweeps/{id}: at most limit members with numbers above `after`. Errors: as those
+ * of queue_read. */
+void queue_sweep_read(struct queue *q, int64_t id, int64_t after, size_t limit, queue_read_fn done,
+                      void *ctx);
 
 /* Folder of an experiment ("<files_dir>/<uid>") and of its current attempt; for logs and artifacts.
  * out must hold PATH_MAX. Errors: ERR_NOT_FOUND. */

@@ -130,6 +130,13 @@ static bool reason_stays(const struct change *c)
            c->event != EVENT_FINISH_FAILED;
 }
 
+/* Its sweep has asked it to stop. */
+static bool pruned(const struct experiment *x)
+{
+    return x->state == STATE_STOPPING &&
+           (x->reason == REASON_SWEEP_PRUNED || x->reason == REASON_SWEEP_STOPPED);
+}
+
 /* An attempt that ends as somebody asked has that reason, however its worker went; a pause that the
  * worker did not live to see keeps the cause. */
 static void judge_reason(struct change *c)
@@ -138,6 +145,11 @@ static void judge_reason(struct change *c)
     c->next.reason = c->reason;
     (void)snprintf(c->next.message, sizeof c->next.message, "%s", c->message);
     if (!entry_active(c->entry)) return;
+    if (next == STATE_CANCELLED && pruned(&c->entry->x)) {
+        c->next.reason = c->entry->x.reason;
+        (void)snprintf(c->next.message, sizeof c->next.message, "%s", c->entry->x.message);
+        return;
+    }
     if (next != STATE_CANCELLED && (next != STATE_PAUSED || c->event != EVENT_FINISH_PAUSED))
         return;
     c->next.reason = REASON_USER_REQUEST;
@@ -166,7 +178,7 @@ static int judge_retry(struct change *c, struct err *e)
     char words[DEPENDENCIES_WORDS_MAX];
     const enum dependencies_state s = dependencies_of(c->q, x, words, sizeof words);
     if (!state_is_final(x->state)) return 0; /* the table refuses it */
-    if (queue_room(c->q, c->entry->item.user, e) != 0) return (int)e->code;
+    if (queue_room(c->q, c->entry->item.user, 1, e) != 0) return (int)e->code;
     if (x->time_limit_s > 0 && x->ran_ms >= 1000 * x->time_limit_s)
         return err_set(e, ERR_BAD_STATE,
                        "experiment %lld has used up its time_limit_s of %lld: raise it first",
@@ -294,6 +306,7 @@ static int write_change(struct store_job *job, sqlite3 *db, struct err *e)
         rc = err_set(e, ERR_CONFLICT, "experiment %lld has left revision r%lld", (long long)n->id,
                      (long long)n->rev - 1);
     if (rc == 0) rc = write_attempt(c, db, e);
+    if (rc == 0 && waits_anew(c)) rc = rungs_forgive(c, db, e);
     if (rc == 0)
         rc = stmt_once(
             db, "INSERT INTO audit(at_ms,actor,experiment,event,state) VALUES(?,?,?,?,?)", e,
@@ -356,6 +369,7 @@ static void count_coming(const struct change *c, int64_t n)
     if (c->event != EVENT_CLAIM) return;
     c->q->claiming += n;
     u->claiming += n;
+    if (c->entry->sweep != NULL) c->entry->sweep->claiming += n;
 }
 
 /* What the daemon saw by itself (a death, the end of a grace time, of others that were waited for)
@@ -365,7 +379,8 @@ static bool own_observation(const struct change *c)
     if (c->done != NULL) return false;
     return c->event == EVENT_FAULT_RETRY || c->event == EVENT_FAULT_FINAL ||
            c->event == EVENT_FAULT_FREE || c->event == EVENT_GRACE_OVER ||
-           c->event == EVENT_DEPENDENCIES_MET || c->event == EVENT_DEPENDENCY_BROKEN;
+           c->event == EVENT_PRUNE || c->event == EVENT_DEPENDENCIES_MET ||
+           c->event == EVENT_DEPENDENCY_BROKEN;
 }
 
 static void keep_for_later(struct change *c)
@@ -427,6 +442,8 @@ static void change_done(struct store_job *job, const struct err *e)
         keep_told(&c->next, &entry->x);
         c->next.place = waits_anew(c) ? 0 : entry->x.place;
         c->next.lift = waits_anew(c) ? 0 : entry->x.lift;
+        c->next.sweep = entry->x.sweep;
+        if (waits_anew(c)) entry->stops_early = false;
         if (c->event == EVENT_CLAIM) c->next.step = c->next.steps_total = 0;
         entry->x = c->next;
         queue_place(q, entry);

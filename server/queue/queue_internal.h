@@ -38,6 +38,10 @@ struct entry {
     int64_t *dependants;      /* blocked experiments that wait for this one; owned */
     size_t n_dependants, dependants_capacity;
     size_t n_named;           /* experiments that name this one as needed, blocked or not */
+    struct sweep *sweep;      /* what it is a member of, or NULL */
+    int64_t rungs;            /* judged at so many (sweep_rungs.c) */
+    bool stops_early;         /* the last of them said so, and nobody said otherwise since */
+    bool counted_pruned;
     struct list timed;        /* of queue.timed while something may happen by itself */
     bool counts_running, counts_waiting, counts_kept, is_timed; /* as queue_place left them */
     bool is_counted;
@@ -141,6 +145,10 @@ struct queue {
     bool closing; /* the daemon ends */
     bool held;    /* queue_hold */
     bool switched[QUEUE_SWITCHES];
+    struct sweep **sweeps; /* by id, ascending */
+    size_t n_sweeps, sweeps_capacity;
+    size_t telling;    /* new sweeps whose members are being told to the world */
+    struct list rungs; /* decisions that could not be written */
     struct list moves; /* waiting for the one that is being written (move.c) */
     size_t n_moves;
     bool moving;
@@ -168,8 +176,10 @@ int64_t change_backoff_ms(const struct queue *q, const struct entry *e, int64_t 
 struct entry *queue_entry(const struct queue *q, int64_t id);
 struct entry *queue_add(struct queue *q, const struct experiment *x, struct err *e);
 void queue_remove(struct queue *q, struct entry *e);
-/* Whether one experiment more may wait for u. Errors: ERR_QUEUE_FULL. */
-int queue_room(const struct queue *q, const struct order_user *u, struct err *e);
+/* Whether n experiments more may wait for u. Errors: ERR_QUEUE_FULL. */
+int queue_room(const struct queue *q, const struct order_user *u, int64_t n, struct err *e);
+/* Writer thread: the row and its audit; the row learns its number. */
+int queue_row_insert(struct queue_row *r, sqlite3 *db, struct err *e);
 /* Brings counts, order and timed list in line with the committed state. */
 void queue_place(struct queue *q, struct entry *e);
 void queue_publish_state(struct queue *q, const struct entry *e);
@@ -239,11 +249,37 @@ struct fork {
     char uid[UID_TEXT_MAX];
     bool best;
 };
+/* On the loop: whose weights; stays empty when none are asked for. Errors: ERR_NOT_FOUND. */
+int fork_prepare(const struct queue *q, const struct spec_from *from, struct fork *f,
+                 struct err *e);
 /* Errors: ERR_BAD_STATE (it has no checkpoint), ERR_IO. */
 int fork_link(const struct fork *f, const char *files_dir, const char *uid, struct err *e);
 void fork_unlink(const char *files_dir, const char *uid); /* of a submission that failed */
 /* out holds PATH_MAX; -1: too long. */
 int fork_start_path(const char *files_dir, const char *uid, char *out);
+/* ---- sweeps (sweeps.c, sweep_rungs.c) ----------------------------------------------------------
+ */
+struct rung_values { /* in the order of their arrival */
+    double *values;
+    size_t n, capacity;
+};
+struct sweep *sweep_entry(const struct queue *q, int64_t id);
+int sweeps_load(struct queue *q, struct err *e); /* at start, before the experiments */
+void sweeps_free(struct queue *q);
+/* So many of its members have failed that none may run any more. */
+bool sweep_stopped(const struct sweep *s);
+/* Whether one of its members may begin. */
+bool sweep_has_room(const struct sweep *s);
+void sweeps_tick(struct queue *q); /* ends the members of those that are stopped, some at a time */
+/* Judges a member by points of its sweep's metric. */
+void rungs_judge(struct queue *q, struct entry *e, const cJSON *points);
+int rungs_load(struct queue *q, struct err *e); /* at start, after the experiments */
+/* At start, when everything is loaded: decides what came in and was not decided. */
+int rungs_catch_up(struct queue *q, struct err *e);
+void rungs_tick(struct queue *q);
+void rungs_drop(struct queue *q); /* closing */
+/* Writer thread: a retry of a member that was stopped is somebody's wish. */
+int rungs_forgive(const struct change *c, sqlite3 *db, struct err *e);
 /* ---- scheduling (scheduler.c) ---------------------------------------------------------------- */
 void scheduler_run(struct queue *q);
 /* Shares of users as of now, at most a second old. */

@@ -49,7 +49,9 @@ static int read_detail(struct read_job *r, sqlite3 *db, struct err *e)
 {
     struct stmt s;
     int rc = stmt_prepare(&s, db,
-                          "SELECT spec,result_hash,summary,notes FROM experiment WHERE id=?1", e);
+                          "SELECT spec,result_hash,summary,notes,parameters FROM experiment"
+                          " WHERE id=?1",
+                          e);
     if (rc != 0) return rc;
     stmt_bind(&s, "i", r->experiment);
     cJSON *o = cJSON_CreateObject();
@@ -57,7 +59,10 @@ static int read_detail(struct read_job *r, sqlite3 *db, struct err *e)
               cJSON_AddRawToObject(o, "spec", stmt_text(&s, 0)) != NULL &&
               cJSON_AddStringToObject(o, "result_hash", stmt_text(&s, 1)) != NULL &&
               cJSON_AddStringToObject(o, "notes", stmt_text(&s, 3)) != NULL &&
-              json_add_int(o, "files_bytes", r->files_bytes);
+              json_add_int(o, "files_bytes", r->files_bytes) &&
+              (stmt_is_null(&s, 4)
+                   ? cJSON_AddNullToObject(o, "parameters") != NULL
+                   : cJSON_AddRawToObject(o, "parameters", stmt_text(&s, 4)) != NULL);
     const char *summary = ok ? stmt_text(&s, 2) : "";
     cJSON *parsed = NULL;
     if (ok && summary[0] != '\0') (void)json_parse(summary, strlen(summary), &parsed, e);

@@ -57,7 +57,8 @@ static int row_to_entry(struct queue *q, const struct stmt *s, struct err *e)
                             .ran_ms = stmt_int(s, 32),
                             .run_began_ms = stmt_int(s, 33),
                             .place = stmt_int(s, 34),
-                            .lift = stmt_int(s, 35) };
+                            .lift = stmt_int(s, 35),
+                            .sweep = stmt_int(s, 36) };
     (void)snprintf(x.uid, sizeof x.uid, "%s", stmt_text(s, 1));
     (void)snprintf(x.name, sizeof x.name, "%s", stmt_text(s, 2));
     (void)snprintf(x.user, sizeof x.user, "%s", stmt_text(s, 3));
@@ -88,7 +89,7 @@ static int load_experiments(struct queue *q, struct err *e)
         "SELECT id,uid,name,user,owner_uid,tags,dataset,time_steps,priority,max_attempts,"
         "state,desired,reason,message,attempt,faults,rev,created_ms,queued_ms,started_ms,"
         "ended_ms,not_before_ms,step,steps_total,epoch,epochs,crashes,retry_on,time_limit_s,"
-        "no_progress_s,memory_mib,threads,ran_ms,run_began_ms,place,lift FROM experiment"
+        "no_progress_s,memory_mib,threads,ran_ms,run_began_ms,place,lift,sweep FROM experiment"
         " ORDER BY id",
         e);
     int got = 0;
@@ -168,12 +169,14 @@ static int load_usage(struct queue *q, struct err *e)
 
 int recovery_load(struct queue *q, struct err *e)
 {
-    int rc = load_experiments(q, e);
+    int rc = sweeps_load(q, e);
+    if (rc == 0) rc = load_experiments(q, e);
     if (rc == 0) rc = dependencies_load(q, e);
     if (rc == 0) rc = load_attempts(q, e);
     if (rc == 0) rc = load_usage(q, e);
     if (rc == 0) rc = queue_load_switches(q, e);
     if (rc == 0) rc = load_headlines(q, e);
+    if (rc == 0) rc = rungs_load(q, e);
     return rc;
 }
 

@@ -31,7 +31,7 @@ static bool may_start(void *ctx, const struct order_item *item)
     (void)ctx;
     /* The last: the earlier attempt's worker is not seen dead yet. */
     return e->x.desired == DESIRED_RUN && !e->writing && list_empty(&e->changes) &&
-           e->process.pid == 0;
+           e->process.pid == 0 && (e->sweep == NULL || sweep_has_room(e->sweep));
 }
 
 #define SHARES_MS 1000

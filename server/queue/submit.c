@@ -14,9 +14,7 @@ struct submission {
     struct store_job job;
     struct queue *q;
     struct order_user *user;
-    struct experiment x;
-    char *spec;
-    char result_hash[DIGEST_HEX_MAX];
+    struct queue_row row;
     struct key_row key;
     struct fork fork;
     struct err broken; /* what it needs has ended otherwise already: a new row is refused */
@@ -27,16 +25,23 @@ struct submission {
 
 static void submission_free(struct submission *s)
 {
-    mem_free(s->x.after);
-    mem_free(s->spec);
+    queue_row_deinit(&s->row);
     key_row_deinit(&s->key);
     mem_free(s->repeated.answer);
     mem_free(s);
 }
 
-static int insert(struct submission *s, sqlite3 *db, struct err *e)
+void queue_row_deinit(struct queue_row *r)
 {
-    const struct experiment *x = &s->x;
+    mem_free(r->x.after);
+    mem_free(r->spec);
+    mem_free(r->parameters);
+    *r = (struct queue_row){ 0 };
+}
+
+int queue_row_insert(struct queue_row *r, sqlite3 *db, struct err *e)
+{
+    const struct experiment *x = &r->x;
     char tags[SPEC_TAGS_MAX * 68] = "";
     for (size_t i = 0; i < x->n_tags; i++) {
         const size_t at = strlen(tags);
@@ -46,25 +51,27 @@ static int insert(struct submission *s, sqlite3 *db, struct err *e)
         db,
         "INSERT INTO experiment(uid,name,user,owner_uid,tags,dataset,time_steps,priority,"
         "max_attempts,spec,result_hash,state,desired,reason,message,created_ms,queued_ms,epochs,"
-        "retry_on,time_limit_s,no_progress_s,memory_mib,threads)"
-        " VALUES(?,?,?,?,?,?,?,?,?,?,?,?,'run',?,?,?,?,?,?,?,?,?,?)",
+        "retry_on,time_limit_s,no_progress_s,memory_mib,threads,sweep,parameters)"
+        " VALUES(?,?,?,?,?,?,?,?,?,?,?,?,'run',?,?,?,?,?,?,?,?,?,?,?,?)",
         e,
         "tttitt"
         "iiitt"
         "ttt"
         "iii"
-        "iiiii",
+        "iiiii"
+        "it",
         x->uid, x->name, x->user, (int64_t)x->owner_uid, tags, x->dataset, x->time_steps,
-        x->priority, x->max_attempts, s->spec, s->result_hash, state_name(x->state),
+        x->priority, x->max_attempts, r->spec, r->result_hash, state_name(x->state),
         reason_name(x->reason), x->message, x->created_ms, x->queued_ms, x->epochs,
-        (int64_t)x->retry_on, x->time_limit_s, x->no_progress_s, x->memory_mib, x->threads);
+        (int64_t)x->retry_on, x->time_limit_s, x->no_progress_s, x->memory_mib, x->threads,
+        x->sweep, r->parameters);
     if (rc != 0) return rc;
-    s->x.id = sqlite3_last_insert_rowid(db);
-    rc = dependencies_write(&s->x, db, e);
+    r->x.id = sqlite3_last_insert_rowid(db);
+    rc = dependencies_write(&r->x, db, e);
     if (rc != 0) return rc;
     return stmt_once(
         db, "INSERT INTO audit(at_ms,actor,experiment,event,state) VALUES(?,?,?,'submit',?)", e,
-        "itit", x->created_ms, x->user, s->x.id, state_name(x->state));
+        "itit", x->created_ms, x->user, r->x.id, state_name(x->state));
 }
 
 static int run(struct store_job *job, sqlite3 *db, struct err *e)
@@ -76,19 +83,19 @@ static int run(struct store_job *job, sqlite3 *db, struct err *e)
         *e = s->broken;
         return (int)e->code;
     }
-    if (s->fork.experiment != 0) rc = fork_link(&s->fork, s->q->files_dir, s->x.uid, e);
-    if (rc == 0) rc = insert(s, db, e);
+    if (s->fork.experiment != 0) rc = fork_link(&s->fork, s->q->files_dir, s->row.x.uid, e);
+    if (rc == 0) rc = queue_row_insert(&s->row, db, e);
     if (rc == 0 && s->key.key != NULL)
-        rc = idempotency_keep(db, &s->key, &(struct key_made){ .experiment = s->x.id }, e);
+        rc = idempotency_keep(db, &s->key, &(struct key_made){ .experiment = s->row.x.id }, e);
     crash_point(CRASH_SUBMIT_BEFORE_COMMIT);
     return rc;
 }
 
 static struct entry *add_entry(struct queue *q, struct submission *s, struct err *e)
 {
-    struct entry *entry = queue_add(q, &s->x, e);
+    struct entry *entry = queue_add(q, &s->row.x, e);
     if (entry == NULL) return NULL;
-    s->x.after = NULL; /* the entry's from here on */
+    s->row.x.after = NULL; /* the entry's from here on */
     dependencies_name(q, entry);
     if (dependencies_attach(q, entry, e) != 0) {
         log_error("server.queue", "experiment %lld waits until a restart: %s",
@@ -110,7 +117,7 @@ static void committed(struct store_job *job, const struct err *e)
     const struct entry *answer = entry;
     if (fault.code == ERR_OK && s->repeated.experiment != 0)
         answer = idempotency_entry(q, s->repeated.experiment, &fault);
-    if (fault.code != ERR_OK && s->fork.experiment != 0) fork_unlink(q->files_dir, s->x.uid);
+    if (fault.code != ERR_OK && s->fork.experiment != 0) fork_unlink(q->files_dir, s->row.x.uid);
     if (entry != NULL) queue_publish_state(q, entry);
     s->done(s->ctx, answer != NULL ? &answer->x : NULL, &fault);
     /* What it needs may have ended while the row was written. */
@@ -120,23 +127,22 @@ static void committed(struct store_job *job, const struct err *e)
 }
 
 /* What is being written counts, too: a burst comes before its first row is committed. */
-int queue_room(const struct queue *q, const struct order_user *u, struct err *e)
+int queue_room(const struct queue *q, const struct order_user *u, int64_t n, struct err *e)
 {
-    if (u->kept + u->arriving < q->o.queued_per_user_max) return 0;
+    if (u->kept + u->arriving + n <= q->o.queued_per_user_max) return 0;
     return err_set(e, ERR_QUEUE_FULL,
-                   "%s has %lld experiments that wait or are paused, at most %lld may", u->name,
-                   (long long)(u->kept + u->arriving), (long long)q->o.queued_per_user_max);
+                   "%s has %lld experiments that wait or are paused, at most %lld may%s", u->name,
+                   (long long)(u->kept + u->arriving), (long long)q->o.queued_per_user_max,
+                   n > 1 ? ", with the new ones" : "");
 }
 
-static void fill(struct submission *s, const struct queue_submission *from)
+static void fill(struct experiment *x, const struct spec *spec, const struct queue_actor *actor)
 {
-    const struct spec *spec = from->spec;
-    struct experiment *x = &s->x;
     uid_make(x->uid);
     (void)snprintf(x->name, sizeof x->name, "%s", spec->name);
-    (void)snprintf(x->user, sizeof x->user, "%s", from->actor.user);
+    (void)snprintf(x->user, sizeof x->user, "%s", actor->user);
     (void)snprintf(x->dataset, sizeof x->dataset, "%s", spec->dataset.name);
-    x->owner_uid = from->actor.uid;
+    x->owner_uid = actor->uid;
     memcpy(x->tags, spec->tags, sizeof x->tags);
     x->n_tags = spec->n_tags;
     x->time_steps = spec->time_steps;
@@ -154,10 +160,26 @@ static void fill(struct submission *s, const struct queue_submission *from)
     x->created_ms = x->queued_ms = clock_wall_ms();
 }
 
+int queue_row_init(struct queue_row *r, const struct spec *spec, const struct queue_actor *actor,
+                   struct err *e)
+{
+    uint8_t hash[DIGEST_BYTES];
+    *r = (struct queue_row){ .from = spec->train.from };
+    fill(&r->x, spec, actor);
+    cJSON *json = spec_normalize(spec);
+    r->spec = json != NULL ? json_print(json, NULL) : NULL;
+    cJSON_Delete(json);
+    if (r->spec == NULL) return err_set(e, ERR_NOMEM, "normalised spec");
+    const int rc = spec_result_hash(spec, hash, e);
+    if (rc != 0) queue_row_deinit(r);
+    else digest_hex(hash, r->result_hash);
+    return rc;
+}
+
 static int depend(const struct queue *q, struct submission *s, const struct queue_submission *from,
                   struct err *e)
 {
-    struct experiment *x = &s->x;
+    struct experiment *x = &s->row.x;
     char words[DEPENDENCIES_WORDS_MAX];
     if (from->n_after == 0) return 0;
     x->after = mem_calloc(from->n_after, sizeof x->after[0]);
@@ -174,36 +196,26 @@ static int depend(const struct queue *q, struct submission *s, const struct queu
     return 0;
 }
 
-/* Errors: ERR_NOT_FOUND. */
-static int prepare_fork(const struct queue *q, struct submission *s, const struct spec_from *from,
-                        struct err *e)
+int fork_prepare(const struct queue *q, const struct spec_from *from, struct fork *f, struct err *e)
 {
     if (from->experiment == 0) return 0;
     const struct experiment *source = queue_find(q, from->experiment);
     if (source == NULL)
         return err_set(e, ERR_NOT_FOUND, "there is no experiment %lld",
                        (long long)from->experiment);
-    s->fork = (struct fork){ .experiment = source->id,
-                             .attempts = source->attempt,
-                             .best = from->checkpoint == SPEC_START_BEST };
-    (void)snprintf(s->fork.uid, sizeof s->fork.uid, "%s", source->uid);
+    *f = (struct fork){ .experiment = source->id,
+                        .attempts = source->attempt,
+                        .best = from->checkpoint == SPEC_START_BEST };
+    (void)snprintf(f->uid, sizeof f->uid, "%s", source->uid);
     return 0;
 }
 
 static int prepare(const struct queue *q, struct submission *s, const struct queue_submission *from,
                    struct err *e)
 {
-    fill(s, from);
-    if (depend(q, s, from, e) != 0 || prepare_fork(q, s, &from->spec->train.from, e) != 0)
+    if (queue_row_init(&s->row, from->spec, &from->actor, e) != 0 || depend(q, s, from, e) != 0 ||
+        fork_prepare(q, &from->spec->train.from, &s->fork, e) != 0)
         return (int)e->code;
-    cJSON *json = spec_normalize(from->spec);
-    s->spec = json != NULL ? json_print(json, NULL) : NULL;
-    cJSON_Delete(json);
-    if (s->spec == NULL) return err_set(e, ERR_NOMEM, "normalised spec");
-    uint8_t hash[DIGEST_BYTES];
-    int rc = spec_result_hash(from->spec, hash, e);
-    if (rc != 0) return rc;
-    digest_hex(hash, s->result_hash);
     return from->key.key != NULL ? key_row_init(&s->key, &from->key, e) : 0;
 }
 
@@ -217,7 +229,7 @@ void queue_submit(struct queue *q, const struct queue_submission *from, queue_do
         u = order_user(&q->order, from->actor.user);
         if (u == NULL || (s = mem_calloc(1, sizeof *s)) == NULL)
             (void)err_set(&e, ERR_NOMEM, "submission");
-        else if (queue_room(q, u, &e) != 0) {
+        else if (queue_room(q, u, 1, &e) != 0) {
             mem_free(s);
             s = NULL;
         }

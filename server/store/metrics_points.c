@@ -95,6 +95,22 @@ int metrics_read_points(sqlite3 *db, int64_t experiment, const struct metrics_ra
     return rc;
 }
 
+/* ---- one ------------------------------------------------------------------------------------- */
+int metrics_point_from(sqlite3 *db, int64_t experiment, const char *name, uint64_t step,
+                       struct point *out, bool *found, struct err *e)
+{
+    struct points_walk w;
+    int64_t series = 0;
+    *found = false;
+    const int rc = points_series(db, experiment, name, &series, e);
+    if (rc == ERR_NOT_FOUND) err_clear(e);
+    if (rc != 0) return rc == ERR_NOT_FOUND ? 0 : rc;
+    points_walk_begin(&w, series, step, 0);
+    const int got = points_walk_next(&w, db, out, e);
+    *found = got == 1;
+    return got < 0 ? (int)e->code : 0;
+}
+
 /* ---- pages ----------------------------------------------------------------------------------- */
 /* A cursor is the place of the next point: "CHUNK.INDEX". */
 static int walk_from(struct points_walk *w, int64_t series, const struct metrics_range *range,

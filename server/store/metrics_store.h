@@ -46,6 +46,9 @@ int metrics_read_points(sqlite3 *db, int64_t experiment, const struct metrics_ra
  * Errors also: ERR_INVALID (no cursor of ours). */
 int metrics_read_page(sqlite3 *db, int64_t experiment, const struct metrics_range *range,
                       const char *cursor, cJSON **out, struct err *e);
+/* The first point at or after a step; *found: there is one. */
+int metrics_point_from(sqlite3 *db, int64_t experiment, const char *name, uint64_t step,
+                       struct point *out, bool *found, struct err *e);
 int metrics_read_monitors(sqlite3 *db, int64_t experiment, cJSON **out, struct err *e);
 int metrics_read_records(sqlite3 *db, int64_t experiment, const char *layer, const char *kind,
                          cJSON **out, struct err *e);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define EPOCHS 12 /* a second and a half on an idle core */
+#define SWEEP_MEMBERS 2
 #define RETRY "\"retry\": {\"max_attempts\": 100}"
 
 uint32_t random_next(uint32_t *state, uint32_t below)
@@ -91,8 +92,65 @@ static void post_and_leave(struct chaos_client *c, const char *key, const char *
     mem_free(text);
 }
 
+/* Two members that come to the same values: the later one is stopped at the first rung, unless it
+ * has ended before. They are what the spec "small" is, but for labels. */
+static char *sweep_body(const char *name)
+{
+    char *base = client_spec(0, name);
+    char *body = mem_printf("{\"name\": \"%s\", \"base\": %s, \"space\": {\"/priority\": "
+                            "{\"values\": [100]}}, \"strategy\": {\"type\": \"asha\", \"n\": %d,"
+                            " \"metric\": \"train/loss\", \"eta\": 2, \"min\": 1, \"max\": %d}}",
+                            name, base, SWEEP_MEMBERS, EPOCHS);
+    mem_free(base);
+    return body;
+}
+
+/* A member was made with the sweep, and may be asked to stop at any time. false: no answer. */
+static bool log_member(struct chaos_client *c, const char *key, int member, int64_t id)
+{
+    cJSON *x = experiment(c->s, id);
+    const char *uid = json_get_string(x, "uid", NULL);
+    if (uid != NULL)
+        (void)fprintf(c->log, "acked %s-%d %" PRId64 " %s\nasked %" PRId64 "\n", key, member, id,
+                      uid, id);
+    (void)fflush(c->log);
+    cJSON_Delete(x);
+    return uid != NULL;
+}
+
+static bool post_sweep(struct chaos_client *c, struct client_sent *x)
+{
+    char header[80];
+    const char *const headers[] = { header, NULL };
+    char *body = sweep_body(x->key);
+    (void)snprintf(header, sizeof header, "Idempotency-Key: %s", x->key);
+    struct answer a = http_call(c->s, "POST", "/api/v1/sweeps", body, headers);
+    cr_assert(a.status == 201 || a.status == 0 || a.status >= 500, "sweep: %ld %s", a.status,
+              a.body);
+    const int64_t first = json_get_int(a.json, "first", 0);
+    bool all = a.status == 201;
+    for (int i = 0; all && i < SWEEP_MEMBERS; i++) all = log_member(c, x->key, i + 1, first + i);
+    if (all) x->id = first;
+    answer_free(&a);
+    mem_free(body);
+    return all;
+}
+
+void client_sweep(struct chaos_client *c)
+{
+    cr_assert(c->n_sent < CLIENT_SENT_MAX);
+    struct client_sent *x = &c->sent[c->n_sent];
+    *x = (struct client_sent){ .sweep = true };
+    (void)snprintf(x->key, sizeof x->key, "chaos-%d-%zu", c->season, c->n_sent++);
+    for (int i = 1; i <= SWEEP_MEMBERS; i++)
+        (void)fprintf(c->log, "sent %s-%d %s\n", x->key, i, client_spec_names[0]);
+    (void)fflush(c->log);
+    (void)post_sweep(c, x);
+}
+
 static bool post(struct chaos_client *c, struct client_sent *x)
 {
+    if (x->sweep) return post_sweep(c, x);
     char header[80];
     const char *const headers[] = { header, NULL };
     char *spec = client_spec(x->spec, x->key);

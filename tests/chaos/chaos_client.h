@@ -16,6 +16,7 @@ struct client_sent {
     size_t spec;
     int64_t id; /* 0 = not acknowledged yet */
     bool cancel;
+    bool sweep; /* of two members; id: the first one's */
 };
 struct chaos_client {
     const struct service *s;
@@ -43,6 +44,8 @@ void client_open(struct chaos_client *c, const struct service *s, const char *lo
 void client_close(struct chaos_client *c);
 /* A new experiment; now and then its answer is thrown away. */
 void client_submit(struct chaos_client *c);
+/* A sweep with successive halving. */
+void client_sweep(struct chaos_client *c);
 /* Asks again for what was never acknowledged; true when nothing of that kind is left. */
 bool client_settle(struct chaos_client *c);
 struct client_view client_look(const struct chaos_client *c);

@@ -181,6 +181,12 @@ static void doom_one(struct chaos *c)
     mem_free(fields);
 }
 
+#define SWEEP_AGAIN_MS 6000 /* a member has come to its rung by then, or something held it up */
+static bool needs_sweep(int point)
+{
+    return point >= CRASH_SWEEP_BEFORE_COMMIT && point <= CRASH_PRUNE_AFTER_COMMIT;
+}
+
 /* What makes a daemon or worker come to its crash point. */
 static void provoke(struct chaos *c, int point)
 {
@@ -195,6 +201,10 @@ static void provoke(struct chaos *c, int point)
         (void)purge_doomed(c);
     }
     if (submit) client_submit(&c->client);
+    if (needs_sweep(point) && clock_mono_ms() >= c->sweep_again_ms) {
+        client_sweep(&c->client);
+        c->sweep_again_ms = clock_mono_ms() + SWEEP_AGAIN_MS;
+    }
     if (action || below(c, 20) == 0) client_meddle(&c->client);
     if (fault) kill_worker(c);
 }
@@ -218,6 +228,7 @@ static bool round_point(struct chaos *c, int point)
     (void)snprintf(c->crash_env, sizeof c->crash_env, "SPIKED_CRASH=%s:%u", round_name(point),
                    which_time(c, point));
     bool hit = false;
+    c->sweep_again_ms = 0;
     (void)service_try_restart(&c->s);
     for (const int64_t until = clock_mono_ms() + HIT_MS; !hit && clock_mono_ms() < until;) {
         hit = hits_of(c, point) > before;

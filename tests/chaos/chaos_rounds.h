@@ -25,6 +25,7 @@ enum round_kind {
 const char *round_name(int kind);
 
 struct chaos {
+    int64_t sweep_again_ms; /* monotonic: when a round that needs one makes another sweep */
     struct service s;
     struct chaos_client client;
     struct faults *faults; /* mapped; shared with daemon and workers */

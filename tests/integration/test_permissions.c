@@ -13,6 +13,7 @@
 
 #define V1 "/api/v1"
 #define X V1 "/experiments/{}"
+#define S V1 "/sweeps/{}"
 #define PERSON 4711 /* an account of this machine, as far as the kernel knows */
 #define SYSTEM 33   /* a system user */
 #define ROUTES_MAX 100
@@ -54,6 +55,15 @@ static const struct recipe {
     { "GET " X "/artifacts", X "/artifacts", NULL, 404 },
     { "GET " X "/artifacts.tar", X "/artifacts.tar", NULL, 404 },
     { "GET " X "/artifacts/{...}", X "/artifacts/weights.safetensors", NULL, 404 },
+    { "POST " V1 "/sweeps", V1 "/sweeps", "{}", 400 },
+    { "GET " V1 "/sweeps", V1 "/sweeps", NULL, 200 },
+    { "GET " S, S, NULL, 200 },
+    { "PATCH " S, S, "{\"colour\": 1}", 400 },
+    { "DELETE " S, S, "{\"colour\": 1}", 400 },
+    { "POST " S "/pause", S "/pause", "{\"colour\": 1}", 400 },
+    { "POST " S "/resume", S "/resume", "{\"colour\": 1}", 400 },
+    { "POST " S "/cancel", S "/cancel", "{\"colour\": 1}", 400 },
+    { "POST " S "/retry-failed", S "/retry-failed", "{\"colour\": 1}", 400 },
     { "GET " V1 "/datasets", V1 "/datasets", NULL, 200 },
     { "GET " V1 "/queue", V1 "/queue", NULL, 200 },
     { "POST " V1 "/queue/pause", V1 "/queue/pause", "{\"colour\": 1}", 400 },
@@ -200,10 +210,15 @@ static int64_t make_token(const struct service *s, const char *user, const char 
     return id;
 }
 
+/* A sweep of one experiment: both have the same number, as no other ones are made. */
 static int64_t submit_as(const struct service *s, const struct actor *a, const char *spec)
 {
     static int64_t made;
-    struct answer got = call(s, a, "POST", V1 "/experiments", spec);
+    char *body = mem_printf("{\"name\": \"x\", \"base\": %s, \"space\": {\"/seed\": {\"values\": "
+                            "[1]}}, \"strategy\": {\"type\": \"grid\"}}",
+                            spec);
+    struct answer got = call(s, a, "POST", V1 "/sweeps", body);
+    mem_free(body);
     cr_assert_eq(got.status, 201, "%s", a->name);
     answer_free(&got);
     return ++made;

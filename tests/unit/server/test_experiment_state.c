@@ -116,7 +116,7 @@ Test(experiment_state, blocked_is_left_by_dependencies)
             if (!t.allowed || v == EVENT_PATCH) continue;
             cr_assert_eq(t.state, v == EVENT_DEPENDENCIES_MET ? STATE_QUEUED : STATE_CANCELLED);
             cr_assert(v == EVENT_DEPENDENCIES_MET || v == EVENT_DEPENDENCY_BROKEN ||
-                      v == EVENT_CANCEL);
+                      v == EVENT_CANCEL || v == EVENT_PRUNE);
         }
         cr_assert(!next(STATE_QUEUED, d, EVENT_DEPENDENCY_BROKEN).allowed);
     }
