@@ -163,23 +163,27 @@ static void add_string(struct text *t, const char *s)
     add(t, "\"", 1);
 }
 
+size_t json_number_text(double value, char out[JSON_NUMBER_MAX])
+{
+    int n = 0;
+    if (!isfinite(value))
+        return (size_t)snprintf(out, JSON_NUMBER_MAX, "\"%s\"",
+                                isnan(value) ? "NaN"
+                                : value > 0  ? "Infinity"
+                                             : "-Infinity");
+    if (value == floor(value) && fabs(value) < EXACT_INTEGER_MAX)
+        return (size_t)snprintf(out, JSON_NUMBER_MAX, "%.0f", value == 0 ? 0.0 : value);
+    for (int digits = 15; digits <= 17; digits++) {
+        n = snprintf(out, JSON_NUMBER_MAX, "%.*g", digits, value);
+        if (strtod(out, NULL) == value) break;
+    }
+    return (size_t)n;
+}
+
 static void add_double(struct text *t, double value)
 {
-    char number[40];
-    if (isnan(value)) {
-        add_text(t, "\"NaN\"");
-    } else if (isinf(value)) {
-        add_text(t, value > 0 ? "\"Infinity\"" : "\"-Infinity\"");
-    } else if (value == floor(value) && fabs(value) < EXACT_INTEGER_MAX) {
-        (void)snprintf(number, sizeof number, "%.0f", value == 0 ? 0.0 : value);
-        add_text(t, number);
-    } else {
-        for (int digits = 15; digits <= 17; digits++) {
-            (void)snprintf(number, sizeof number, "%.*g", digits, value);
-            if (strtod(number, NULL) == value) break;
-        }
-        add_text(t, number);
-    }
+    char number[JSON_NUMBER_MAX];
+    add(t, number, json_number_text(value, number));
 }
 
 static void add_break(struct text *t, int depth)

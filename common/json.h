@@ -54,6 +54,10 @@ double json_get_number(const cJSON *object, const char *name, double fallback);
 int64_t json_get_int(const cJSON *object, const char *name, int64_t fallback);
 bool json_get_bool(const cJSON *object, const char *name, bool fallback);
 
+#define JSON_NUMBER_MAX 40
+/* Writes a double as JSON, in as few digits as bring its bits back, non-finite ones as strings; the
+ * length of what is in out. */
+size_t json_number_text(double value, char out[JSON_NUMBER_MAX]);
 /* A double so that non-finite values become strings (design 1); NULL: out of memory. */
 cJSON *json_number(double value);
 /* Adds one. false when out of memory. */

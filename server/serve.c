@@ -172,7 +172,7 @@ static int open_queue(struct daemon *d, struct err *e)
                                      .keep_ended_s = 86400 * d->o->keep_ended_days,
                                      .backoff_first_ms = d->o->backoff_first_ms,
                                      .stop_workers = d->o->workers == 1 };
-    const struct queue_observer observer = { d->hub, sse_hub_publish };
+    const struct queue_observer observer = { d->hub, sse_hub_publish, sse_hub_points };
     return queue_open(&d->queue, &d->loop, &o, d->launcher, observer, e);
 }
 

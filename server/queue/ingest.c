@@ -9,6 +9,7 @@
 #include "server/store/rollup.h"
 
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -34,18 +35,17 @@ static int run_frames(struct store_job *job, sqlite3 *db, struct err *e)
     return rc;
 }
 
-static void keep_headlines(struct entry *e, const cJSON *points)
+static void keep_headlines(struct entry *e, const struct points_gather *points)
 {
-    for (int i = 0; i < EXPERIMENT_HEADLINES_MAX; i++) {
-        const cJSON *list = json_get(points, experiment_headlines[i]);
-        const int n = cJSON_GetArraySize(list);
-        const cJSON *last = n > 0 ? cJSON_GetArrayItem(list, n - 1) : NULL;
-        const cJSON *value = last != NULL ? cJSON_GetArrayItem(last, 2) : NULL;
-        if (cJSON_IsNumber(value)) e->x.headline[i] = value->valuedouble;
-        /* Points come more often than renewals. */
-        const cJSON *step = last != NULL ? cJSON_GetArrayItem(last, 0) : NULL;
-        if (step != NULL && (int64_t)step->valuedouble > e->x.step)
-            e->x.step = (int64_t)step->valuedouble;
+    for (size_t k = 0; k < points->n; k++) {
+        const struct gathered *s = &points->series[k];
+        const struct point *last = &s->points[s->n - 1];
+        for (int i = 0; i < EXPERIMENT_HEADLINES_MAX; i++) {
+            if (strcmp(s->name, experiment_headlines[i]) != 0) continue;
+            if (isfinite(last->value)) e->x.headline[i] = last->value;
+            /* Points come more often than renewals. */
+            if ((int64_t)last->step > e->x.step) e->x.step = (int64_t)last->step;
+        }
     }
 }
 
@@ -70,15 +70,7 @@ static void publish_profile(struct queue *q, int64_t id, cJSON *profile)
 
 static void publish_frames(struct queue *q, int64_t id, struct metrics_result *r)
 {
-    if (r->points->child != NULL) {
-        cJSON *o = cJSON_CreateObject();
-        if (o != NULL && json_add_int(o, "id", id) &&
-            cJSON_AddItemToObject(o, "series", r->points)) {
-            r->points = NULL;
-            publish_json(q, "experiment.points", id, o);
-        }
-        cJSON_Delete(o);
-    }
+    for (size_t i = 0; i < r->n_lots; i++) q->observer.points(q->observer.ctx, id, &r->lots[i]);
     cJSON *record;
     cJSON_ArrayForEach(record, r->records)
     {
@@ -94,8 +86,10 @@ static void frames_done(struct store_job *job, const struct err *e)
     if (e->code == ERR_OK && entry != NULL) {
         crash_point(CRASH_POINTS_AFTER_COMMIT);
         f->q->points += f->result.n_points;
-        keep_headlines(entry, f->result.points);
-        rungs_judge(f->q, entry, f->result.points);
+        for (size_t i = 0; i < f->result.n_lots; i++) {
+            keep_headlines(entry, &f->result.lots[i]);
+            rungs_judge(f->q, entry, &f->result.lots[i]);
+        }
         publish_frames(f->q, f->experiment, &f->result);
         char text[100];
         (void)snprintf(

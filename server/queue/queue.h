@@ -71,9 +71,11 @@ struct experiment {
 
 /* What the queue tells the world; the stream hub implements it. data is borrowed JSON text.
  * experiment = the object concerned. Called only for committed facts. */
+struct points_gather;
 struct queue_observer {
     void *ctx;
     void (*publish)(void *ctx, const char *event, int64_t experiment, const char *data_json);
+    void (*points)(void *ctx, int64_t experiment, const struct points_gather *points);
 };
 
 struct queue_options {

@@ -272,7 +272,7 @@ bool sweep_stopped(const struct sweep *s);
 bool sweep_has_room(const struct sweep *s);
 void sweeps_tick(struct queue *q); /* ends the members of those that are stopped, some at a time */
 /* Judges a member by points of its sweep's metric. */
-void rungs_judge(struct queue *q, struct entry *e, const cJSON *points);
+void rungs_judge(struct queue *q, struct entry *e, const struct points_gather *points);
 int rungs_load(struct queue *q, struct err *e); /* at start, after the experiments */
 /* At start, when everything is loaded: decides what came in and was not decided. */
 int rungs_catch_up(struct queue *q, struct err *e);

@@ -156,16 +156,6 @@ static bool decide(struct queue *q, struct entry *e, int64_t step, double value)
     return true;
 }
 
-/* JSON has no numbers that are none. */
-static double value_of(const cJSON *v)
-{
-    const char *text = cJSON_IsString(v) ? v->valuestring : "";
-    if (cJSON_IsNumber(v)) return v->valuedouble;
-    return strcmp(text, "Infinity") == 0    ? INFINITY
-           : strcmp(text, "-Infinity") == 0 ? -INFINITY
-                                            : NAN;
-}
-
 static bool stands_at_rung(const struct entry *e, int64_t step)
 {
     const struct halving *h = &e->sweep->halving;
@@ -174,15 +164,15 @@ static bool stands_at_rung(const struct entry *e, int64_t step)
     return at >= 0 && step >= at;
 }
 
-void rungs_judge(struct queue *q, struct entry *e, const cJSON *points)
+void rungs_judge(struct queue *q, struct entry *e, const struct points_gather *points)
 {
-    const cJSON *point;
-    if (e->sweep == NULL || e->sweep->halving.eta == 0 || e->stops_early) return;
-    cJSON_ArrayForEach(point, json_get(points, e->sweep->metric)) {
-        const cJSON *step = cJSON_GetArrayItem(point, 0), *value = cJSON_GetArrayItem(point, 2);
-        const double v = value_of(value);
-        while (step != NULL && stands_at_rung(e, (int64_t)step->valuedouble))
-            if (!decide(q, e, (int64_t)step->valuedouble, v)) return;
+    if (e->sweep == NULL || e->sweep->halving.eta == 0) return;
+    for (size_t k = 0; k < points->n; k++) {
+        const struct gathered *s = &points->series[k];
+        if (strcmp(s->name, e->sweep->metric) != 0) continue;
+        for (size_t i = 0; i < s->n; i++)
+            while (stands_at_rung(e, (int64_t)s->points[i].step))
+                if (!decide(q, e, (int64_t)s->points[i].step, s->points[i].value)) return;
     }
 }
 

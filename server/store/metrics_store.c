@@ -27,7 +27,8 @@ struct ingest {
 
 void metrics_result_deinit(struct metrics_result *r)
 {
-    cJSON_Delete(r->points);
+    for (size_t i = 0; i < r->n_lots; i++) gather_deinit(&r->lots[i]);
+    mem_free(r->lots);
     cJSON_Delete(r->records);
     *r = (struct metrics_result){ 0 };
 }
@@ -150,38 +151,29 @@ static int append_points(sqlite3 *db, int64_t experiment, const char *name,
 }
 
 /* ---- frames ---------------------------------------------------------------------------------- */
-static bool add_point(cJSON *list, const struct point *p)
+/* What was written is told; a further lot begins. */
+static int keep_lot(struct ingest *in, struct err *e)
 {
-    cJSON *three = cJSON_CreateArray();
-    if (three == NULL || !cJSON_AddItemToArray(list, three)) {
-        cJSON_Delete(three);
-        return false;
-    }
-    cJSON *value = isfinite(p->value) ? cJSON_CreateNumber(p->value)
-                                      : cJSON_CreateString(isnan(p->value) ? "NaN"
-                                                           : p->value > 0  ? "Infinity"
-                                                                           : "-Infinity");
-    return cJSON_AddItemToArray(three, cJSON_CreateNumber((double)p->step)) &&
-           cJSON_AddItemToArray(three, cJSON_CreateNumber((double)p->time_ms)) &&
-           cJSON_AddItemToArray(three, value);
+    struct metrics_result *r = in->out;
+    struct points_gather *grown = mem_realloc_array(r->lots, r->n_lots + 1, sizeof grown[0]);
+    if (grown == NULL) return err_set(e, ERR_NOMEM, "points");
+    r->lots = grown;
+    r->lots[r->n_lots++] = in->gathered;
+    in->gathered = (struct points_gather){ 0 };
+    return 0;
 }
 
 /* Rows once a series, however many frames the message had. */
 static int write_gathered(struct ingest *in, struct err *e)
 {
     int rc = 0;
+    if (in->gathered.n == 0) return 0;
     for (size_t i = 0; rc == 0 && i < in->gathered.n; i++) {
         const struct gathered *s = &in->gathered.series[i];
-        cJSON *list = cJSON_GetObjectItemCaseSensitive(in->out->points, s->name);
-        if (list == NULL) list = cJSON_AddArrayToObject(in->out->points, s->name);
-        for (size_t k = 0; list != NULL && k < s->n; k++)
-            if (!add_point(list, &s->points[k])) list = NULL;
-        if (list == NULL) return err_set(e, ERR_NOMEM, "points");
         rc = append_points(in->db, in->experiment, s->name, s->points, s->n, e);
         in->out->n_points += s->n;
     }
-    gather_deinit(&in->gathered);
-    return rc;
+    return rc != 0 ? rc : keep_lot(in, e);
 }
 
 static int one_series(void *ctx, const char *name, const struct point *points, size_t n,
@@ -325,9 +317,8 @@ int metrics_ingest(sqlite3 *db, int64_t experiment, int64_t attempt, uint64_t un
                          .records_path = records_path,
                          .records_fd = -1,
                          .out = out };
-    out->points = cJSON_CreateObject();
     out->records = cJSON_CreateArray();
-    if (out->points == NULL || out->records == NULL) return err_set(e, ERR_NOMEM, "frames");
+    if (out->records == NULL) return err_set(e, ERR_NOMEM, "frames");
     int rc = metrics_acked(db, experiment, attempt, &out->acked_frame, e);
     if (rc == 0) rc = all_frames(&in, body, length, e);
     if (rc == 0) rc = write_gathered(&in, e);

@@ -6,12 +6,15 @@
 #include "common/json.h"
 #include "common/wire.h"
 
+#include "server/store/points_gather.h"
+
 #include <sqlite3.h>
 
 /* What one lot of frames came to. Zero it to start; free with metrics_result_deinit. */
 struct metrics_result {
     uint64_t acked_frame;
-    cJSON *points;  /* {"train/loss": [[step, time_ms, value], ...]} of newly accepted frames */
+    struct points_gather *lots; /* points of newly accepted frames; more than one lot only when */
+    size_t n_lots;              /* a message has more series than one holds */
     size_t n_points;
     cJSON *records; /* [{"layer","kind","index","step","epoch"}], of a profile "profile" too */
 };

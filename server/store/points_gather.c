@@ -56,6 +56,21 @@ int gather_points(struct points_gather *g, const char *name, const struct point 
     return 0;
 }
 
+int gather_all(struct points_gather *g, const struct points_gather *from, struct err *e)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < from->n; i++)
+        rc = gather_points(g, from->series[i].name, from->series[i].points, from->series[i].n, e);
+    return rc;
+}
+
+size_t gather_points_count(const struct points_gather *g)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < g->n; i++) n += g->series[i].n;
+    return n;
+}
+
 void gather_deinit(struct points_gather *g)
 {
     for (size_t i = 0; i < g->n; i++) mem_free(g->series[i].points);

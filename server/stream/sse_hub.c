@@ -8,7 +8,9 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "server/stream/epoch.h"
+#include "server/stream/points_text.h"
 #include "server/stream/points_window.h"
+#include "server/stream/unheard.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,6 +20,7 @@
 
 #define BLOCK_BYTES 4096
 #define POINTS_TURN_MS 50
+#define POINTS_UNHEARD_MAX 500  /* at a time, of an experiment that nobody listens to */
 #define SEND_BUFFER_BYTES 65536 /* of the socket: a reader that never reads holds no more */
 
 struct sse_hub {
@@ -28,6 +31,7 @@ struct sse_hub {
     size_t count;
     uv_timer_t heartbeat, points_timer;
     struct points_windows points;
+    struct unheard unheard;
     int handles_left;
     bool ending;
     void (*on_closed)(void *ctx);
@@ -99,9 +103,27 @@ static void push(struct sse_hub *h, const char *event, int64_t experiment, const
     }
 }
 
-static void push_points(void *ctx, int64_t experiment, const char *data_json)
+static bool listened(const struct sse_hub *h, int64_t experiment)
 {
-    push(ctx, "experiment.points", experiment, data_json);
+    list_for_each(it, &h->subscribers) {
+        const struct subscriber *s = container_of(it, struct subscriber, link);
+        for (size_t i = 0; i < s->n_ids; i++)
+            if (s->ids[i] == experiment) return true;
+    }
+    return false;
+}
+
+static void push_points(void *ctx, int64_t experiment, const struct points_gather *points)
+{
+    struct sse_hub *h = ctx;
+    if (gather_points_count(points) > POINTS_UNHEARD_MAX && !listened(h, experiment)) {
+        unheard_add(&h->unheard, experiment, h->ring.next);
+        return;
+    }
+    char *text = points_text(experiment, points);
+    if (text != NULL) push(h, "experiment.points", experiment, text);
+    else unheard_add(&h->unheard, experiment, h->ring.next);
+    mem_free(text);
 }
 
 static void on_points_timer(uv_timer_t *t)
@@ -120,13 +142,14 @@ static bool comes_after_points(const char *event)
 void sse_hub_publish(void *ctx, const char *event, int64_t experiment, const char *data_json)
 {
     struct sse_hub *h = ctx;
-    if (strcmp(event, "experiment.points") != 0) {
-        if (comes_after_points(event))
-            points_windows_flush(&h->points, experiment, clock_mono_ms());
-        push(h, event, experiment, data_json);
-        return;
-    }
-    points_windows_put(&h->points, experiment, data_json, clock_mono_ms());
+    if (comes_after_points(event)) points_windows_flush(&h->points, experiment, clock_mono_ms());
+    push(h, event, experiment, data_json);
+}
+
+void sse_hub_points(void *ctx, int64_t experiment, const struct points_gather *points)
+{
+    struct sse_hub *h = ctx;
+    points_windows_put(&h->points, experiment, points, clock_mono_ms());
     if (!uv_is_active((uv_handle_t *)&h->points_timer))
         (void)uv_timer_start(&h->points_timer, on_points_timer, POINTS_TURN_MS, POINTS_TURN_MS);
 }
@@ -284,6 +307,14 @@ static const char *parse_topics(struct subscriber *s, const char *text)
     return NULL;
 }
 
+/* Whether points of what it listens to were left out behind event seq. */
+static bool misses_points(const struct subscriber *s, uint64_t seq)
+{
+    for (size_t i = 0; i < s->n_ids; i++)
+        if (unheard_since(&s->hub->unheard, s->ids[i], seq)) return true;
+    return false;
+}
+
 static size_t streams_of(const struct sse_hub *h, const char *user)
 {
     size_t n = 0;
@@ -301,7 +332,7 @@ static void find_place(struct subscriber *s, const struct request *r)
     s->next = s->hub->ring.next;
     const bool known = last != NULL && sscanf(last, "%" SCNu64 "-%" SCNu64, &epoch, &seq) == 2;
     const bool here = known && epoch == s->hub->epoch && seq + 1 >= s->hub->ring.first &&
-                      seq < s->hub->ring.next;
+                      seq < s->hub->ring.next && !misses_points(s, seq);
     if (here) s->next = seq + 1;
     char hello[200];
     (void)snprintf(hello, sizeof hello, "retry: 2000\nid: %" PRIu64 "-%" PRIu64

@@ -4,6 +4,7 @@
 #define SERVER_SSE_HUB_H
 
 #include "server/http/http.h"
+#include "server/store/points_gather.h"
 #include "server/stream/replay_ring.h"
 
 #define SSE_STREAMS_MAX 1000
@@ -22,8 +23,10 @@ void sse_hub_end(struct sse_hub *h);
 void sse_hub_check(struct sse_hub *h, bool (*still)(void *ctx, const struct identity *who),
                    void *ctx);
 void sse_hub_close(struct sse_hub *h, void (*on_closed)(void *ctx), void *ctx);
-/* queue_observer.publish; ctx is the hub. */
+/* queue_observer.publish and points; ctx is the hub. Points that are many and that nobody listens
+ * to are left out of the ring: whoever comes back to them from before hears `reset`. */
 void sse_hub_publish(void *ctx, const char *event, int64_t experiment, const char *data_json);
+void sse_hub_points(void *ctx, int64_t experiment, const struct points_gather *points);
 /* Id of the last event: what a read carries as X-Event-Id, sampled before its snapshot. */
 void sse_hub_last_id(const struct sse_hub *h, char out[SSE_ID_MAX]);
 /* A heartbeat for every stream; the hub itself does that every SSE_HEARTBEAT_S. */

@@ -322,6 +322,27 @@ Test(metrics_store, profiles_are_handed_on)
     close_db(db);
 }
 
+/* Goal: a message with more series than are gathered at a time tells of every point. */
+Test(metrics_store, many_series_in_a_message_are_all_told)
+{
+    sqlite3 *db = open_db();
+    struct wire_buf b = { 0 };
+    struct err e = { 0 };
+    struct metrics_result r = { 0 };
+    char name[20];
+    size_t told = 0;
+    for (uint64_t i = 1; i <= GATHER_SERIES_MAX + 5; i++) {
+        (void)snprintf(name, sizeof name, "s%llu", (unsigned long long)i);
+        put(&b, i, name, 1, 2, 1);
+    }
+    cr_assert_eq(metrics_ingest(db, X, 1, 0, b.data, b.length, records, &r, &e), 0, "%s", e.text);
+    for (size_t i = 0; i < r.n_lots; i++) told += gather_points_count(&r.lots[i]);
+    cr_assert(r.n_lots == 2 && told == r.n_points && told == 2 * (GATHER_SERIES_MAX + 5));
+    metrics_result_deinit(&r);
+    wire_buf_deinit(&b);
+    close_db(db);
+}
+
 /* Goal: damaged frames are refused and nothing of them is kept. */
 Test(metrics_store, damaged_frames_are_refused)
 {

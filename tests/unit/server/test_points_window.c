@@ -1,4 +1,5 @@
 /* Points five times a second, nothing lost, in order. */
+#include "server/stream/points_text.h"
 #include "server/stream/points_window.h"
 
 #include "common/mem.h"
@@ -13,20 +14,22 @@ struct sink {
     char text[4096];
 };
 
-static void take(void *ctx, int64_t experiment, const char *data)
+static void take(void *ctx, int64_t experiment, const struct points_gather *points)
 {
     struct sink *s = ctx;
+    char *text = points_text(experiment, points);
     s->count++;
     s->experiment = experiment;
-    (void)snprintf(s->text, sizeof s->text, "%s", data);
+    (void)snprintf(s->text, sizeof s->text, "%s", text);
+    mem_free(text);
 }
 
 static void put(struct points_windows *w, int64_t id, const char *series, int step, int64_t now)
 {
-    char data[200];
-    (void)snprintf(data, sizeof data, "{\"id\":%d,\"series\":{\"%s\":[[%d,%d,0.5]]}}", (int)id,
-                   series, step, (int)now);
-    points_windows_put(w, id, data, now);
+    struct point p = { (uint64_t)step, now, 0.5 };
+    struct points_gather g = { .n = 1, .series = &(struct gathered){ .points = &p, .n = 1 } };
+    (void)snprintf(g.series->name, sizeof g.series->name, "%s", series);
+    points_windows_put(w, id, &g, now);
 }
 
 /* Goal: the first at once, then what came in 200 ms as one, each series in its order. */

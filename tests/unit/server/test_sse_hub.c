@@ -214,6 +214,60 @@ Test(sse_hub, streams_keep_no_request_out, .timeout = 20)
     stage_close(&s);
 }
 
+/* n points of series a, from step on. */
+static void tell_points(struct stage *s, int64_t experiment, int step, size_t n)
+{
+    static struct point p[1000];
+    struct gathered a = { .name = "a", .points = p, .n = n };
+    const struct points_gather g = { .series = &a, .n = 1 };
+    for (size_t i = 0; i < n; i++) p[i] = (struct point){ (uint64_t)step + i, 0, 1 };
+    sse_hub_points(s->hub, experiment, &g);
+}
+
+/* Goal: many points that nobody listens to take no place among the events; whoever comes back from
+ * before them hears of the gap, and nobody else does. */
+Test(sse_hub, points_that_nobody_hears_are_a_gap, .timeout = 20)
+{
+    static const struct {
+        const char *request;
+        bool gap;
+    } readers[] = { { EVENTS("?topics=experiment:1&last_event_id=1-1", "1.1"), true },
+                    { EVENTS("?topics=experiment:2&last_event_id=1-1", "1.1"), false },
+                    { EVENTS("?topics=experiments&last_event_id=1-1", "1.1"), false },
+                    { EVENTS("?topics=experiment:1&last_event_id=1-2", "1.1"), false } };
+    struct stage s;
+    char out[65536];
+    stage_open(&s, (struct http_limits){ 0 });
+    publish(&s, 1, 1);
+    const size_t before = sse_hub_stats(s.hub).ring_bytes;
+    tell_points(&s, 1, 1, 1000);
+    cr_expect_eq(sse_hub_stats(s.hub).ring_bytes, before);
+    tell_points(&s, 2, 1, 10);
+    cr_expect_gt(sse_hub_stats(s.hub).ring_bytes, before);
+    for (size_t i = 0; i < 4; i++) {
+        const int fd = rig_connect(&s.g);
+        rig_send(fd, readers[i].request, strlen(readers[i].request));
+        const char *until = readers[i].gap ? "event: reset" : "event: hello";
+        cr_expect(rig_read(&s.g, fd, out, sizeof out, until, 2000), "%zu: %s", i, out);
+        cr_expect((strstr(out, "event: reset") != NULL) == readers[i].gap, "%zu: %s", i, out);
+        (void)close(fd);
+    }
+    stage_close(&s);
+}
+
+/* Goal: with a listener every point is told, however many. */
+Test(sse_hub, points_that_somebody_hears_are_told, .timeout = 20)
+{
+    struct stage s;
+    static char out[1 << 17];
+    stage_open(&s, (struct http_limits){ 0 });
+    const int fd = stream(&s, EVENTS("?topics=experiment:1", "1.1"));
+    tell_points(&s, 1, 1, 1000);
+    cr_expect(rig_read(&s.g, fd, out, sizeof out, "[1000,0,1]]}}", 2000), "%.200s", out);
+    (void)close(fd);
+    stage_close(&s);
+}
+
 /* Goal: points are put together, a state never is and comes after its points. */
 Test(sse_hub, points_are_put_together_and_states_are_not, .timeout = 20)
 {
@@ -222,9 +276,7 @@ Test(sse_hub, points_are_put_together_and_states_are_not, .timeout = 20)
     stage_open(&s, (struct http_limits){ 0 });
     const int fd = stream(&s, EVENTS("?topics=experiment:1", "1.1"));
     for (int i = 1; i <= 9; i++) {
-        char data[80];
-        (void)snprintf(data, sizeof data, "{\"id\":1,\"series\":{\"a\":[[%d,0,1]]}}", i);
-        sse_hub_publish(s.hub, "experiment.points", 1, data);
+        tell_points(&s, 1, i, 1);
         if (i == 4) publish(&s, 1, 1);
         if (i == 4) publish(&s, 1, 2);
     }
