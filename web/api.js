@@ -44,6 +44,7 @@ export async function readText(path) {
 export const submit = async (text) => (await send("POST", "/experiments", text)).json();
 export const dryRun = async (text) => (await send("POST", "/experiments?dry_run=true", text)).json();
 export const act = async (id, action) => (await send("POST", `/experiments/${id}/${action}`, "{}")).json();
+export const batch = async (op, ids) => (await send("POST", "/experiments/batch", JSON.stringify({ op, ids }))).json();
 export const remove = (id) => send("DELETE", `/experiments/${id}`);
 
 /** A path segment, and a series name that may hold slashes. */

@@ -51,7 +51,7 @@ export function actionButtons(x, { full = false, onDeleted = () => {} } = {}) {
   if (STOPPABLE.has(x.state) && !stopping) out.push(button("Cancel", "danger", () => act(x.id, "cancel")));
   if (full && FINAL.has(x.state)) {
     out.push(button("Delete", "danger", async () => {
-      if (!confirm(`Delete experiment ${x.id} with its metrics and files?`)) return;
+      if (!confirm(`Delete experiment ${x.id}? It can be taken back for some days.`)) return;
       await remove(x.id);
       onDeleted();
     }));

@@ -5,9 +5,10 @@ import * as format from "./format.js";
 
 const accuracy = (x) => x.metrics["val/accuracy"] ?? x.metrics["train/accuracy"];
 
-/** sparks: Sparklines. The first two and the last always stand. */
-export function makeColumns(sparks) {
+/** sparks: Sparklines; box(x): what selects a row. */
+export function makeColumns(sparks, box) {
   return [
+    { name: "pick", label: "", fixed: true, kind: "pick", cell: box },
     { name: "id", label: "Id", fixed: true, kind: "id", cell: (x) => h("a", { href: `#/experiments/${x.id}`, tabindex: "-1", "aria-hidden": "true" }, `#${x.id}`) },
     { name: "name", label: "Name", fixed: true, kind: "name", cell: (x) => [h("div", { class: "cut" }, h("a", { href: `#/experiments/${x.id}` }, x.name || "(no name)"),
       x.tags.map((t) => h("span", { class: "tag" }, t))), h("div", { class: "quiet cut", title: progressText(x) }, progressText(x))] },

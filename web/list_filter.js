@@ -1,8 +1,8 @@
-// list_filter: what is typed above the list, in the words of the API: `state:running,queued user:ada tag:demo any text`.
+// list_filter: what is typed above the list, in the words of the API: `state:running,queued user:ada tag:demo sweep:3 any text`.
 
-const FIELDS = ["state", "user", "tag"];
+const FIELDS = ["state", "user", "tag", "sweep"];
 
-/** {state, user, tag, q}: only what is asked for. */
+/** {state, user, tag, sweep, q}: only what is asked for. */
 export function parseFilter(text) {
   const filter = {};
   const rest = [];
@@ -24,5 +24,6 @@ export function filterText(filter) {
 export function fits(filter, x) {
   const words = [x.name, x.dataset, x.user].map((w) => w.toLowerCase());
   return (!filter.state || filter.state.split(",").includes(x.state)) && (!filter.user || filter.user === x.user)
-    && (!filter.tag || x.tags.includes(filter.tag)) && (!filter.q || words.some((w) => w.includes(filter.q.toLowerCase())));
+    && (!filter.tag || x.tags.includes(filter.tag)) && (!filter.sweep || String(x.sweep) === filter.sweep)
+    && (!filter.q || words.some((w) => w.includes(filter.q.toLowerCase())));
 }

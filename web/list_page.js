@@ -2,6 +2,7 @@
 // pointer is elsewhere, so that nobody clicks what just moved.
 import { hashQuery, setHashQuery } from "./address.js";
 import { read } from "./api.js";
+import { Selection } from "./bulk.js";
 import { h, replace, setText } from "./dom.js";
 import { openEvents } from "./events.js";
 import * as format from "./format.js";
@@ -17,7 +18,8 @@ const CHIPS = [["", "All"], ["queued,blocked,starting,running,stopping,backoff",
 export async function listPage(ctx) {
   const items = new Map(); // id -> experiment, also those that wait to be shown
   const rows = new Map(); // id -> <tr>
-  const columns = makeColumns(new Sparklines("train/loss"));
+  const selection = new Selection(() => showPicked());
+  const columns = makeColumns(new Sparklines("train/loss"), (x) => selection.box(x.id, () => order));
   const hidden = new Set((hashQuery().get("hide") || "").split(",").filter(Boolean));
   let filter = parseFilter(hashQuery().get("q") || "");
   let order = []; // ids as they are shown, newest first
@@ -58,15 +60,20 @@ export async function listPage(ctx) {
 
   function fill(row, x) {
     const shown = columns.filter((c) => !hidden.has(c.name));
-    const focus = [...row.querySelectorAll("a, button")].indexOf(document.activeElement);
+    const focus = [...row.querySelectorAll("a, button, input")].indexOf(document.activeElement);
     replace(row, shown.map((c) => h("td", { class: c.kind || null, title: c.name === "accuracy" || c.name === "loss" ? c.title : null }, c.cell(x))));
-    if (focus >= 0) row.querySelectorAll("a, button")[focus]?.focus();
+    if (focus >= 0) row.querySelectorAll("a, button, input")[focus]?.focus();
   }
 
   function showHead() {
-    replace(head, columns.filter((c) => !hidden.has(c.name)).map((c) => h("th", { class: c.kind.replace("quiet", "") || null, title: c.title, scope: "col" }, c.label)));
+    const all = h("input", { type: "checkbox", "aria-label": "Select all that are listed", onclick: () => selection.all(order, all.checked) });
+    replace(head, columns.filter((c) => !hidden.has(c.name)).map((c) => h("th", { class: c.kind.replace("quiet", "") || null, title: c.title, scope: "col" }, c.name === "pick" ? all : c.label)));
     for (const chip of chips.children) chip.setAttribute("aria-pressed", String(chip.dataset.states === (filter.state ?? "")));
     for (const [id, row] of rows) if (items.has(id)) fill(row, items.get(id));
+  }
+
+  function showPicked() {
+    for (const [id, row] of rows) row.querySelector("td.pick input").checked = selection.ids.has(id);
   }
 
   function showCount() {
@@ -120,6 +127,7 @@ export async function listPage(ctx) {
       change({ ...items.get(data.id), progress: data.progress, metrics: data.metrics });
     } else if (name === "experiment.deleted") {
       items.delete(data.id);
+      selection.drop(data.id);
       arrived.delete(data.id);
       settle(false);
     }
@@ -151,6 +159,7 @@ export async function listPage(ctx) {
     version++;
     loading = null;
     items.clear();
+    selection.clear();
     rows.clear();
     arrived = new Set();
     current = -1;
@@ -184,7 +193,7 @@ export async function listPage(ctx) {
   h("div", { class: "bar-top" }, chips, h("span", { class: "grow" }), search, columnChooser(columns, hidden, () => {
     setHashQuery({ hide: [...hidden].join(",") });
     showHead();
-  })), h("div", { class: "scroll list-frame" }, table), empty);
+  })), selection.node, h("div", { class: "scroll list-frame" }, table), empty);
   await load();
   ctx.keys({ "/": () => search.focus(), j: () => go(1), k: () => go(-1) });
   const timer = setInterval(() => rows.forEach((row, id) => { if (row.isConnected && items.has(id)) fill(row, items.get(id)); }), 30000); // "3 min ago"

@@ -1,6 +1,7 @@
 // The list of experiments with more of them than a screen or a page of the API holds.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { verdict } from "../../web/bulk.js";
 import { filterText, fits, parseFilter } from "../../web/list_filter.js";
 import { Service, openBrowser, openPage, smallSpec } from "./service.mjs";
 
@@ -23,13 +24,13 @@ const shown = (page) => page.locator("tbody tr[data-id]");
 const top = (row) => row.evaluate((tr) => tr.getBoundingClientRect().top);
 
 test("the words of a filter are those of the API, there and back", () => {
-  const filter = parseFilter("  tag:odd state:failed,queued two words user:ada ");
-  assert.deepEqual(filter, { tag: "odd", state: "failed,queued", user: "ada", q: "two words" });
+  const filter = parseFilter("  tag:odd state:failed,queued two words sweep:3 user:ada ");
+  assert.deepEqual(filter, { sweep: "3", tag: "odd", state: "failed,queued", user: "ada", q: "two words" });
   assert.deepEqual(parseFilter(filterText(filter)), filter);
   assert.deepEqual(parseFilter("time: 12:30 state:"), { q: "time: 12:30 state:" });
-  const x = { name: "PSN two words", dataset: "glyphs", user: "ada", state: "queued", tags: ["odd"] };
+  const x = { name: "PSN two words", dataset: "glyphs", user: "ada", state: "queued", tags: ["odd"], sweep: 3 };
   assert.ok(fits(filter, x));
-  for (const change of [{ state: "running" }, { user: "bob" }, { tags: [] }, { name: "two" }]) assert.ok(!fits(filter, { ...x, ...change }), JSON.stringify(change));
+  for (const change of [{ state: "running" }, { user: "bob" }, { tags: [] }, { sweep: null }, { name: "two" }]) assert.ok(!fits(filter, { ...x, ...change }), JSON.stringify(change));
 });
 
 test("hundreds of experiments are a few rows, and scrolling reaches the first of them", async () => {
@@ -110,6 +111,32 @@ test("the address keeps filter and columns, and a wrong filter says what is wron
   await copy.locator(".empty", { hasText: "'nowhere' is not a state" }).waitFor();
   await copy.context().close();
   await page.context().close();
+});
+
+test("many experiments are cancelled at once, and what was refused is told", async () => {
+  const page = await openPage(browser, `${service.base}/#/?q=tag%3Aodd`);
+  page.on("dialog", (dialog) => dialog.accept());
+  await shown(page).first().waitFor();
+  const ids = await shown(page).evaluateAll((all) => all.slice(0, 6).map((tr) => Number(tr.dataset.id)));
+  await fetch(`${service.base}/api/v1/experiments/${ids[2]}/cancel`, { method: "POST" });
+  await page.locator(`tr[data-id="${ids[2]}"] .badge.cancelled`).waitFor();
+  await page.getByLabel(`Select #${ids[1]}`).click();
+  await page.getByLabel(`Select #${ids[4]}`).click({ modifiers: ["Shift"] });
+  const bar = page.getByRole("group", { name: "Selected experiments" });
+  assert.match(await bar.innerText(), /^4 selected/);
+  await bar.getByRole("button", { name: "Cancel" }).click();
+  const note = page.locator(".note", { hasText: "Cancel: 3 of 4 done" });
+  await note.waitFor();
+  assert.match(await note.innerText(), new RegExp(`#${ids[2]}: `));
+  for (const [i, id] of ids.entries()) {
+    assert.equal(await service.state(id), i >= 1 && i <= 4 ? "cancelled" : "queued", `#${id}`);
+  }
+  assert.ok(await bar.isHidden());
+  await page.getByLabel("Select all that are listed").click();
+  assert.match(await bar.innerText(), /^200 selected/);
+  assert.deepEqual(page.faults, []);
+  await page.context().close();
+  assert.equal(verdict("Retry", [{ id: 1, error: null }]), "Retry: 1 of 1 done");
 });
 
 test("the list is used by keyboard", async () => {
