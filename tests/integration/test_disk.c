@@ -68,7 +68,7 @@ Test(disk, nothing_is_lost_below_the_floor, .timeout = 120)
     static const char *const options[] = { "--disk-check-s", "1", "--max-running", "1" };
     memcpy(c.s.extra, options, sizeof options);
     service_restart(&c.s);
-    char *spec = small_spec(40, "\"seed\": 5");
+    char *spec = small_spec(4000, "\"seed\": 5"); /* longer than the story */
     const int64_t id = submit(&c.s, spec), waits = submit(&c.s, spec);
     cr_assert(wait_step(&c.s, id, 5, 60));
     cr_expect(metrics_say("\nspiked_disk_room 0\n"));
