@@ -6,7 +6,7 @@
 #include <stddef.h>
 
 /* One row per code: constant, name in answers and files, HTTP status, process exit code, meaning.
- * The table is closed: docs/api.md and the OpenAPI document are made from it. */
+ * The table is closed: nothing else names a code. */
 #define ERR_TABLE(X)                                                                              \
     X(ERR_OK, "ok", 200, 0, "no error")                                                           \
     X(ERR_NOMEM, "out_of_memory", 503, 75, "memory could not be allocated")                       \

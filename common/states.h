@@ -1,5 +1,5 @@
 /* states: closed tables of experiment states, desired states and reasons (design 1, 7).
- * Documentation, OpenAPI and the page take their words from here. Any thread. */
+ * Answers and documentation take their words from here. Any thread. */
 #ifndef COMMON_STATES_H
 #define COMMON_STATES_H
 

@@ -6,7 +6,7 @@ const ACTIONS = [["pause", "Pause"], ["resume", "Resume"], ["retry", "Retry"], [
 const AT_ONCE = 1000; // experiments of one request
 const TOLD = 3; // refusals that are told in full
 
-/** "4 of 6: cancel. #3 has ended already; 1 more refused" */
+/** "Cancel: 3 of 4 done. #3: it has ended" */
 export function verdict(op, items) {
   const refused = items.filter((item) => item.error);
   const words = refused.slice(0, TOLD).map((item) => `#${item.id}: ${item.error.detail}`);

@@ -4,6 +4,7 @@ import { h, replace } from "./dom.js";
 const EVERYWHERE = [["?", "this help"], ["l", "list of experiments"], ["n", "new experiment"]];
 const LIST = [["/", "search"], ["j, k", "next, previous experiment"], ["Enter", "open it"]];
 const CHART = [["drag", "look closer"], ["double-click", "back to all of it"]];
+const RASTER = [["←, →", "move along the neurons"], ["+, -", "closer, wider"], ["Esc", "all neurons"]];
 
 let pageKeys = {};
 let dialog = null;
@@ -15,7 +16,7 @@ function section(title, keys) {
 function help() {
   if (!dialog) {
     dialog = h("dialog", { class: "help-sheet", "aria-label": "Keys" });
-    replace(dialog, h("h2", {}, "Keys"), section("Everywhere", EVERYWHERE), section("In the list", LIST), section("In a chart", CHART),
+    replace(dialog, h("h2", {}, "Keys"), section("Everywhere", EVERYWHERE), section("In the list", LIST), section("In a chart", CHART), section("In a raster that was clicked", RASTER),
       h("form", { method: "dialog" }, h("button", { class: "primary" }, "Close")));
     document.body.append(dialog);
   }

@@ -61,7 +61,7 @@ export async function listPage(ctx) {
   function fill(row, x) {
     const shown = columns.filter((c) => !hidden.has(c.name));
     const focus = [...row.querySelectorAll("a, button, input")].indexOf(document.activeElement);
-    replace(row, shown.map((c) => h("td", { class: c.kind || null, title: c.name === "accuracy" || c.name === "loss" ? c.title : null }, c.cell(x))));
+    replace(row, shown.map((c) => h("td", { class: c.kind }, c.cell(x))));
     if (focus >= 0) row.querySelectorAll("a, button, input")[focus]?.focus();
   }
 
@@ -87,8 +87,8 @@ export async function listPage(ctx) {
 
   /** Lets rows come and go: at once when asked for, else only while the pointer is elsewhere and the top is in sight. */
   function settle(asked) {
-    const moved = table.matches(":hover") && !asked;
-    if (moved) return showCount();
+    const pointed = table.matches(":hover") && !asked;
+    if (pointed) return showCount();
     const gone = order.filter((id) => !items.has(id) || !fits(filter, items.get(id)));
     if (gone.length) {
       const leave = new Set(gone);

@@ -6,7 +6,8 @@
  * Axis of length L, its T or its C; hidden H = L / reduction; no bias:
  *   score = sigmoid(W2 relu(W1 mean) + W2 relu(W1 max)),   y = x * score along the axis
  * mean and max over all that has one place on the axis; the first of equal maxima in row-major
- * order. Sums in double, in that order; those for weights per sample, chained inside a shard. */
+ * order (t, c, pixel). Sums in double: the pixels of a channel and time-step, then these in their
+ * order; those for weights per sample, chained inside a shard. */
 #include "worker/layers/layer_kinds.h"
 
 #include "common/mem.h"

@@ -4,8 +4,9 @@
  *
  *   score = sigmoid(conv(mean, max)),   y = x * score, the same for every t and c
  * The convolution has 2 inputs, 1 output, a square kernel of odd size with a border of zeros, and
- * no bias. The first of equal maxima (t, then c) takes the gradient. Sums in double; those for
- * weights per sample, chained inside a shard (design 5.8). */
+ * no bias. The first of equal maxima (t, then c) takes the gradient. Sums over
+ * t and c in double, in sixteen lanes that are added in order; those for weights per sample,
+ * chained inside a shard (design 5.8). */
 #include "worker/layers/layer_kinds.h"
 
 #include "common/mem.h"
